@@ -1,0 +1,246 @@
+"""The settings: one table, one frozen dataclass. Standard library only.
+
+Everything a person can set is described once in FIELDS; the accordion, the API, the infotext and the checks are
+made from it. Names, labels and keys are stored in people's images, scripts and defaults: add at the end, never
+rename.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+GUIDANCE, LOOK_AHEAD, DENOISED, NOISE = "guidance", "look-ahead", "denoised", "noise"
+ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; its text names the field, the value and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One setting. `name` is also its API key."""
+
+    name: str
+    default: bool | int | float | str
+    label: str
+    help: str
+    infotext: str
+    minimum: float = 0
+    maximum: float = 0
+    step: float = 0
+    choices: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, in words."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        if self.choices:
+            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        kind = "a whole number" if isinstance(self.default, int) else "a number"
+        return f"{kind} from {self.minimum:g} to {self.maximum:g}"
+
+    def check(self, value: object) -> bool | int | float | str:
+        """The value in the field's own type; raises SettingError if it is of another type or out of range."""
+        checked: bool | int | float | str | None = None
+        if isinstance(self.default, bool):
+            checked = value if isinstance(value, bool) else None
+        elif self.choices:
+            checked = value if isinstance(value, str) and value in self.choices else None
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            if self.minimum <= value <= self.maximum and (isinstance(self.default, float) or value == int(value)):
+                checked = type(self.default)(value)
+        if checked is None:
+            shown = repr(value)
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            raise SettingError(f"{self.label} ({self.name}) = {shown}: must be {self.allowed}")
+        return checked
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("enabled", False, "Noise Order", "Modulate the initial noise of this generation", "Noise Order"),
+    Field(
+        "erase",
+        4.0,
+        "Erase",
+        "How many draws are mixed (n): the seed's own noise keeps the share 1/√n of the result. "
+        "1 keeps the seed's composition, 4 keeps half of it, more moves further to another picture. Costs nothing.",
+        "Noise Order erase",
+        1.0,
+        64.0,
+        0.5,
+    ),
+    Field(
+        "inject",
+        0.05,
+        "Inject",
+        "How far the noise is turned toward what the model predicts for the prompt (δ, the tangent of the angle). "
+        "0 asks the model nothing; above 0.1 usually costs more than it brings; a negative value turns away.",
+        "Noise Order inject",
+        -2.0,
+        2.0,
+        0.01,
+    ),
+    Field(
+        "direction",
+        GUIDANCE,
+        "Direction",
+        "guidance: toward the prompt and away from the negative prompt, 2 evaluations per key level. "
+        "look-ahead: toward the picture seen after walking the key levels with guidance, 2 per level. "
+        "denoised: toward what the prompt alone predicts, 1 per level. "
+        "noise: along the predicted noise, as the paper prints it, 1 per level.",
+        "Noise Order direction",
+        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE),
+    ),
+    Field(
+        "levels",
+        1,
+        "Key levels",
+        "At how many levels of noise the model is asked (K)",
+        "Noise Order levels",
+        1,
+        8,
+        1,
+    ),
+    Field(
+        "first_level",
+        0.9,
+        "First level",
+        "Position of the first key level on the model's schedule, 1 = pure noise. Below 0.7 little of the prompt is seen.",
+        "Noise Order first level",
+        0.05,
+        1.0,
+        0.01,
+    ),
+    Field(
+        "last_level",
+        0.7,
+        "Last level",
+        "Position of the last key level; used with two or more levels",
+        "Noise Order last level",
+        0.05,
+        1.0,
+        0.01,
+    ),
+    Field(
+        "layout",
+        1.0,
+        "Layout weight",
+        "Weight of the first key level; used with two or more levels, not by look-ahead",
+        "Noise Order layout",
+        0.0,
+        2.0,
+        0.05,
+    ),
+    Field(
+        "structure",
+        1.0,
+        "Structure weight",
+        "Weight of the middle key level; used with two or more levels, not by look-ahead",
+        "Noise Order structure",
+        0.0,
+        2.0,
+        0.05,
+    ),
+    Field(
+        "detail",
+        1.0,
+        "Detail weight",
+        "Weight of the last key level; used with two or more levels, not by look-ahead",
+        "Noise Order detail",
+        0.0,
+        2.0,
+        0.05,
+    ),
+    Field(
+        "normalisation",
+        ORTHONORMAL,
+        "Normalisation",
+        "orthonormal: only turns the noise, its strength stays exactly as it was. "
+        "as printed: the paper's formula, which mostly makes the noise stronger and burns the picture.",
+        "Noise Order normalisation",
+        choices=(ORTHONORMAL, AS_PRINTED),
+    ),
+    Field(
+        "variant",
+        0,
+        "Variant",
+        "Another family of fresh draws for the same seed: change it for another picture at the same distance",
+        "Noise Order variant",
+        0,
+        9999,
+        1,
+    ),
+)
+BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseOrderConfig:
+    """The settings of one generation, checked. The defaults are what `docs/evidence.md` supports."""
+
+    enabled: bool = False
+    erase: float = 4.0
+    inject: float = 0.05
+    direction: str = GUIDANCE
+    levels: int = 1
+    first_level: float = 0.9
+    last_level: float = 0.7
+    layout: float = 1.0
+    structure: float = 1.0
+    detail: float = 1.0
+    normalisation: str = ORTHONORMAL
+    variant: int = 0
+
+    def __post_init__(self) -> None:
+        for field in FIELDS:
+            object.__setattr__(self, field.name, field.check(getattr(self, field.name)))
+        # Interpolated over two levels, the middle weight has no say: say so before a generation is spent on it.
+        used = self.weights if self.levels != 2 else (self.layout, self.detail)
+        if not any(used):
+            names = "layout, structure, detail" if self.levels != 2 else "layout, detail (all that two key levels use)"
+            raise SettingError(f"Weights ({names}) = {', '.join(f'{w:g}' for w in used)}: at least one must be above 0")
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        return (self.layout, self.structure, self.detail)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything would be done: off, and n = 1 with δ = 0, are the same as being absent."""
+        return self.enabled and (self.erase != 1 or self.inject != 0)
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations per image, without AND: one per key level, two where the negative prompt is asked too."""
+        if not self.active or self.inject == 0:
+            return 0
+        return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD) else 1)
+
+    def replace(self, **changes: object) -> NoiseOrderConfig:
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+OFF = NoiseOrderConfig()
+
+
+def parse(args: Sequence[Any]) -> NoiseOrderConfig:
+    """The settings from a script's arguments: positional in the order of FIELDS, or one dict of names.
+
+    Fewer arguments take the defaults. A dict without "enabled" is enabled: who sends settings wants them used.
+    Off is off before anything else is looked at. Raises SettingError naming the field, the value and the range.
+    """
+    if args and isinstance(args[0], Mapping):
+        values = {"enabled": True, **args[0]}
+        unknown = [str(key) for key in values if key not in BY_NAME]
+        if unknown:
+            raise SettingError(f"Unknown setting {', '.join(unknown)}: the settings are {', '.join(BY_NAME)}")
+    else:
+        values = dict(zip(BY_NAME, args, strict=False))
+    if values.get("enabled", False) is False:
+        return OFF
+    return NoiseOrderConfig(**values)

@@ -1,0 +1,21 @@
+"""The method. torch and the standard library only."""
+
+from .erasure import erase
+from .host import Denoised, Host, Interrupted, Level, Unsupported
+from .injection import inject
+from .modulate import Report, modulate
+from .schedule import KeyLevel, key_levels
+
+__all__ = [
+    "Denoised",
+    "Host",
+    "Interrupted",
+    "KeyLevel",
+    "Level",
+    "Report",
+    "Unsupported",
+    "erase",
+    "inject",
+    "key_levels",
+    "modulate",
+]

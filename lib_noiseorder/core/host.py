@@ -1,0 +1,57 @@
+"""What the method needs of whoever owns the model and the random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Level(NamedTuple):
+    """A level of noise: its position on the model's schedule (1 = pure noise) and its sigma there."""
+
+    fraction: float
+    sigma: float
+
+
+class Denoised(NamedTuple):
+    """x̂0 for the prompt and, where it was asked for, for the negative prompt."""
+
+    cond: Tensor
+    uncond: Tensor | None
+
+
+class Interrupted(Exception):
+    """The person interrupted or skipped the generation while the model was being asked."""
+
+
+class Unsupported(Exception):
+    """This generation cannot be modulated; the text says why and what to do."""
+
+
+class Host(Protocol):
+    """The loaded model, its prompts and its random numbers, for one batch of images."""
+
+    seeds: Sequence[int]
+    cfg_scale: float
+    has_uncond: bool
+    """Whether there is a negative prompt to ask: some hosts do not encode it at CFG 1."""
+    evaluations: int
+    """Model evaluations per image since the host was made."""
+
+    def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
+        """One unit-variance draw per seed from the host's noise source; no other generator moves."""
+
+    def predicting(self) -> AbstractContextManager[None]:
+        """A context with the model ready; on leaving, whatever a prediction disturbs is as before."""
+
+    def level(self, fraction: float) -> Level:
+        """The level at this position of the model's own schedule."""
+
+    def place(self, noise: Tensor, level: Level) -> Tensor:
+        """The model input x for this noise at this level, by the host's noise scaling."""
+
+    def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
+        """x̂0: one evaluation per image for the prompt alone, two with the negative prompt. Raises Interrupted."""

@@ -1,0 +1,123 @@
+"""The pipeline: erase, ask the model, inject, and tell what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from .erasure import erase
+from .host import Denoised, Host, Level, Unsupported
+from .injection import inject, predict
+from .schedule import KeyLevel, key_levels
+from .statistics import cosine, rms, std
+from .streams import stream_seed
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done to the noise of one batch; the tuples hold one number per image."""
+
+    applied: bool
+    evaluations: int = 0
+    levels: tuple[Level, ...] = ()
+    std_before: tuple[float, ...] = ()
+    std_after: tuple[float, ...] = ()
+    cosine: tuple[float, ...] = ()
+    """Between the new noise and the seed's own."""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.applied:
+            return "; ".join(("noise untouched", *self.notes))
+
+        def numbers(values: tuple[float, ...]) -> str:
+            return " ".join(f"{value:.3f}" for value in values)
+
+        parts = [
+            f"std {numbers(self.std_before)} -> {numbers(self.std_after)}",
+            f"cosine to the seed's noise {numbers(self.cosine)}",
+            f"{self.evaluations} evaluation{'' if self.evaluations == 1 else 's'} per image",
+        ]
+        return "; ".join((*parts, *self.notes))
+
+
+def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tensor, Report]:
+    """`z' = inject(erase(z))`: the modulated noise and the report of it.
+
+    noise: the seeds' own unit-variance noise, (B, C, ...); it is not changed. An inactive config returns it itself.
+    Raises Interrupted, Unsupported when a prediction is not finite, and whatever the model raises.
+    """
+    if not config.active:
+        return noise, Report(applied=False)
+    erased = erase(
+        noise, config.erase, lambda i: host.fresh_noise([stream_seed(seed, i, config.variant) for seed in host.seeds])
+    )
+    result, levels, notes = erased, (), ()
+    if config.inject:
+        keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
+        direction = config.direction
+        if direction == GUIDANCE and not host.has_uncond:
+            direction = DENOISED
+            notes = (f'no negative prompt at CFG {host.cfg_scale:g}: direction "{DENOISED}" instead of "{GUIDANCE}"',)
+        with host.predicting():
+            levels, directions = ask(erased, keys, direction, host)
+        if not all(bool(torch.isfinite(direction).all()) for direction in directions):
+            raise Unsupported("the model's predictions hold NaN or infinity")
+        # Look-ahead has one direction, made of all its levels.
+        weights = [key.weight for key in keys] if direction != LOOK_AHEAD else [1.0]
+        result = inject(erased, directions, weights, config.inject, config.normalisation)
+        notes += vanished(directions)
+    return result, Report(
+        applied=True,
+        evaluations=host.evaluations,
+        levels=levels,
+        std_before=std(noise),
+        std_after=std(result),
+        cosine=cosine(result, noise),
+        notes=notes,
+    )
+
+
+def ask(
+    noise: Tensor, keys: tuple[KeyLevel, ...], direction: str, host: Host
+) -> tuple[tuple[Level, ...], list[Tensor]]:
+    """The levels asked and the directions found there, `−(x − x̂0)/σ` and its kin: toward x̂0 but for "noise".
+
+    guidance: −(cond − uncond); denoised: −cond; noise: +cond, at each level on the same noise z. look-ahead: the x̂0
+    itself, with CFG, at the last level of a walk of Euler steps (DDIM's, in this scaling) that starts from z.
+    """
+    levels = tuple(host.level(key.fraction) for key in keys)
+    if direction == LOOK_AHEAD:
+        x = host.place(noise, levels[0])
+        for here, there in zip(levels, levels[1:], strict=False):
+            velocity = predict(x, guided(host.denoise(x, here, host.has_uncond), host.cfg_scale), here.sigma)
+            x = x + (there.sigma - here.sigma) * velocity
+        return levels, [guided(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)]
+    directions = []
+    for level in levels:
+        x = host.place(noise, level)
+        cond, uncond = host.denoise(x, level, direction == GUIDANCE)
+        found = predict(x, cond, level.sigma)
+        if uncond is not None:
+            found = found - predict(x, uncond, level.sigma)
+        directions.append(found if direction == NOISE else -found)
+    return levels, directions
+
+
+def guided(denoised: Denoised, scale: float) -> Tensor:
+    """Classifier-free guidance, `u + g (c − u)`."""
+    if denoised.uncond is None:
+        return denoised.cond
+    return denoised.uncond + scale * (denoised.cond - denoised.uncond)
+
+
+def vanished(directions: list[Tensor]) -> tuple[str, ...]:
+    """A note naming the images in which the model saw no direction at all."""
+    size = torch.stack([rms(direction).flatten() for direction in directions]).amax(dim=0)
+    images = [str(index + 1) for index, value in enumerate(size.tolist()) if value == 0]
+    if not images:
+        return ()
+    return (f"nothing to inject in image {', '.join(images)}: the prompt and the negative prompt predict the same",)

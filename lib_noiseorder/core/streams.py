@@ -1,0 +1,31 @@
+"""Seeds of the fresh draws: one independent stream per image and draw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def stream_seed(seed: int, draw: int, variant: int = 0) -> int:
+    """63-bit key `BLAKE2b("noiseorder", variant, seed, draw)` of draw i >= 2 of the image with this seed.
+
+    Neighbouring seeds get unrelated keys, so the images s, s+1, ... of a batch share no draw.
+    """
+    digest = hashlib.blake2b(f"noiseorder/{variant}/{seed}/{draw}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def cpu_draws(shape: Sequence[int], seeds: Sequence[int], variant: int = 0) -> Callable[[int], Tensor]:
+    """Draw i of every image, z_i ~ N(0, I), from torch's CPU generator.
+
+    shape: of one image, without the batch dimension; the result of `draw(i)` is (len(seeds), *shape), float32.
+    """
+
+    def draw(index: int) -> Tensor:
+        generators = [torch.Generator().manual_seed(stream_seed(seed, index, variant)) for seed in seeds]
+        return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
+
+    return draw

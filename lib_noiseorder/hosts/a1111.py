@@ -1,0 +1,66 @@
+"""AUTOMATIC1111 v1.10.1: ε- and v-models with k-diffusion's wrapper around them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from modules import prompt_parser, sd_samplers
+from torch import Tensor
+
+from ..core import Denoised, Level, Unsupported
+from .base import WebUIHost
+
+
+class A1111Host(WebUIHost):
+    name = "AUTOMATIC1111"
+
+    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any) -> None:
+        super().__init__(p, noise, c, uc)
+        model = p.sd_model
+        if getattr(model, "is_sd3", False):
+            raise Unsupported("SD3 models are not supported on this WebUI; use Forge")
+        key = getattr(model.model, "conditioning_key", None)
+        if key not in ("crossattn", None):
+            raise Unsupported(f'models with "{key}" conditioning (inpainting, pix2pix, unCLIP) are not supported')
+        # A sampler of our own, only for its wrapper x̂0(x, σ): it serves whatever sampler was chosen, DDIM and
+        # UniPC too, and the sampler that will run keeps its state.
+        self.wrapper = sd_samplers.create_sampler("Euler", model).model_wrap_cfg.inner_model
+
+    def sigmas(self) -> Tensor:
+        return self.wrapper.sigmas  # type: ignore[no-any-return]
+
+    def place(self, noise: Tensor, level: Level) -> Tensor:
+        """`x = z √(1 + σ²)`: the network itself then sees exactly z."""
+        return noise * math.sqrt(1 + level.sigma**2)
+
+    def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+        # The wrapped model and not CFGDenoiser at scale 1: exact, and no callback, preview or step counter moves.
+        parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
+        rows = [image for image, part in enumerate(parts) for _ in part]
+        found = self.wrapper(x[rows], sigma[rows], cond=self.conditioning(cond, x, len(rows)))
+        self.rows += len(rows)
+        uncond = None
+        if with_uncond:
+            negative = prompt_parser.reconstruct_cond_batch(self.uc, 0)
+            uncond = self.wrapper(x, sigma, cond=self.conditioning(negative, x, x.shape[0]))
+            self.rows += x.shape[0]
+        return Denoised(torch.stack([compose(part, found, uncond, image) for image, part in enumerate(parts)]), uncond)
+
+    def conditioning(self, cond: Any, x: Tensor, rows: int) -> dict[str, Any]:
+        # What a model without image conditioning is given by the host: (B, 5, 1, 1) zeros.
+        concat = [x.new_zeros(rows, 5, 1, 1)]
+        return {**cond, "c_concat": concat} if isinstance(cond, dict) else {"c_crossattn": [cond], "c_concat": concat}
+
+
+def compose(part: list[tuple[int, float]], found: Tensor, uncond: Tensor | None, image: int) -> Tensor:
+    """AND of one image: `u + Σ_j w_j (c_j − u)`, and without u the mean `Σ_j w_j c_j / Σ_j w_j`."""
+    if len(part) == 1 and (part[0][1] == 1 or uncond is None):
+        return found[part[0][0]]
+    if uncond is not None:
+        return uncond[image] + sum(weight * (found[row] - uncond[image]) for row, weight in part)
+    total = sum(weight for _, weight in part)
+    if abs(total) < 1e-3:
+        raise Unsupported('the weights of the prompts joined by AND cancel out: use the direction "guidance"')
+    return sum(weight * found[row] for row, weight in part) / total  # type: ignore[return-value]

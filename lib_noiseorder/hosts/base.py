@@ -1,0 +1,93 @@
+"""What the WebUI adapters share. Imports `modules`: only a WebUI can import this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from modules import rng, shared
+from torch import Tensor
+
+from ..core import Denoised, Interrupted, Level, Unsupported
+
+
+class WebUIHost:
+    """One batch of a WebUI's generation: its noise source, its model, its conditionings.
+
+    p: the host's processing object; noise: (B, C, H, W), unit variance; c, uc: the hook's conditionings, which the
+    host caches across requests and which are therefore only read.
+    """
+
+    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any) -> None:
+        self.p, self.noise, self.c, self.uc = p, noise, c, uc
+        self.seeds: Sequence[int] = list(p.seeds)
+        self.cfg_scale = float(p.cfg_scale)
+        self.rows = 0
+        batch = noise.shape[0]
+        for name, count in (("seeds", len(self.seeds)), ("prompts", len(c.batch)), ("negative prompts", batch if uc is None else len(uc))):
+            if count != batch:
+                raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
+
+    @property
+    def has_uncond(self) -> bool:
+        return self.uc is not None
+
+    @property
+    def evaluations(self) -> int:
+        return -(-self.rows // self.noise.shape[0])
+
+    def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
+        shape = tuple(self.noise.shape[1:])
+        draws = [rng.randn_without_seed(shape, generator=rng.create_generator(seed)) for seed in seeds]
+        return torch.stack(draws).to(self.noise)
+
+    def write(self, result: Tensor) -> None:
+        """Give the noise to the sampler, in place: A1111 has no other way, and Forge takes it as well."""
+        added = None
+        if getattr(self.p, "modified_noise", None) is not None:
+            # Forge's ControlNet inpaint put "noise + latent" there, which the host will use instead of the noise.
+            added = self.p.modified_noise - self.noise
+        self.noise.copy_(result)
+        if added is not None:
+            self.p.modified_noise = self.noise + added
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        state = shared.state
+        text, latent = state.textinfo, state.current_latent
+        cuda = [self.noise.device] if self.noise.device.type == "cuda" else []
+        state.textinfo = "Noise Order: asking the model"
+        try:
+            # Some patches (token merging, 9-channel conditioning) draw from the global generators.
+            with torch.random.fork_rng(devices=cuda), self.model_ready():
+                yield
+        finally:
+            state.textinfo, state.current_latent = text, latent
+
+    @contextmanager
+    def model_ready(self) -> Iterator[None]:
+        """The host's own preparations for sampling; on leaving, they are undone."""
+        yield
+
+    def level(self, fraction: float) -> Level:
+        """The level at this position in the model's own table of sigmas, which runs from nearly clean to pure noise."""
+        sigmas = self.sigmas()
+        return Level(fraction, float(sigmas[round(fraction * (len(sigmas) - 1))]))
+
+    def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
+        # Raising the host's own InterruptedException from the hook would end the whole Forge process.
+        if shared.state.interrupted or shared.state.skipped:
+            raise Interrupted
+        return self.ask_model(x, torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device), with_uncond)
+
+    def sigmas(self) -> Tensor:
+        raise NotImplementedError
+
+    def place(self, noise: Tensor, level: Level) -> Tensor:
+        raise NotImplementedError
+
+    def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+        """x̂0 for the prompt, and for the negative prompt if asked; counts the rows evaluated."""
+        raise NotImplementedError

@@ -1,0 +1,19 @@
+"""Which WebUI this is. Called once, while the WebUI loads the script."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+
+def host_class() -> type[Any] | None:
+    """The adapter of the running WebUI, None for one that has none yet."""
+    if find_spec("ldm_patched") is not None:
+        return None  # reForge: laid out like A1111 with another backend
+    if find_spec("backend") is not None and find_spec("modules_forge") is not None:
+        from .forge import ForgeHost
+
+        return ForgeHost
+    from .a1111 import A1111Host
+
+    return A1111Host

@@ -1,0 +1,56 @@
+"""`python -m lib_noiseorder.playground`: the page, or with --prompt a picture grid."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..config import FIELDS, NoiseOrderConfig
+from ..presets import PRESETS
+from .compare import MODELS, compare, load
+from .picture import grid
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; the settings of Noise Order come from their table."""
+    made = argparse.ArgumentParser("python -m lib_noiseorder.playground", description=__doc__)
+    made.add_argument("--prompt", help='e.g. "a red cross left of a blue ring"; without it the page is opened')
+    made.add_argument("--negative", default="", help="negative prompt: another scene, default none")
+    made.add_argument("--model", default="unet", choices=list(MODELS))
+    made.add_argument("--seed", type=int, default=1, help="seed of the first image")
+    made.add_argument("--count", type=int, default=8, help="how many images, seeds counting up")
+    made.add_argument("--steps", type=int, default=10)
+    made.add_argument("--cfg", type=float, default=1.5, help="CFG scale")
+    made.add_argument("--save", type=Path, default=Path("grid.png"), help="where the grid is written")
+    made.add_argument("--port", type=int, help="of the page; default: the first free one from 7860")
+    made.add_argument("--no-browser", action="store_true", help="serve the page without opening it")
+    settings = made.add_argument_group("Noise Order")
+    settings.add_argument("--preset", default="Default", choices=list(PRESETS))
+    for field in FIELDS[1:]:
+        option = "--" + field.name.replace("_", "-")
+        text = f"{field.help} ({field.allowed})".replace("%", "%%")
+        settings.add_argument(option, dest=field.name, type=type(field.default), choices=field.choices or None, help=text)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
+    if options.prompt is None:
+        from .page import launch
+
+        launch(options.port, not options.no_browser)
+        return
+    changes = {field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None}
+    try:
+        config: NoiseOrderConfig = PRESETS[options.preset].replace(**changes)
+        seeds = range(options.seed, options.seed + options.count)
+        made = compare(load(options.model), options.prompt, options.negative, seeds, options.steps, options.cfg, config)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
+    title = f'"{options.prompt}"  ·  {MODELS[options.model]}  ·  {options.steps} steps  ·  CFG {options.cfg:g}'
+    grid(made, title.replace("·", "|").replace("ε", "epsilon")).save(options.save)
+    print(f"Without: {made.without.tally()}\nWith:    {made.modulated.tally()}\nNoise:   {made.report}\n{options.save}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The playground as a host: a small trained model instead of a WebUI's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ..core import Denoised, Level
+from .models import PlaygroundModel
+from .scenes import CHANNELS, SIZE
+
+
+def seed_noise(seeds: Sequence[int]) -> Tensor:
+    """The seeds' own noise, (B, 3, 16, 16) float32, one CPU generator per image."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(CHANNELS, SIZE, SIZE, generator=generator) for generator in generators])
+
+
+class PlaygroundHost:
+    """One batch: the model, the seeds, the tokens of prompt and negative prompt (B, 5)."""
+
+    has_uncond = True
+
+    def __init__(
+        self, model: PlaygroundModel, seeds: Sequence[int], tokens: Tensor, uncond_tokens: Tensor, cfg_scale: float
+    ) -> None:
+        self.model, self.seeds, self.cfg_scale = model, seeds, cfg_scale
+        self.tokens, self.uncond_tokens = tokens, uncond_tokens
+        self.start = model.evaluations
+
+    @property
+    def evaluations(self) -> int:
+        return (self.model.evaluations - self.start) // len(self.seeds)
+
+    def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
+        return seed_noise(seeds)
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        yield
+
+    def level(self, fraction: float) -> Level:
+        return Level(fraction, self.model.sigma_at(fraction))
+
+    def place(self, noise: Tensor, level: Level) -> Tensor:
+        return self.model.place(noise, level.sigma)
+
+    def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
+        cond = self.model.denoise(x, level.sigma, self.tokens)
+        return Denoised(cond, self.model.denoise(x, level.sigma, self.uncond_tokens) if with_uncond else None)

@@ -1,0 +1,104 @@
+"""The playground's page: the accordion of the extension on a small model, without a WebUI."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import gradio as gr
+
+from ..config import NoiseOrderConfig
+from ..webui import accordion
+from .compare import MODELS, Side, compare, load
+
+EXAMPLES = (
+    "a red cross left of a blue ring",
+    "a yellow square above a green cross",
+    "a blue ring right of a red square",
+    "a green ring below a yellow cross",
+)
+WORLD = (
+    "Two small models trained on one kind of scene: **a** *colour* *sprite* *relation* **a** *colour* *sprite*, with "
+    "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads every picture back."
+)
+MAX_IMAGES = 16
+
+
+def generate(
+    model: str,
+    prompt: str,
+    negative: str,
+    seed: float,
+    count: float,
+    steps: float,
+    cfg_scale: float,
+    *settings: Any,
+    progress: Any = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
+) -> tuple[list[Any], list[Any], str]:
+    """The Generate button: two galleries and a summary; what cannot be done is told in Gradio's error box."""
+    try:
+        config = NoiseOrderConfig(True, *settings)
+        seeds = range(int(seed), int(seed) + int(count))
+        name = next(name for name, words in MODELS.items() if words == model)
+        made = compare(
+            load(name), prompt, negative, seeds, int(steps), float(cfg_scale), config, lambda f, text: progress(f, text)
+        )
+    except ValueError as error:
+        raise gr.Error(str(error)) from error
+
+    def gallery(side: Side) -> list[Any]:
+        return [
+            (picture, f"seed {seed} {'✓' if found.both else '✗'} {found.words}")
+            for seed, picture, found in zip(made.seeds, side.pictures, side.found, strict=True)
+        ]
+
+    summary = (
+        f"<p><b>Without:</b> {html.escape(made.without.tally())}<br>"
+        f"<b>With:</b> {html.escape(made.modulated.tally())}<br>"
+        f"<b>Noise:</b> {html.escape(str(made.report))}</p>"
+    )
+    return gallery(made.without), gallery(made.modulated), summary
+
+
+def build() -> gr.Blocks:
+    """The page, not yet launched."""
+    # Fonts of the reader's own: Gradio's default theme would fetch them from elsewhere.
+    theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
+    with gr.Blocks(title="Noise Order playground", theme=theme, analytics_enabled=False) as page:
+        gr.Markdown(f"# Noise Order playground\n{WORLD}")
+        with gr.Row():
+            with gr.Column(scale=2):
+                prompt = gr.Textbox(EXAMPLES[0], label="Prompt", elem_id="prompt")
+                negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
+                gr.Examples([[example] for example in EXAMPLES], [prompt])
+            with gr.Column(scale=1):
+                model = gr.Radio(
+                    list(MODELS.values()), value=MODELS["unet"], label="Model", elem_id="model"
+                )
+                seed = gr.Number(1, label="Seed", precision=0, elem_id="seed")
+                count = gr.Slider(1, MAX_IMAGES, 8, step=1, label="Images", elem_id="count")
+            with gr.Column(scale=1):
+                steps = gr.Slider(1, 50, 10, step=1, label="Sampling steps", elem_id="steps")
+                cfg_scale = gr.Slider(1, 10, 1.5, step=0.1, label="CFG Scale", elem_id="cfg_scale")
+                button = gr.Button("Generate", variant="primary", elem_id="generate")
+        with gr.Accordion(accordion.TITLE, open=True):
+            settings = accordion.controls(lambda name: f"noiseorder_{name}", accordion.ABOUT)
+        summary = gr.HTML(elem_id="summary")
+        with gr.Row():
+            without, modulated = (
+                gr.Gallery(label=label, columns=4, object_fit="contain", elem_id=elem_id)
+                for label, elem_id in (("Without", "without"), ("With Noise Order", "with"))
+            )
+        button.click(
+            generate,
+            [model, prompt, negative, seed, count, steps, cfg_scale, *settings],
+            [without, modulated, summary],
+        )
+    return page
+
+
+def launch(port: int | None = None, browser: bool = True, **options: Any) -> Any:
+    """Serve the page on this machine only."""
+    return build().queue().launch(
+        server_name="127.0.0.1", server_port=port, inbrowser=browser, show_api=False, share=False, **options
+    )

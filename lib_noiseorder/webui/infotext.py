@@ -1,0 +1,67 @@
+"""Settings to the text under an image, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..config import BY_NAME, FIELDS, LOOK_AHEAD, Field, NoiseOrderConfig, SettingError
+
+VERSION = "1"
+"""Of the algorithm: an image says which one made it."""
+MARKER = BY_NAME["enabled"].infotext
+ERROR = "Noise Order error"
+
+
+def write(config: NoiseOrderConfig) -> dict[str, str]:
+    """What is needed to make the image again: every setting that had a say, empty when nothing is done.
+
+    A setting that had none (weights with one key level) is left out and read back as its default.
+    """
+    if not config.active:
+        return {}
+    names = ["erase", "inject"]
+    if config.inject:
+        names += ["direction", "levels", "first_level", "normalisation"]
+        if config.levels > 1:
+            names.append("last_level")
+            if config.direction != LOOK_AHEAD:
+                names += ["layout", "structure", "detail"]
+    if config.erase != 1:
+        names.append("variant")
+    return {MARKER: VERSION, **{BY_NAME[name].infotext: text(getattr(config, name)) for name in names}}
+
+
+def clear(params: dict[str, Any]) -> None:
+    """Take every key of ours out: the cells of an X/Y/Z plot share one dict."""
+    for key in (ERROR, *(field.infotext for field in FIELDS)):
+        params.pop(key, None)
+
+
+def reader(field: Field) -> Callable[[Mapping[str, Any]], Any]:
+    """What pasting an infotext puts into a field's control; None leaves the control alone.
+
+    An image made without us switches us off and changes nothing else.
+    """
+
+    def read(params: Mapping[str, Any]) -> Any:
+        if field.name == "enabled":
+            return MARKER in params
+        if MARKER not in params:
+            return None
+        written = params.get(field.infotext)
+        try:
+            return field.default if written is None else field.check(number(written) if not field.choices else written)
+        except (SettingError, ValueError):
+            return None
+
+    return read
+
+
+def text(value: object) -> str:
+    """A setting as short as it can be read back: 4.0 is "4"."""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def number(written: object) -> float:
+    return float(str(written))

@@ -1,0 +1,40 @@
+"""Noise Order in a WebUI: wiring only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_noiseorder import generation
+from lib_noiseorder.config import FIELDS
+from lib_noiseorder.hosts.detect import host_class
+from lib_noiseorder.webui import accordion, infotext
+from modules import scripts
+from modules.ui_components import InputAccordion
+
+HOST = host_class()
+
+
+class NoiseOrderScript(scripts.Script):
+    def title(self) -> str:
+        return accordion.TITLE
+
+    def show(self, is_img2img: bool) -> Any:
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
+            components = [enabled, *accordion.controls(self.elem_id)]
+        self.infotext_fields = [
+            (component, infotext.reader(field)) for component, field in zip(components, FIELDS, strict=True)
+        ]
+        self.paste_field_names = [field.infotext for field in FIELDS]
+        return components
+
+    def process(self, p: Any, *args: Any) -> None:
+        generation.begin(p, args, HOST, self.is_img2img)
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        generation.announce(p)
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        generation.before_sampling(p, HOST, kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))

@@ -1,0 +1,224 @@
+"""The pipeline on a model whose answers are known in closed form: x0 = the posterior mean of a Gaussian."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.core import Denoised, Interrupted, Level, Unsupported, modulate
+from lib_noiseorder.core.streams import cpu_draws
+from lib_noiseorder.presets import PRESETS
+
+from reference import erased, printed, turned
+
+SHAPE = (4, 16, 16)
+MEAN, SPREAD = 0.7, 0.5
+
+
+class GaussianHost:
+    """The exact denoiser of data N(mean, spread^2): of the prompt with the mean m, of the negative prompt with -m/2."""
+
+    def __init__(self, seeds, kind="epsilon", has_uncond=True, cfg_scale=5.0):
+        self.seeds, self.kind, self.has_uncond, self.cfg_scale = seeds, kind, has_uncond, cfg_scale
+        self.evaluations, self.asked, self.inside, self.fail = 0, [], False, None
+        pattern = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
+        self.means = {"cond": MEAN * pattern, "uncond": -MEAN / 2 * pattern.flip(-1)}
+
+    def fresh_noise(self, seeds):
+        return torch.stack([torch.randn(*SHAPE, generator=torch.Generator().manual_seed(s)) for s in seeds]).double()
+
+    @contextmanager
+    def predicting(self):
+        self.inside = True
+        yield
+        self.inside = False
+
+    def level(self, fraction):
+        return Level(fraction, fraction if self.kind == "flow" else 14.6 * fraction**3)
+
+    def place(self, noise, level):
+        return noise if self.kind == "flow" else noise * math.sqrt(1 + level.sigma**2)
+
+    def posterior(self, x, sigma, which):
+        m, v = self.means[which], SPREAD**2
+        if self.kind == "flow":
+            a = 1 - sigma
+            return m + v * a / (a * a * v + sigma**2) * (x - a * m)
+        return m + v / (v + sigma**2) * (x - m)
+
+    def denoise(self, x, level, with_uncond):
+        assert self.inside
+        if self.fail is not None and len(self.asked) == self.fail[0]:
+            raise self.fail[1]
+        self.asked.append((level.sigma, with_uncond))
+        self.evaluations += 2 if with_uncond else 1
+        uncond = self.posterior(x, level.sigma, "uncond") if with_uncond else None
+        return Denoised(self.posterior(x, level.sigma, "cond"), uncond)
+
+
+def noise(seeds, dtype=torch.float64):
+    return cpu_draws(SHAPE, seeds)(1).to(dtype)
+
+
+def config(**settings):
+    return NoiseOrderConfig(enabled=True, **settings)
+
+
+def reference_erased(z, seeds, n, host, variant=0):
+    from lib_noiseorder.core.streams import stream_seed
+
+    draws = [host.fresh_noise([stream_seed(s, i, variant) for s in seeds]).numpy() for i in range(2, math.ceil(n) + 1)]
+    return erased([z.numpy(), *draws], n) if n > 1 else z.numpy()
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "flow"])
+@pytest.mark.parametrize("direction", ["guidance", "denoised", "noise"])
+@pytest.mark.parametrize("normalisation", ["orthonormal", "as printed"])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_is_the_method(kind, direction, normalisation, levels):
+    seeds = [11, 12]
+    host, z = GaussianHost(seeds, kind), noise(seeds)
+    chosen = config(direction=direction, normalisation=normalisation, levels=levels, inject=0.2, erase=2.5, structure=0.3)
+    result, report = modulate(z, chosen, host)
+
+    s = reference_erased(z, seeds, 2.5, host)
+    fractions, weights = ([0.9], [1.0]) if levels == 1 else ([0.9, 0.8, 0.7], [1, 0.3, 1])
+    found = []
+    for fraction in fractions:
+        level = host.level(fraction)
+        x = torch.from_numpy(s) * (1 if kind == "flow" else math.sqrt(1 + level.sigma**2))
+        predictions = {w: ((x - host.posterior(x, level.sigma, w)) / level.sigma).numpy() for w in ("cond", "uncond")}
+        found.append(
+            {
+                "noise": predictions["cond"],
+                "denoised": -predictions["cond"],
+                "guidance": -(predictions["cond"] - predictions["uncond"]),
+            }[direction]
+        )
+    expected = (turned if normalisation == "orthonormal" else printed)(s, found, weights, 0.2)
+    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-9, atol=1e-10)
+    assert report.applied
+    assert report.evaluations == levels * (2 if direction == "guidance" else 1) == chosen.evaluations
+    assert [level.sigma for level in report.levels] == [host.level(f).sigma for f in fractions] or levels == 3
+    assert report.std_after == pytest.approx(expected.reshape(2, -1).std(axis=1))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "flow"])
+def test_look_ahead_walks_the_sampler_s_way(kind):
+    """Its x0 is that of a plain DDIM (or Euler flow) loop over the same levels, written in the textbook variables."""
+    seeds = [3]
+    host, z = GaussianHost(seeds, kind), noise(seeds)
+    chosen = config(direction="look-ahead", levels=3, first_level=1.0, last_level=0.8, erase=1, inject=0.08)
+    result, report = modulate(z, chosen, host)
+
+    sigmas = [host.level(f).sigma for f in (1.0, 0.9, 0.8)]
+    state = z.numpy().copy()
+    for here, there in zip(sigmas, [*sigmas[1:], None], strict=True):
+        a = 1 / math.sqrt(1 + here**2)
+        x = torch.from_numpy(state if kind == "flow" else state / a)
+        cond, uncond = (host.posterior(x, here, which).numpy() for which in ("cond", "uncond"))
+        x0 = uncond + 5.0 * (cond - uncond)
+        if there is None:
+            break
+        if kind == "flow":
+            eps = (state - (1 - here) * x0) / here
+            state = (1 - there) * x0 + there * eps
+        else:
+            b = 1 / math.sqrt(1 + there**2)
+            eps = (state - a * x0) / math.sqrt(1 - a * a)
+            state = b * x0 + math.sqrt(1 - b * b) * eps
+    np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [x0], [1.0], 0.08), rtol=1e-7, atol=1e-8)
+    assert report.evaluations == 6 == chosen.evaluations
+
+
+def test_denoised_turns_toward_the_prompt_and_noise_away():
+    seeds = [5]
+    z = noise(seeds)
+    host = GaussianHost(seeds)
+    closeness = {}
+    for direction in ("denoised", "noise", "guidance", "look-ahead"):
+        for sign in (1, -1):
+            result, _ = modulate(z, config(direction=direction, erase=1, inject=sign * 0.2), GaussianHost(seeds))
+            closeness[direction, sign] = ((result - z) * host.means["cond"]).sum().item()
+    for direction in ("denoised", "guidance", "look-ahead"):
+        assert closeness[direction, 1] > 0 > closeness[direction, -1]
+    assert closeness["noise", 1] < 0 < closeness["noise", -1]
+
+
+@pytest.mark.parametrize("chosen", [NoiseOrderConfig(), config(erase=1, inject=0), NoiseOrderConfig(enabled=False, erase=8)])
+def test_off_is_absent(chosen):
+    z = noise([1])
+    result, report = modulate(z, chosen, None)  # type: ignore[arg-type]  # not even looked at
+    assert result is z
+    assert not report.applied
+
+
+def test_erasing_alone_asks_the_model_nothing():
+    host, z = GaussianHost([1, 2]), noise([1, 2])
+    result, report = modulate(z, config(inject=0, erase=4), host)
+    assert host.asked == []
+    assert report.evaluations == 0
+    np.testing.assert_allclose(result.numpy(), reference_erased(z, [1, 2], 4, host), atol=1e-12)
+    assert report.cosine == pytest.approx([0.5, 0.5], abs=0.1)
+
+
+def test_paper_as_printed_rescales_and_says_so():
+    host = GaussianHost([1])
+    host.posterior = lambda x, sigma, which: torch.zeros_like(x)  # a model that predicts its input: the noise itself
+    _, report = modulate(noise([1]), PRESETS["Paper, as printed"], host)
+    # rho = 1, K = 3, delta = 0.1: (1 + 0.1 sqrt 3) / sqrt 1.01, times sqrt(1 + 1/sigma^2) for each x / sigma
+    assert report.std_after[0] > 1.1
+    assert "std" in str(report)
+
+
+def test_without_a_negative_prompt_guidance_becomes_denoised():
+    host, other, z = GaussianHost([1], has_uncond=False), GaussianHost([1]), noise([1])
+    result, report = modulate(z, config(), host)
+    expected, _ = modulate(z, config(direction="denoised"), other)
+    assert torch.equal(result, expected)
+    assert report.evaluations == 1
+    assert "denoised" in report.notes[0]
+
+
+def test_an_image_does_not_know_its_batch():
+    seeds = [21, 22, 23]
+    batch, _ = modulate(noise(seeds), config(levels=2), GaussianHost(seeds))
+    for k, seed in enumerate(seeds):
+        alone, _ = modulate(noise([seed]), config(levels=2), GaussianHost([seed]))
+        torch.testing.assert_close(batch[k : k + 1], alone, rtol=0, atol=1e-14)
+
+
+def test_same_prompt_and_negative_prompt_inject_nothing():
+    host, z = GaussianHost([1, 2]), noise([1, 2])
+    host.means["uncond"] = host.means["cond"]
+    result, report = modulate(z, config(erase=1), host)
+    assert torch.equal(result, z)
+    assert "image 1, 2" in report.notes[0]
+
+
+@pytest.mark.parametrize("error", [Interrupted(), RuntimeError("out of memory")])
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_failure_leaves_the_noise_alone(error, call):
+    host, z = GaussianHost([1]), noise([1])
+    before = z.clone()
+    host.fail = (call, error)
+    with pytest.raises(type(error)):
+        modulate(z, config(levels=3), host)
+    assert torch.equal(z, before)
+
+
+def test_nan_from_the_model_is_refused():
+    host, z = GaussianHost([1]), noise([1])
+    host.posterior = lambda x, sigma, which: x * math.nan
+    with pytest.raises(Unsupported, match="NaN"):
+        modulate(z, config(), host)
+
+
+def test_half_precision_noise_comes_back_in_half_precision():
+    z = noise([1], torch.float32).to(torch.bfloat16)
+    result, _ = modulate(z, config(), GaussianHost([1]))
+    assert result.dtype == torch.bfloat16

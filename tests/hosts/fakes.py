@@ -1,0 +1,384 @@
+"""Hosts as they behave at our hooks, and nothing else: each behaviour is one that tests/live shows in the real host.
+
+A1111 1.10.1: the hook gets x, noise, c, uc, in txt2img x is noise; only a change of noise in place counts; every
+Exception of a script is swallowed; params.txt is written between process_batch and the hook.
+Forge main: the same, and: everything runs in inference_mode; uc is None at CFG 1; `p.modified_noise` is used and
+cleared after the hook; the hires pass calls the hook twice; sampling_prepare appends to a list in place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+SIGMAS = torch.linspace(-3.5, 2.68, 1000).exp()
+FLOW_SIGMAS = torch.arange(1, 1001) / 1000
+
+
+class InterruptedException(BaseException):
+    """As in both hosts: no `except Exception` stops it."""
+
+
+@dataclass
+class Scheduled:
+    end_at_step: int
+    cond: Any
+
+
+@dataclass
+class Composable:
+    schedules: list[Scheduled]
+    weight: float = 1.0
+
+
+@dataclass
+class Multicond:
+    batch: list[list[Composable]]
+
+
+def at_step(schedules: list[Scheduled], step: int) -> Any:
+    return next((entry.cond for entry in schedules if step <= entry.end_at_step), schedules[-1].cond)
+
+
+def stack(conds: list[Any]) -> Any:
+    if isinstance(conds[0], dict):
+        return {key: torch.stack([cond[key] for cond in conds]) for key in conds[0]}
+    return torch.stack(conds)
+
+
+def reconstruct_multicond_batch(c: Multicond, step: int) -> tuple[list[list[tuple[int, float]]], Any]:
+    flat, parts = [], []
+    for image in c.batch:
+        parts.append([(len(flat) + k, part.weight) for k, part in enumerate(image)])
+        flat += [at_step(part.schedules, step) for part in image]
+    return parts, stack(flat)
+
+
+def reconstruct_cond_batch(uc: list[list[Scheduled]], step: int) -> Any:
+    return stack([at_step(schedules, step) for schedules in uc])
+
+
+def encode(prompt: str, sdxl: bool = False) -> Any:
+    """A "text encoder": one number per prompt, so that conditionings can be told apart. "[a:b:.5]" is scheduled."""
+    value = torch.tensor([[float(sum(map(ord, prompt.strip())) % 97) / 50 - 1]])
+    return {"crossattn": value, "vector": value[0]} if sdxl else value
+
+
+def scheduled(prompt: str, sdxl: bool = False) -> list[Scheduled]:
+    if prompt.startswith("[") and prompt.endswith(":.5]"):
+        before, after = prompt[1:-4].split(":")
+        return [Scheduled(2, encode(before, sdxl)), Scheduled(4, encode(after, sdxl))]
+    return [Scheduled(4, encode(prompt, sdxl))]
+
+
+def multicond(prompts: list[str], sdxl: bool = False) -> Multicond:
+    batch = []
+    for prompt in prompts:
+        parts = []
+        for part in prompt.split(" AND "):
+            text, _, weight = part.partition(" :")
+            parts.append(Composable(scheduled(text, sdxl), float(weight or 1)))
+        batch.append(parts)
+    return Multicond(batch)
+
+
+class Network:
+    """x0 of a posterior mean: a fixed pattern times the conditioning's number. Counts its rows and can fail."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.rows, self.calls, self.seen = kind, 0, 0, []
+        self.before: Callable[[], None] = lambda: None
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+        self.before()
+        self.rows += len(x)
+        self.calls += 1
+        self.seen.append((x.clone(), sigma.clone(), cond.clone()))
+        generator = torch.Generator().manual_seed(4)
+        pattern = torch.randn(x.shape[1:], generator=generator)[None]
+        mean = pattern * cond.reshape(-1, *[1] * (x.ndim - 1))
+        s = sigma.reshape(-1, *[1] * (x.ndim - 1))
+        if self.kind == "const":
+            return mean + (1 - s) / ((1 - s) ** 2 + s**2) * (x - (1 - s) * mean)
+        return mean + (x - mean) / (1 + s**2)
+
+
+class ImageRNG:
+    def __init__(self, shape: tuple[int, ...], seeds: list[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.shape, self.seeds = shape, seeds
+
+    def next(self) -> torch.Tensor:
+        torch.manual_seed(self.seeds[0])
+        return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators])
+
+
+@dataclass
+class Processing:
+    """What our code reads of a host's `p`."""
+
+    prompts: list[str]
+    negative: list[str]
+    seeds: list[int]
+    cfg_scale: float = 5.0
+    is_hr_pass: bool = False
+    extra_generation_params: dict[str, Any] = field(default_factory=dict)
+    comments: list[str] = field(default_factory=list)
+    sd_model: Any = None
+    sdxl: bool = False
+
+    def comment(self, text: str) -> None:
+        self.comments.append(text)
+
+
+@dataclass
+class Result:
+    noise: torch.Tensor
+    untouched: torch.Tensor
+    infotext: dict[str, Any]
+    params_txt: dict[str, Any]
+    comments: list[str]
+    errors: list[Exception]
+    sampler_calls: int = 0
+
+
+class FakeHost:
+    """One WebUI: installs its modules, loads the script, runs generations."""
+
+    kind: str = "epsilon"
+    shape: tuple[int, ...] = (4, 8, 8)
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.monkeypatch = monkeypatch
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("modules", "backend", "modules_forge", "lib_noiseorder"):
+                monkeypatch.delitem(sys.modules, name)
+        self.state = types.SimpleNamespace(
+            interrupted=False, skipped=False, textinfo="before", current_latent=None, sampling_step=0
+        )
+        self.network = Network(self.kind)
+        self.module("modules", __path__=[])
+        self.module("modules.shared", state=self.state)
+        self.module("modules.rng", create_generator=self.create_generator, randn_without_seed=self.randn_without_seed)
+        self.module(
+            "modules.prompt_parser",
+            reconstruct_multicond_batch=reconstruct_multicond_batch,
+            reconstruct_cond_batch=reconstruct_cond_batch,
+        )
+        self.module("modules.scripts", Script=Script, AlwaysVisible=object())
+        self.module("modules.ui_components", InputAccordion=input_accordion)
+        self.install()
+        spec = importlib.util.spec_from_file_location("noiseorder.py", ROOT / "scripts" / "noiseorder.py")
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        self.script = loaded.NoiseOrderScript()
+        self.script.is_img2img = False
+
+    def module(self, name: str, **contents: Any) -> Any:
+        made = types.ModuleType(name)
+        made.__dict__.update(contents)
+        made.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package="__path__" in contents)
+        self.monkeypatch.setitem(sys.modules, name, made)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, made)
+        return made
+
+    @staticmethod
+    def create_generator(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(int(seed))
+
+    @staticmethod
+    def randn_without_seed(shape: tuple[int, ...], generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    def install(self) -> None:
+        raise NotImplementedError
+
+    def swallow(self, errors: list[Exception], call: Callable[[], None]) -> None:
+        """What both ScriptRunners do: an Exception is reported and the generation goes on."""
+        try:
+            call()
+        except Exception as error:
+            errors.append(error)
+
+    def txt2img(self, *args: Any, hires: bool = False, before_hook: Callable[[Any], None] = lambda p: None, **settings: Any) -> Result:
+        p = Processing(
+            settings.pop("prompts", ["a cat"]), settings.pop("negative", [""]), settings.pop("seeds", [1]), **settings
+        )
+        p.sd_model = self.model(p)
+        return self.run(p, args, hires, before_hook)
+
+    def run(self, p: Processing, args: tuple[Any, ...], hires: bool, before_hook: Callable[[Any], None]) -> Result:
+        errors: list[Exception] = []
+        self.swallow(errors, lambda: self.script.process(p, *args))
+        self.swallow(errors, lambda: self.script.process_batch(p, *args, batch_number=0))
+        params_txt = dict(p.extra_generation_params)
+        x = ImageRNG(self.shape, p.seeds).next()
+        untouched = x.clone()
+        before_hook(p)
+        c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
+        used = self.hook(p, args, errors, x, x, c, uc)
+        if self.state.interrupted:
+            # The sampler's first call raises; the host catches that one itself and keeps the noise.
+            pass
+        if hires:
+            p.is_hr_pass = True
+            latent = torch.zeros_like(x)
+            second = ImageRNG(self.shape, p.seeds).next() * 2
+            kept = second.clone()
+            self.hires(p, args, errors, latent, second, c, uc)
+            assert torch.equal(second, kept), "the hires pass is not ours"
+        return Result(used, untouched, dict(p.extra_generation_params), params_txt, p.comments, errors)
+
+    def uncond(self, p: Processing) -> Any:
+        return [scheduled(prompt, p.sdxl) for prompt in p.negative]
+
+    def hook(self, p: Any, args: Any, errors: Any, x: Any, noise: Any, c: Any, uc: Any) -> torch.Tensor:
+        self.swallow(
+            errors,
+            lambda: self.script.process_before_every_sampling(p, *args, x=x, noise=noise, c=c, uc=uc),
+        )
+        return x
+
+    def hires(self, *call: Any) -> None:
+        self.hook(*call)
+
+
+class Script:
+    """modules.scripts.Script, as far as the script uses it."""
+
+    is_img2img = False
+
+    def elem_id(self, name: str) -> str:
+        return f"script_{'img2img' if self.is_img2img else 'txt2img'}_noise_order_{name}"
+
+
+def input_accordion(value: bool, **settings: Any) -> Any:
+    """modules.ui_components.InputAccordion: a function on Forge, so that nothing may subclass it."""
+    import gradio as gr
+
+    class Accordion(gr.Checkbox):
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            return None
+
+    return Accordion(value, label=settings["label"], elem_id=settings["elem_id"])
+
+
+class A1111(FakeHost):
+    """Only in place; no modified_noise; the model behind k-diffusion's wrapper."""
+
+    def install(self) -> None:
+        host = self
+
+        class Wrapper:
+            sigmas = SIGMAS
+
+            def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: dict[str, Any]) -> torch.Tensor:
+                assert cond["c_concat"][0].shape == (len(x), 5, 1, 1)
+                text = cond["crossattn"] if "crossattn" in cond else cond["c_crossattn"][0]
+                return host.network(x, sigma, text)
+
+        def create_sampler(name: str, model: Any) -> Any:
+            assert name == "Euler"
+            return types.SimpleNamespace(model_wrap_cfg=types.SimpleNamespace(inner_model=Wrapper()))
+
+        self.module("modules.sd_samplers", create_sampler=create_sampler)
+        self.conditioning_key: str | None = "crossattn"
+
+    def model(self, p: Processing) -> Any:
+        return types.SimpleNamespace(is_sd3=False, model=types.SimpleNamespace(conditioning_key=self.conditioning_key))
+
+    @torch.no_grad()
+    def run(self, *call: Any) -> Result:
+        return super().run(*call)
+
+
+class Forge(FakeHost):
+    """modified_noise, inference tensors, uc None at CFG 1, two hook calls in hires."""
+
+    def install(self) -> None:
+        self.module("modules_forge", __path__=[])
+        self.module("backend", __path__=[])
+        self.module("backend.sampling", __path__=[])
+        self.prepared: list[str] = []
+        self.module("backend.sampling.condition", **self.conditions())
+        self.module(
+            "backend.sampling.sampling_function",
+            sampling_prepare=self.prepare,
+            sampling_cleanup=lambda unet: self.prepared.append("cleanup"),
+            calc_cond_uncond_batch=self.calc,
+        )
+        self.controlnet: Any = None
+
+    @staticmethod
+    def conditions() -> dict[str, Any]:
+        def compile_conditions(cond: Any) -> list[dict[str, Any]]:
+            return [{"text": cond["crossattn"] if isinstance(cond, dict) else cond}]
+
+        def compile_weighted_conditions(cond: Any, parts: list[list[tuple[int, float]]]) -> list[dict[str, Any]]:
+            found = []
+            for column in zip(*parts, strict=False):
+                rows = [row for row, _ in column]
+                text = cond["crossattn"] if isinstance(cond, dict) else cond
+                found.append({"text": text[rows], "strength": column[-1][1]})
+            return found
+
+        return {"compile_conditions": compile_conditions, "compile_weighted_conditions": compile_weighted_conditions}
+
+    def prepare(self, unet: Any, x: torch.Tensor) -> None:
+        self.prepared.append("prepare")
+        unet.extra_model_patchers_during_sampling += ["controlnet"]
+
+    def calc(self, model: Any, conds: Any, unconds: Any, x: Any, sigma: Any, options: Any) -> Any:
+        assert all(entry.get("control") is self.controlnet for entry in conds + (unconds or []))
+        total = sum(entry["strength"] for entry in conds)
+        found = sum(self.network(x, sigma, entry["text"]) * entry["strength"] for entry in conds) / total
+        return found, self.network(x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
+
+    def model(self, p: Processing) -> Any:
+        predictor = types.SimpleNamespace(
+            prediction_type=self.kind, sigmas=FLOW_SIGMAS if self.kind == "const" else SIGMAS
+        )
+        self.unet = types.SimpleNamespace(
+            model=types.SimpleNamespace(predictor=predictor),
+            model_options={},
+            extra_model_patchers_during_sampling=["mine"],
+            controlnet_linked_list=self.controlnet,
+        )
+        return types.SimpleNamespace(is_inpaint=False, forge_objects=types.SimpleNamespace(unet=self.unet))
+
+    def uncond(self, p: Processing) -> Any:
+        return None if p.cfg_scale == 1 else super().uncond(p)
+
+    @torch.inference_mode()
+    def run(self, *call: Any) -> Result:
+        call[0].modified_noise = None
+        return super().run(*call)
+
+    def hook(self, p: Any, args: Any, errors: Any, x: Any, noise: Any, c: Any, uc: Any) -> torch.Tensor:
+        used = super().hook(p, args, errors, x, noise, c, uc)
+        if p.modified_noise is not None:
+            used, p.modified_noise = p.modified_noise, None
+        return used
+
+    def hires(self, *call: Any) -> None:
+        self.hook(*call)
+        self.hook(*call)
+
+
+class ForgeFlow(Forge):
+    kind = "const"
+    shape = (16, 8, 8)

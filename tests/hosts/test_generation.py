@@ -1,0 +1,366 @@
+"""The script in the hosts: what a generation sees of it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+ON = {"enabled": True}
+FLOW_FREE = "guidance"
+
+
+def changed(result):
+    return not torch.equal(result.noise, result.untouched)
+
+
+@pytest.mark.parametrize(
+    "args", [(), (False, 8.0), (True, 1.0, 0.0), ({"enabled": False, "erase": 99},), ({"erase": 1, "inject": 0},)]
+)
+def test_off_is_absent(host, args):
+    result = host.txt2img(*args)
+    assert not changed(result)
+    assert host.network.calls == 0
+    assert result.infotext == {}
+    assert (result.comments, result.errors) == ([], [])
+
+
+def test_on_changes_the_noise_and_tells_all_of_it_before_sampling(host):
+    result = host.txt2img(True)
+    assert changed(result)
+    assert result.errors == []
+    assert result.params_txt == result.infotext
+    assert result.infotext == {
+        "Noise Order": "1",
+        "Noise Order erase": "4",
+        "Noise Order inject": "0.05",
+        "Noise Order direction": "guidance",
+        "Noise Order levels": "1",
+        "Noise Order first level": "0.9",
+        "Noise Order normalisation": "orthonormal",
+        "Noise Order variant": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({"direction": "guidance", "levels": 1}, 2),
+        ({"direction": "guidance", "levels": 3}, 6),
+        ({"direction": "look-ahead", "levels": 3}, 6),
+        ({"direction": "denoised", "levels": 3}, 3),
+        ({"direction": "noise", "levels": 3, "normalisation": "as printed"}, 3),
+        ({"inject": 0}, 0),
+    ],
+)
+def test_evaluations_are_exactly_what_was_promised(host, settings, rows):
+    result = host.txt2img({**ON, **settings}, seeds=[1, 2], prompts=["a cat", "a dog"], negative=["", ""])
+    assert changed(result)
+    assert host.network.rows == 2 * rows
+
+
+def test_the_network_is_fed_the_erased_noise_itself(host):
+    result = host.txt2img({**ON, "erase": 1, "direction": "denoised", "levels": 2, "first_level": 1.0})
+    for x, sigma, _ in host.network.seen:
+        scale = 1 if host.kind == "const" else math.sqrt(1 + sigma.item() ** 2)
+        torch.testing.assert_close(x / scale, result.untouched, rtol=1e-6, atol=1e-6)
+    top = host.network.seen[0][1].item()
+    assert top == pytest.approx(1.0 if host.kind == "const" else math.exp(2.68))
+
+
+def test_same_request_twice_is_the_same_noise(host):
+    first, second = (host.txt2img(True) for _ in range(2))
+    assert torch.equal(first.noise, second.noise)
+
+
+def test_an_image_does_not_know_its_batch(host):
+    seeds, prompts = [5, 6, 7], ["a cat", "a dog", "a tree"]
+    batch = host.txt2img(True, seeds=seeds, prompts=prompts, negative=[""] * 3)
+    for k in range(3):
+        alone = host.txt2img(True, seeds=[seeds[k]], prompts=[prompts[k]])
+        torch.testing.assert_close(batch.noise[k : k + 1], alone.noise, rtol=0, atol=1e-6)
+
+
+def test_random_numbers_of_others_are_left_alone(host):
+    torch.manual_seed(0)
+    host.txt2img(False)
+    expected = torch.get_rng_state()
+    host.txt2img(True)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_state_of_the_host_is_put_back(host):
+    host.state.current_latent = latent = torch.zeros(1)
+    host.txt2img(True)
+    assert host.state.textinfo == "before"
+    assert host.state.current_latent is latent
+
+
+def test_says_what_it_does_while_the_model_works(host):
+    seen = []
+    host.network.before = lambda: seen.append(host.state.textinfo)
+    host.txt2img(True)
+    assert set(seen) == {"Noise Order: asking the model"}
+
+
+@pytest.mark.parametrize("call", [0, 1])
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), AssertionError()])
+def test_a_failing_model_leaves_the_noise_and_an_honest_infotext(host, call, error):
+    def fail():
+        if host.network.calls == call:
+            raise error
+
+    host.network.before = fail
+    result = host.txt2img({**ON, "levels": 2})
+    assert not changed(result)
+    assert list(result.infotext) == ["Noise Order error"]
+    assert type(error).__name__ in result.infotext["Noise Order error"]
+    assert type(error).__name__ in result.comments[0]
+    assert host.state.textinfo == "before"
+    host.network.before = lambda: None
+    assert changed(host.txt2img(True))
+
+
+def test_interruption_leaves_the_noise_and_raises_nothing(host):
+    def interrupt():
+        if host.network.calls == 1:
+            host.state.interrupted = True
+
+    host.network.before = interrupt
+    result = host.txt2img({**ON, "levels": 4, "direction": "denoised"})
+    assert host.network.calls == 2, "the evaluation under way ends, the next is not begun"
+    assert not changed(result)
+    assert "interrupted" in result.infotext["Noise Order error"]
+    assert result.errors == []
+
+
+def test_skipping_is_an_interruption(host):
+    host.state.skipped = True
+    assert not changed(host.txt2img(True))
+    assert host.network.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "allowed"),
+    [
+        ({"erase": 0.5}, "erase", "from 1 to 64"),
+        ({"erase": math.nan}, "erase", "from 1 to 64"),
+        ({"erase": "4"}, "erase", "from 1 to 64"),
+        ({"erase": None}, "erase", "from 1 to 64"),
+        ({"inject": 1e6}, "inject", "from -2 to 2"),
+        ({"inject": math.inf}, "inject", "from -2 to 2"),
+        ({"levels": 0}, "levels", "from 1 to 8"),
+        ({"levels": 2.5}, "levels", "a whole number"),
+        ({"levels": True}, "levels", "a whole number"),
+        ({"direction": "up"}, "direction", '"look-ahead"'),
+        ({"direction": 3}, "direction", '"look-ahead"'),
+        ({"normalisation": ""}, "normalisation", '"as printed"'),
+        ({"enabled": "true"}, "enabled", "true or false"),
+        ({"enabled": 1}, "enabled", "true or false"),
+        ({"first_level": 0}, "first_level", "from 0.05 to 1"),
+        ({"layout": 0, "structure": 0, "detail": 0}, "Weights", "above 0"),
+        ({"layout": 0, "detail": 0, "levels": 2}, "two key levels", "above 0"),
+        ({"strength": 1}, "strength", "erase, inject"),
+        ({"variant": [1]}, "variant", "a whole number"),
+    ],
+)
+def test_a_bad_setting_is_named_and_the_picture_is_made_without(host, settings, field, allowed, capsys):
+    result = host.txt2img({**ON, **settings})
+    assert not changed(result)
+    assert host.network.calls == 0
+    assert result.errors == []
+    for told in (result.infotext["Noise Order error"], result.comments[0], capsys.readouterr().out):
+        assert field in told
+        assert allowed in told
+    assert len(result.infotext) == 1
+
+
+def test_positional_arguments_are_checked_as_well(host):
+    assert "levels" in host.txt2img(True, 4.0, 0.05, "guidance", 0).infotext["Noise Order error"]
+
+
+@pytest.mark.parametrize(("prompts", "negative"), [(["a"], ["", "", ""]), (["a", "b", "c"], ["", ""])])
+def test_a_prompt_list_shorter_than_the_batch_is_refused(host, prompts, negative):
+    result = host.txt2img(True, prompts=prompts, negative=negative, seeds=[1, 2, 3])
+    assert not changed(result)
+    assert "prompts for a batch of 3 images" in result.infotext["Noise Order error"]
+
+
+def test_a_later_success_is_told_again_after_a_failure(host):
+    p_keys = []
+    host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("once"))
+
+    def second_batch(p):
+        p_keys.append(dict(p.extra_generation_params))
+
+    result = host.txt2img(True, before_hook=second_batch)
+    assert "Noise Order" in p_keys[0]
+    assert "Noise Order" not in result.infotext
+    from lib_noiseorder import generation
+
+    class P:
+        extra_generation_params = dict(result.infotext)
+
+    p = P()
+    setattr(p, generation.STATE, generation.parse((True,)))
+    generation.announce(p)
+    assert "Noise Order error" not in p.extra_generation_params
+    assert p.extra_generation_params["Noise Order"] == "1"
+
+
+def test_keys_of_an_earlier_cell_are_taken_out(host):
+    """X/Y/Z cells are copies of one p that share one extra_generation_params."""
+    stale = {"Noise Order": "1", "Noise Order erase": "9", "Noise Order error": "x", "Steps": "4"}
+    assert host.txt2img(False, extra_generation_params=dict(stale)).infotext == {"Steps": "4"}
+    told = host.txt2img({"erase": 4, "inject": 0}, extra_generation_params=dict(stale)).infotext
+    assert told == {"Steps": "4", "Noise Order": "1", "Noise Order erase": "4", "Noise Order inject": "0", "Noise Order variant": "0"}
+
+
+def test_img2img_is_refused_and_says_so(host):
+    host.script.is_img2img = True
+    result = host.txt2img(True)
+    assert not changed(result)
+    assert "img2img" in result.infotext["Noise Order error"]
+    assert "img2img" in result.comments[0]
+
+
+def test_inner_pass_of_adetailer_is_not_ours(host):
+    host.script.is_img2img = True
+    from lib_noiseorder import generation
+
+    class P:
+        _ad_inner = True
+
+        def __init__(self):
+            self.extra_generation_params = {}
+
+    p = P()
+    generation.begin(p, (True,), object, True)
+    assert p.extra_generation_params == {}
+
+
+def test_hires_modulates_the_first_pass_alone(host):
+    plain, hires = host.txt2img(True), host.txt2img(True, hires=True)
+    assert torch.equal(plain.noise, hires.noise)
+    assert changed(hires)
+
+
+def test_and_counts_every_prompt(host):
+    host.txt2img({**ON, "direction": "denoised"}, prompts=["a cat AND a dog :0.5"])
+    assert host.network.rows == 2
+    host.txt2img({**ON, "direction": "guidance"}, prompts=["a cat AND a dog :0.5"])
+    assert host.network.rows == 2 + 3
+
+
+@pytest.mark.parametrize("direction", ["denoised", "guidance"])
+def test_and_is_the_hosts_mixture(host, direction):
+    """The model is linear in the conditioning: AND must equal one prompt with the mixed number."""
+    from fakes import Composable, Multicond, Scheduled, encode
+
+    a, b, u = (encode(text).item() for text in ("a cat", "a dog", ""))
+    mixed = (a + 0.5 * b) / 1.5 if direction == "denoised" else u + (a - u) + 0.5 * (b - u)
+    with_and = host.txt2img({**ON, "direction": direction}, prompts=["a cat AND a dog :0.5"])
+
+    class Mixed(Multicond):
+        pass
+
+    import fakes
+
+    original = fakes.multicond
+    fakes.multicond = lambda prompts, sdxl=False: Multicond([[Composable([Scheduled(4, torch.tensor([[mixed]]))])]])
+    try:
+        single = host.txt2img({**ON, "direction": direction})
+    finally:
+        fakes.multicond = original
+    torch.testing.assert_close(with_and.noise, single.noise, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_cancel_out_are_refused(host):
+    result = host.txt2img({**ON, "direction": "denoised"}, prompts=["a cat AND a dog :-1"])
+    assert not changed(result)
+    assert "cancel" in result.infotext["Noise Order error"]
+
+
+def test_prompt_editing_asks_for_the_prompt_of_the_beginning(host):
+    editing, plain = host.txt2img(True, prompts=["[red:blue:.5]"]), host.txt2img(True, prompts=["red"])
+    assert torch.equal(editing.noise, plain.noise)
+
+
+def test_sdxl_conditionings(host):
+    assert changed(host.txt2img(True, sdxl=True))
+
+
+@pytest.mark.parametrize("key", ["hybrid", "concat", "crossattn-adm"])
+def test_a1111_models_with_other_conditioning_are_refused(a1111, key):
+    a1111.conditioning_key = key
+    result = a1111.txt2img(True)
+    assert not changed(result)
+    assert key in result.infotext["Noise Order error"]
+
+
+def test_forge_at_cfg_1_has_no_negative_prompt(forge):
+    result = forge.txt2img(True, cfg_scale=1.0)
+    assert changed(result)
+    assert forge.network.rows == 1
+
+
+def test_forge_prepares_and_cleans_up(forge):
+    forge.controlnet = object()
+    forge.txt2img(True)
+    assert forge.prepared == ["prepare", "cleanup"]
+    assert forge.unet.extra_model_patchers_during_sampling == ["mine"]
+
+
+def test_forge_cleans_up_after_a_failure(forge):
+    forge.network.before = lambda: (_ for _ in ()).throw(RuntimeError("x"))
+    forge.txt2img(True)
+    assert forge.prepared == ["prepare", "cleanup"]
+    assert forge.unet.extra_model_patchers_during_sampling == ["mine"]
+
+
+def test_forge_keeps_what_controlnet_inpaint_added(forge):
+    def controlnet(p):
+        generated = {}
+
+        class Noise:
+            pass
+
+        original = forge.script.process_before_every_sampling
+
+        def ordered(p, *args, **kwargs):
+            # ControlNet is built in and comes first.
+            p.modified_noise = kwargs["noise"] + 0.25
+            generated["noise"] = kwargs["noise"].clone()
+            return original(p, *args, **kwargs)
+
+        forge.script.process_before_every_sampling = ordered
+
+    plain = forge.txt2img(True)
+    result = forge.txt2img(True, before_hook=controlnet)
+    torch.testing.assert_close(result.noise, plain.noise + 0.25)
+
+
+def test_unknown_webui_is_refused(monkeypatch):
+    import sys
+    import types
+
+    from fakes import A1111
+
+    patched = types.ModuleType("ldm_patched")
+    patched.__spec__ = types.SimpleNamespace(name="ldm_patched")
+    monkeypatch.setitem(sys.modules, "ldm_patched", patched)
+    host = A1111(monkeypatch)
+    result = host.txt2img(True)
+    assert not changed(result)
+    assert "not supported yet" in result.infotext["Noise Order error"]
+
+
+def test_ersatz_calls_without_noise_are_ignored(forge):
+    """ersatzForge calls the hook again at the refiner switch, with x alone."""
+    from fakes import Processing
+
+    p = Processing(["a"], [""], [1])
+    forge.script.process(p, True)
+    forge.script.process_before_every_sampling(p, x=torch.zeros(1))
+    assert "Noise Order error" not in p.extra_generation_params

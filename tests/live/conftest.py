@@ -1,0 +1,64 @@
+"""`pytest tests/live --webui PATH [--webui-python PATH]`: the extension in a real WebUI. Not collected without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("live")
+    group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111 or Forge WebUI that already runs")
+    group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
+    group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("webui", None) is None else None
+
+
+def pytest_generate_tests(metafunc):
+    if "kind" in metafunc.fixturenames:
+        from webui import plan
+
+        wanted = metafunc.config.getoption("checkpoints")
+        kinds, _ = plan(metafunc.config.getoption("webui"), python_of(metafunc.config))
+        kinds = [kind for kind in kinds if not wanted or kind in wanted.split(",")]
+        metafunc.parametrize("kind", kinds, scope="session")
+
+
+def python_of(config) -> Path:
+    return config.getoption("webui_python") or config.getoption("webui") / "venv" / "bin" / "python"
+
+
+def pytest_report_header(config):
+    webui = config.getoption("webui", None)
+    if webui is None:
+        return None
+    from webui import describe, plan
+
+    kinds, left_out = plan(webui, python_of(config))
+    lines = [f"webui: {describe(webui)}", f"checkpoints: {', '.join(kinds)}"]
+    return lines + [f"left out: {kind}: {why}" for kind, why in left_out.items()]
+
+
+@pytest.fixture(scope="session")
+def server(request, tmp_path_factory):
+    """The WebUI with this extension and the probe linked in, and every checkpoint generated."""
+    from webui import WebUI
+
+    webui = WebUI(request.config.getoption("webui"), python_of(request.config), tmp_path_factory.mktemp("data"))
+    wanted = request.config.getoption("checkpoints")
+    webui.make_checkpoints(wanted.split(",") if wanted else None)
+    with webui.running(extension=False):
+        webui.baselines = {kind: webui.plain_pixels(kind) for kind in webui.kinds}
+    with webui.running(extension=True):
+        yield webui
+
+
+@pytest.fixture(autouse=True)
+def quiet_probe(request):
+    """Every test begins with the probe counting from nought and failing nothing."""
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").probe()

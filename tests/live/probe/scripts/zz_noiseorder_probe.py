@@ -1,0 +1,104 @@
+"""Runs inside the WebUI beside the extension: counts model evaluations, makes them fail, looks at the noise.
+
+GET /noiseorder-probe tells what the last generation did, POST sets what the next one is to suffer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from typing import Any
+
+from modules import script_callbacks, scripts, shared
+
+PLAN: dict[str, Any] = {}
+SEEN: dict[str, Any] = {}
+
+
+def reset() -> None:
+    SEEN.clear()
+    SEEN.update(rows=0, calls=0, own_rows=0, own_calls=0, hooks=[], outputs=[], textinfo=[], sampling=False)
+
+
+reset()
+
+
+def counted(original: Any) -> Any:
+    def apply_model(x: Any, *args: Any, **kwargs: Any) -> Any:
+        SEEN["rows"] += len(x)
+        SEEN["calls"] += 1
+        if not SEEN["sampling"]:
+            SEEN["textinfo"].append(shared.state.textinfo)
+            if PLAN.get("fail_at") == SEEN["calls"]:
+                raise RuntimeError("the probe made the model fail")
+            if PLAN.get("interrupt_at") == SEEN["calls"]:
+                shared.state.interrupt()
+        out = original(x, *args, **kwargs)
+        if not SEEN["sampling"]:
+            SEEN["outputs"].append(fingerprint(out))
+        return out
+
+    apply_model.probe = True  # type: ignore[attr-defined]
+    return apply_model
+
+
+def fingerprint(tensor: Any) -> str:
+    return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def watch() -> None:
+    """Count the calls of whatever model is loaded now."""
+    model = shared.sd_model
+    model = model.forge_objects.unet.model if hasattr(model, "forge_objects") else model
+    if not hasattr(model.apply_model, "probe"):
+        model.apply_model = counted(model.apply_model)
+
+
+class Probe(scripts.Script):
+    def title(self) -> str:
+        return "Noise Order probe"
+
+    def show(self, is_img2img: bool) -> Any:
+        return scripts.AlwaysVisible
+
+    def process(self, p: Any, *args: Any) -> None:
+        watch()
+        reset()
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        SEEN["sampling"] = False
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        noise, x = kwargs["noise"], kwargs["x"]
+        SEEN["own_rows"], SEEN["own_calls"], SEEN["sampling"] = SEEN["rows"], SEEN["calls"], True
+        SEEN["hooks"].append(
+            {
+                "keys": sorted(kwargs),
+                "x_is_noise": x is noise,
+                "shape": list(noise.shape),
+                "inference": noise.is_inference(),
+                "uc_is_none": kwargs["uc"] is None,
+                "is_hr_pass": bool(getattr(p, "is_hr_pass", False)),
+                "has_modified_noise": hasattr(p, "modified_noise"),
+                "infotext": {key: str(value) for key, value in p.extra_generation_params.items()},
+                "noise": fingerprint(noise),
+                "std": noise.float().flatten(1).std(dim=1).tolist(),
+                "hires_calls": inspect.getsource(type(p).sample_hr_pass).count("process_before_every_sampling("),
+            }
+        )
+
+
+def routes(_: Any, app: Any) -> None:
+    @app.get("/noiseorder-probe")
+    def seen() -> dict[str, Any]:
+        return SEEN
+
+    @app.post("/noiseorder-probe")
+    def plan(values: dict[str, Any]) -> dict[str, Any]:
+        PLAN.clear()
+        PLAN.update(values)
+        reset()
+        return PLAN
+
+
+script_callbacks.on_app_started(routes)

@@ -1,0 +1,275 @@
+"""The promises of the extension, kept in the real WebUI."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+ON = {"enabled": True}
+SAMPLERS = ["Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "LMS", "DDIM", "PLMS", "UniPC"]
+
+
+def keys(answer):
+    """Our part of the first image's infotext."""
+    last = answer.infotext.splitlines()[-1]
+    return [part.strip() for part in last.split(", ") if part.strip().startswith("Noise Order")]
+
+
+def assert_untouched(server, kind, answer):
+    assert answer.digest == server.baselines[kind], "a picture other than without the extension"
+
+
+def test_off_is_absent(server, kind):
+    for settings in ((), (False, 9.0), ({**ON, "erase": 1, "inject": 0},)):
+        answer = server.txt2img(kind, *settings)
+        assert_untouched(server, kind, answer)
+        assert keys(answer) == []
+        assert answer.seen["own_rows"] == 0
+
+
+def test_the_hook_is_what_the_fakes_say(server, kind):
+    hook = server.txt2img(kind).seen["hooks"][0]
+    forge = server.host == "forge"
+    assert hook["keys"] == ["c", "noise", "uc", "x"]
+    assert hook["x_is_noise"]
+    assert hook["inference"] is forge
+    assert hook["has_modified_noise"] is forge
+    assert hook["hires_calls"] == (2 if forge else 1)
+    assert hook["uc_is_none"] is False
+    assert server.txt2img(kind, cfg_scale=1).seen["hooks"][0]["uc_is_none"] is forge
+
+
+def test_on_changes_the_picture_and_the_infotext_says_how(server, kind):
+    answer = server.txt2img(kind, True)
+    assert answer.digest != server.baselines[kind]
+    assert keys(answer) == [
+        "Noise Order: 1",
+        "Noise Order erase: 4",
+        "Noise Order inject: 0.05",
+        "Noise Order direction: guidance",
+        "Noise Order levels: 1",
+        "Noise Order first level: 0.9",
+        "Noise Order normalisation: orthonormal",
+        "Noise Order variant: 0",
+    ]
+    assert answer.seen["hooks"][0]["std"] == pytest.approx([1.0], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"inject": 0}, {"erase": 1}, {"direction": "look-ahead", "levels": 3}, {"direction": "noise", "normalisation": "as printed"}],
+)
+def test_every_part_changes_the_picture(server, kind, settings):
+    digests = {server.txt2img(kind, {**ON, **settings}).digest, server.txt2img(kind, True).digest, server.baselines[kind]}
+    assert len(digests) == 3
+
+
+def test_same_request_twice_is_the_same_picture(server, kind):
+    assert server.txt2img(kind, True).digest == server.txt2img(kind, True).digest
+
+
+def test_nothing_is_left_behind(server, kind):
+    server.txt2img(kind, {**ON, "direction": "look-ahead", "levels": 3})
+    assert_untouched(server, kind, server.txt2img(kind))
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({"direction": "guidance", "levels": 1}, 2),
+        ({"direction": "guidance", "levels": 3}, 6),
+        ({"direction": "look-ahead", "levels": 3}, 6),
+        ({"direction": "denoised", "levels": 3}, 3),
+        ({"direction": "noise", "levels": 4}, 4),
+        ({"inject": 0}, 0),
+    ],
+)
+def test_evaluations_are_counted(server, kind, settings, rows):
+    assert server.txt2img(kind, {**ON, **settings}).seen["own_rows"] == rows
+    assert server.txt2img(kind, {**ON, **settings}, batch_size=2).seen["own_rows"] == 2 * rows
+
+
+def test_an_image_does_not_know_its_batch(server, kind):
+    """As exactly as in the host itself, whose own batches differ from single images by rounding."""
+    images = {}
+    for settings in ((), (True,)):
+        batch = server.txt2img(kind, *settings, batch_size=3, do_not_save_grid=True).pixels[-3:]
+        alone = [server.txt2img(kind, *settings, seed=1 + k).pixels[0] for k in range(3)]
+        images[settings] = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(batch, alone, strict=True))
+    assert images[(True,)] <= max(images[()], 1)
+
+
+def test_batch_count_is_the_same_as_alone(server, kind):
+    several = server.txt2img(kind, True, n_iter=2, do_not_save_grid=True).pixels[-2:]
+    for k in range(2):
+        assert np.array_equal(several[k], server.txt2img(kind, True, seed=1 + k).pixels[0])
+
+
+def test_pasting_the_infotext_makes_the_picture_again(server, kind):
+    made = server.txt2img(kind, {**ON, "erase": 2.5, "inject": -0.07, "levels": 3, "layout": 0.5, "last_level": 0.45, "variant": 3})
+    body = {key: value for key, value in server.request(kind).items() if key in ("send_images", "save_images")}
+    again = server.post("/sdapi/v1/txt2img", {**body, "infotext": made.infotext})
+    from webui import Answer
+
+    assert Answer(again, {}).digest == made.digest
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_an_exception_in_the_model_leaves_the_picture_and_an_honest_infotext(server, kind, call):
+    server.probe(fail_at=call)
+    answer = server.txt2img(kind, {**ON, "direction": "denoised", "levels": 3})
+    server.probe()
+    assert_untouched(server, kind, answer)
+    assert answer.seen["own_calls"] == call
+    assert keys(answer) == ['Noise Order error: "RuntimeError: the probe made the model fail"']
+    assert server.txt2img(kind, True).digest != server.baselines[kind]
+
+
+def test_interruption_during_prediction_leaves_the_server_alive(server, kind):
+    server.probe(interrupt_at=1)
+    answer = server.txt2img(kind, {**ON, "direction": "denoised", "levels": 8})
+    server.probe()
+    assert answer.seen["own_calls"] == 1
+    assert "interrupted" in answer.infotext
+    assert server.alive()
+    assert_untouched(server, kind, server.txt2img(kind))
+
+
+def test_interrupting_through_the_api(server, kind):
+    """As the Interrupt button does it, at whatever moment it falls."""
+    answers = []
+    body = {**server.request(kind, steps=30), "alwayson_scripts": {"noise order": {"args": [{**ON, "levels": 8}]}}}
+    for wait in (0.05, 0.15):
+        worker = threading.Thread(target=lambda: answers.append(server.post("/sdapi/v1/txt2img", body)))
+        worker.start()
+        time.sleep(wait)
+        server.post("/sdapi/v1/interrupt", {})
+        worker.join()
+    assert len(answers) == 2
+    assert server.alive()
+    assert_untouched(server, kind, server.txt2img(kind))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"erase": 0.5}, "erase"),
+        ({"erase": "4"}, "erase"),
+        ({"erase": None}, "erase"),
+        ({"inject": 1e6}, "inject"),
+        ({"levels": 0}, "levels"),
+        ({"layout": 0, "structure": 0, "detail": 0}, "layout"),
+        ({"direction": "up"}, "direction"),
+        ({"enabled": "true"}, "enabled"),
+        ({"strength": 3}, "strength"),
+    ],
+)
+def test_a_bad_setting_is_named_and_the_picture_is_made_without(server, kind, settings, told):
+    answer = server.txt2img(kind, {**ON, **settings})
+    assert_untouched(server, kind, answer)
+    assert len(keys(answer)) >= 1
+    assert "Noise Order error" in answer.infotext
+    assert told in answer.infotext
+    assert told in answer.info.get("extra_generation_params", {}).get("Noise Order error", "")
+    assert answer.seen["own_rows"] == 0
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_whatever_sampler_is_chosen(server, kind, sampler):
+    plain = server.txt2img(kind, sampler_name=sampler)
+    made = server.txt2img(kind, True, sampler_name=sampler)
+    assert made.seen["own_rows"] == 2
+    assert made.digest != plain.digest
+    assert made.pixels[0].std() > 1
+    assert server.txt2img(kind, True, sampler_name=sampler).digest == made.digest
+    assert server.txt2img(kind, sampler_name=sampler).digest == plain.digest
+
+
+def test_and_asks_for_every_prompt(server, kind):
+    assert server.txt2img(kind, {**ON, "direction": "denoised"}, prompt="a cat AND a dog :0.5").seen["own_rows"] == 2
+    assert server.txt2img(kind, ON, prompt="a cat AND a dog :0.5").seen["own_rows"] == 3
+
+
+def test_prompt_editing_asks_for_the_prompt_of_the_beginning(server, kind):
+    settings = {**ON, "erase": 1, "direction": "denoised"}
+    editing, plain, other = (
+        server.txt2img(kind, settings, prompt=prompt).seen["outputs"]
+        for prompt in ("[red:blue:0.5] cat", "red cat", "blue cat")
+    )
+    assert editing == plain != other
+
+
+def test_the_negative_prompt_is_asked(server, kind):
+    settings = {**ON, "erase": 1}
+    noises = {server.txt2img(kind, settings, negative_prompt=text).seen["hooks"][0]["noise"] for text in ("bad", "green")}
+    assert len(noises) == 2
+
+
+def test_cfg_1(server, kind):
+    answer = server.txt2img(kind, True, cfg_scale=1)
+    assert answer.seen["own_rows"] == (1 if server.host == "forge" else 2)
+    assert "error" not in answer.infotext
+
+
+@pytest.mark.parametrize("source", ["GPU", "CPU", "NV"])
+def test_every_noise_source(server, kind, source):
+    settings = {"override_settings": {"randn_source": source}}
+    assert server.txt2img(kind, True, **settings).digest == server.txt2img(kind, True, **settings).digest
+    assert "error" not in server.txt2img(kind, True, **settings).infotext
+
+
+def test_hires_modulates_the_first_pass_alone(server, kind):
+    upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    if server.host == "forge":
+        upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
+    plain, made = server.txt2img(kind, **upscale), server.txt2img(kind, True, **upscale)
+    assert [hook["is_hr_pass"] for hook in made.seen["hooks"]][0] is False
+    assert all(hook["is_hr_pass"] for hook in made.seen["hooks"][1:])
+    assert made.seen["hooks"][0]["noise"] != plain.seen["hooks"][0]["noise"]
+    assert [hook["noise"] for hook in made.seen["hooks"][1:]] == [hook["noise"] for hook in plain.seen["hooks"][1:]]
+
+
+def test_img2img_is_left_alone_and_says_so(server, kind):
+    import base64
+    import io
+
+    from PIL import Image
+    from webui import Answer
+
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (90, 120, 60)).save(picture, "PNG")
+    body = {**server.request(kind), "init_images": [base64.b64encode(picture.getvalue()).decode()], "denoising_strength": 0.7}
+    digests = []
+    server.load(kind)
+    for settings in (None, [False], [True]):
+        server.txt2img(kind)  # the VAE draws from the global generator: the same job before each
+        scripts = {} if settings is None else {"noise order": {"args": settings}}
+        answer = Answer(server.post("/sdapi/v1/img2img", {**body, "alwayson_scripts": scripts}), {})
+        digests.append(answer.digest)
+    assert len(set(digests)) == 1
+    assert "Noise Order error" in answer.infotext
+    assert "img2img" in answer.infotext
+
+
+def test_says_what_it_does_while_the_model_works(server, kind):
+    assert set(server.txt2img(kind, True).seen["textinfo"]) == {"Noise Order: asking the model"}
+
+
+def test_script_info_lists_every_setting(server):
+    from lib_noiseorder.config import FIELDS
+
+    info = [entry for entry in server.get("/sdapi/v1/script-info") if entry["name"] == "noise order"]
+    assert len(info) == 2
+    for entry in info:
+        assert [argument["label"] for argument in entry["args"]] == [field.label for field in FIELDS]
+        assert [argument["value"] for argument in entry["args"]] == [field.default for field in FIELDS]
+
+
+def test_the_webui_log_shows_no_error_of_ours(server):
+    log = server.log.read_text(errors="replace")
+    assert "[Noise Order] std" in log
+    assert "Error running process" not in log
+    assert "Error loading script: noiseorder.py" not in log

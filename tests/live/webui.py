@@ -1,0 +1,222 @@
+"""Starts and stops a real WebUI, makes its tiny checkpoints, and speaks to its API."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from PIL import Image
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+COMMON = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--skip-python-version-check", "--skip-install"]
+SERVE = ["--api", "--server-name", "127.0.0.1", "--no-hashing", "--do-not-download-clip", "--disable-console-progressbars"]
+FLAGS = {
+    "a1111": ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"],
+    "forge": ["--always-cpu", "--all-in-fp32", "--attention-pytorch"],
+}
+# One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+}
+START_SECONDS, REQUEST_SECONDS = 300, 300
+FLOW = ("flux", "schnell", "sd35")
+
+
+def host_of(folder: Path) -> str:
+    """ "forge" or "a1111", told by the back end that lies in the folder."""
+    return "forge" if (folder / "backend").is_dir() and (folder / "modules_forge").is_dir() else "a1111"
+
+
+def describe(folder: Path) -> str:
+    """Host and commit, as far as the folder tells."""
+    told = subprocess.run(["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return f"{host_of(folder)} {told.stdout.strip() or 'of unknown commit'}"
+
+
+def generator(folder: Path, python: Path, *arguments: str) -> str:
+    """Run the checkpoint generator of this host with the host's own Python and classes."""
+    script = HERE / f"checkpoints_{host_of(folder)}.py"
+    command = [python, script, "--webui", folder.resolve(), *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE})
+    if ran.returncode:
+        raise RuntimeError(f"{script.name} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}")
+    return ran.stdout
+
+
+_plans: dict[Path, tuple[list[str], dict[str, str]]] = {}
+
+
+def plan(folder: Path, python: Path) -> tuple[list[str], dict[str, str]]:
+    """The checkpoint kinds this host can have here, and what is left out with the reason."""
+    if folder not in _plans:
+        told = json.loads(generator(folder, python, "--plan").splitlines()[-1])
+        _plans[folder] = told["kinds"], told["left_out"]
+    return _plans[folder]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Answer:
+    """What a generation gave: pixels, infotexts, and what the probe saw."""
+
+    def __init__(self, body: dict[str, Any], seen: dict[str, Any]) -> None:
+        self.images = [Image.open(io.BytesIO(base64.b64decode(image))) for image in body["images"]]
+        self.pixels = [np.asarray(image.convert("RGB")) for image in self.images]
+        self.info = json.loads(body["info"])
+        self.infotexts: list[str] = self.info["infotexts"]
+        self.infotext = self.infotexts[0]
+        self.seen = seen
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(b"".join(pixels.tobytes() for pixels in self.pixels)).hexdigest()
+
+
+class WebUI:
+    """One WebUI in a data folder of its own: the person's models, settings and pictures are not touched."""
+
+    baselines: dict[str, str]
+
+    def __init__(self, folder: Path, python: Path, data: Path) -> None:
+        self.folder, self.python, self.data = folder.resolve(), python.absolute(), data
+        self.host = host_of(folder)
+        self.kinds: list[str] = []
+        self.url = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.loaded = ""
+
+    def make_checkpoints(self, kinds: list[str] | None = None) -> None:
+        """Generate the checkpoints in the data folder."""
+        self.kinds = [kind for kind in plan(self.folder, self.python)[0] if kinds is None or kind in kinds]
+        generator(self.folder, self.python, "--out", str(self.data), *self.kinds)
+        # The default preview would be downloaded for SDXL; offline every request then fails.
+        settings = {"show_progress_type": "Approx cheap", "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors"}
+        (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def running(self, extension: bool) -> Iterator[None]:
+        """The WebUI on a free loopback port, with or without the extension and the probe."""
+        extensions = self.data / "extensions"
+        extensions.mkdir(exist_ok=True)
+        for name, target in (("sd-webui-noiseorder", ROOT), ("zz-noiseorder-probe", HERE / "probe")):
+            link = extensions / name
+            link.unlink(missing_ok=True)
+            if extension:
+                link.symlink_to(target, target_is_directory=True)
+        port = free_port()
+        self.url, self.loaded = f"http://127.0.0.1:{port}", ""
+        command = [self.python, "launch.py", *COMMON, *SERVE, *FLAGS[self.host]]
+        command += ["--data-dir", self.data, "--port", str(port)]
+        self.log = self.data / f"webui-{'with' if extension else 'without'}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **OFFLINE},
+                start_new_session=True,
+            )
+        try:
+            # The probe's route comes last: the API answers before the scripts' own routes are there.
+            self.wait("/noiseorder-probe" if extension else "/sdapi/v1/options")
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def wait(self, path: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if not self.alive():
+                break
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(self.url + path, timeout=10).ok:
+                    return
+            time.sleep(0.5)
+        raise RuntimeError(f"the WebUI did not start:\n{self.tail()}")
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def tail(self, lines: int = 60) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def get(self, path: str) -> Any:
+        return self.checked(requests.get(self.url + path, timeout=REQUEST_SECONDS))
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self.checked(requests.post(self.url + path, json=body, timeout=REQUEST_SECONDS))
+
+    def checked(self, response: requests.Response) -> Any:
+        assert response.ok, f"HTTP {response.status_code}: {response.text[:500]}\n{self.tail()}"
+        return response.json()
+
+    def load(self, kind: str) -> None:
+        """Make a checkpoint the loaded one; a request would do it too, but not with the same random state."""
+        if self.loaded != kind:
+            self.post("/sdapi/v1/options", {"sd_model_checkpoint": f"tiny-{kind}.safetensors"})
+            self.loaded = kind
+            self.post("/sdapi/v1/txt2img", self.request(kind))
+
+    def probe(self, **plan: Any) -> None:
+        """Set what the next generations are to suffer: fail_at, interrupt_at (a count of model calls)."""
+        self.post("/noiseorder-probe", plan)
+
+    def request(self, kind: str, **changes: Any) -> dict[str, Any]:
+        """A small txt2img request this kind of model can do."""
+        body: dict[str, Any] = {
+            "prompt": "a red cat",
+            "negative_prompt": "bad",
+            "seed": 1,
+            "steps": 4,
+            "width": 64,
+            "height": 64,
+            "cfg_scale": 5,
+            "sampler_name": "Euler",
+            "scheduler": "Simple" if kind in FLOW else "Automatic",
+            "send_images": True,
+            "save_images": False,
+        }
+        body.update(changes)
+        return body
+
+    def txt2img(self, kind: str, *settings: Any, **changes: Any) -> Answer:
+        """Generate; settings are the script's arguments, none leaves it unmentioned."""
+        self.load(kind)
+        body = self.request(kind, **changes)
+        if settings:
+            body["alwayson_scripts"] = {"noise order": {"args": list(settings)}}
+        answer = self.post("/sdapi/v1/txt2img", body)
+        return Answer(answer, self.get("/noiseorder-probe"))
+
+    def plain_pixels(self, kind: str) -> str:
+        """The digest of the plain request, while neither extension nor probe is there."""
+        self.load(kind)
+        return Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).digest
