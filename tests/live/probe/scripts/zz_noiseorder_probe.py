@@ -46,6 +46,12 @@ def fingerprint(tensor: Any) -> str:
     return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
+def hires_calls(p: Any) -> int:
+    """How often the host's hires pass calls the hook; img2img has no hires pass."""
+    hires = getattr(type(p), "sample_hr_pass", None)
+    return inspect.getsource(hires).count("process_before_every_sampling(") if hires else 0
+
+
 def watch() -> None:
     """Count the calls of whatever model is loaded now."""
     model = shared.sd_model
@@ -83,7 +89,7 @@ class Probe(scripts.Script):
                 "infotext": {key: str(value) for key, value in p.extra_generation_params.items()},
                 "noise": fingerprint(noise),
                 "std": noise.float().flatten(1).std(dim=1).tolist(),
-                "hires_calls": inspect.getsource(type(p).sample_hr_pass).count("process_before_every_sampling("),
+                "hires_calls": hires_calls(p),
             }
         )
 

@@ -1,0 +1,42 @@
+# make playground   sets everything up and opens the page
+# make test         sets everything up and runs all tests
+PYTHON ?= python3
+G4 := .venv/bin/python
+G3 := .venv-gradio3/bin/python
+
+.PHONY: playground test lint clean
+
+playground: .venv/.playground
+	$(G4) -m lib_noiseorder.playground
+
+test: .venv/.test .venv-gradio3/.test lint
+	sh tests/browser/ensure_browser.sh $(G4)
+	$(G4) -m pytest -q
+	@# The page and the script once more as AUTOMATIC1111 1.10 has Gradio.
+	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/hosts tests/browser; fi
+
+lint: .venv/.test
+	$(G4) -m ruff check .
+	$(G4) -m ruff format --check .
+	$(G4) -m mypy
+	.venv/bin/lint-imports --no-cache
+
+.venv/.playground: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground]"
+	touch $@
+
+.venv/.test: .venv/.playground
+	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground,test]"
+	touch $@
+
+# Gradio 3.41 needs numpy 1, which has no build for Python 3.13 and later.
+.venv-gradio3/.test: tests/requirements-gradio3.txt
+	mkdir -p .venv-gradio3
+	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		$(PYTHON) -m venv .venv-gradio3 && $(G3) -m pip install -q --disable-pip-version-check -r $<; \
+	else echo "Python 3.13 or later: the tests with Gradio 3.41 are left out"; fi
+	touch $@
+
+clean:
+	rm -rf .venv .venv-gradio3
