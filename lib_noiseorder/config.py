@@ -51,9 +51,14 @@ class Field:
             checked = value if isinstance(value, bool) else None
         elif self.choices:
             checked = value if isinstance(value, str) and value in self.choices else None
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            if self.minimum <= value <= self.maximum and (isinstance(self.default, float) or value == int(value)):
-                checked = type(self.default)(value)
+        elif (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and self.minimum <= value <= self.maximum
+            and (isinstance(self.default, float) or value == int(value))
+        ):
+            checked = type(self.default)(value)
         if checked is None:
             shown = repr(value)
             shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -81,8 +86,8 @@ FIELDS: tuple[Field, ...] = (
         "How far the noise is turned toward what the model predicts for the prompt (δ, the tangent of the angle). "
         "0 asks the model nothing; above 0.1 usually costs more than it brings; a negative value turns away.",
         "Noise Order inject",
-        -2.0,
-        2.0,
+        -1.0,
+        1.0,
         0.01,
     ),
     Field(
@@ -110,7 +115,7 @@ FIELDS: tuple[Field, ...] = (
         "first_level",
         0.9,
         "First level",
-        "Position of the first key level on the model's schedule, 1 = pure noise. Below 0.7 little of the prompt is seen.",
+        "Where on the model's schedule the first key level is, 1 = pure noise; below 0.7 it sees little of the prompt",
         "Noise Order first level",
         0.05,
         1.0,

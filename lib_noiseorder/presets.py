@@ -11,7 +11,7 @@ PRESETS: dict[str, NoiseOrderConfig] = {
     "Look-ahead": NoiseOrderConfig(
         enabled=True, erase=1.0, inject=0.08, direction=LOOK_AHEAD, levels=3, first_level=1.0, last_level=0.8
     ),
-    # The paper prints n = 4 and K = 3 nowhere with their δ and t_k: early, middle and late is all it says of the levels.
+    # Of its δ and t_k the paper prints nothing but "early, middle, late".
     "Paper, as printed": NoiseOrderConfig(
         enabled=True,
         inject=0.1,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from modules import scripts
+from modules.ui_components import InputAccordion
+
 from lib_noiseorder import generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
 from lib_noiseorder.webui import accordion, infotext
-from modules import scripts
-from modules.ui_components import InputAccordion
 
 HOST = host_class()
 

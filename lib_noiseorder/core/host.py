@@ -36,10 +36,14 @@ class Host(Protocol):
 
     seeds: Sequence[int]
     cfg_scale: float
-    has_uncond: bool
-    """Whether there is a negative prompt to ask: some hosts do not encode it at CFG 1."""
-    evaluations: int
-    """Model evaluations per image since the host was made."""
+
+    @property
+    def has_uncond(self) -> bool:
+        """Whether there is a negative prompt to ask: some hosts do not encode it at CFG 1."""
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations per image since the host was made."""
 
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
         """One unit-variance draw per seed from the host's noise source; no other generator moves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,7 +56,9 @@ def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tenso
     erased = erase(
         noise, config.erase, lambda i: host.fresh_noise([stream_seed(seed, i, config.variant) for seed in host.seeds])
     )
-    result, levels, notes = erased, (), ()
+    result = erased
+    levels: tuple[Level, ...] = ()
+    notes: tuple[str, ...] = ()
     if config.inject:
         keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
         direction = config.direction
@@ -92,7 +95,7 @@ def ask(
     levels = tuple(host.level(key.fraction) for key in keys)
     if direction == LOOK_AHEAD:
         x = host.place(noise, levels[0])
-        for here, there in zip(levels, levels[1:], strict=False):
+        for here, there in pairwise(levels):
             velocity = predict(x, guided(host.denoise(x, here, host.has_uncond), host.cfg_scale), here.sigma)
             x = x + (there.sigma - here.sigma) * velocity
         return levels, [guided(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)]

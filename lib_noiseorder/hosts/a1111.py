@@ -29,7 +29,7 @@ class A1111Host(WebUIHost):
         self.wrapper = sd_samplers.create_sampler("Euler", model).model_wrap_cfg.inner_model
 
     def sigmas(self) -> Tensor:
-        return self.wrapper.sigmas  # type: ignore[no-any-return]
+        return self.wrapper.sigmas
 
     def place(self, noise: Tensor, level: Level) -> Tensor:
         """`x = z √(1 + σ²)`: the network itself then sees exactly z."""

@@ -26,7 +26,11 @@ class WebUIHost:
         self.cfg_scale = float(p.cfg_scale)
         self.rows = 0
         batch = noise.shape[0]
-        for name, count in (("seeds", len(self.seeds)), ("prompts", len(c.batch)), ("negative prompts", batch if uc is None else len(uc))):
+        for name, count in (
+            ("seeds", len(self.seeds)),
+            ("prompts", len(c.batch)),
+            ("negative prompts", batch if uc is None else len(uc)),
+        ):
             if count != batch:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from backend.sampling.condition import compile_conditions, compile_weighted_conditions
 from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
 from modules import prompt_parser
@@ -44,7 +43,7 @@ class ForgeHost(WebUIHost):
             loaded[:] = before
 
     def sigmas(self) -> Tensor:
-        return self.predictor.sigmas  # type: ignore[no-any-return]
+        return self.predictor.sigmas
 
     def place(self, noise: Tensor, level: Level) -> Tensor:
         """ε and v: `x = z √(1 + σ²)`, the network then sees z; flow: `x = z`."""

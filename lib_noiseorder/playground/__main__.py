@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     for field in FIELDS[1:]:
         option = "--" + field.name.replace("_", "-")
         text = f"{field.help} ({field.allowed})".replace("%", "%%")
-        settings.add_argument(option, dest=field.name, type=type(field.default), choices=field.choices or None, help=text)
+        settings.add_argument(
+            option, dest=field.name, type=type(field.default), choices=field.choices or None, help=text
+        )
     return made
 
 
@@ -40,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
 
         launch(options.port, not options.no_browser)
         return
-    changes = {field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None}
+    changes = {
+        field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None
+    }
     try:
         config: NoiseOrderConfig = PRESETS[options.preset].replace(**changes)
         seeds = range(options.seed, options.seed + options.count)

@@ -86,4 +86,5 @@ def compare(
 
         images = model.sample(noise, tokens, uncond, cfg_scale, steps, tell)
         sides.append(Side(to_uint8(images, enlarge), check(images, scenes), host.evaluations))
-    return Comparison(tuple(seeds), *sides, report)
+    without, modulated = sides
+    return Comparison(tuple(seeds), without, modulated, report)

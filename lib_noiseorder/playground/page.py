@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ..config import NoiseOrderConfig
 from ..webui import accordion
@@ -19,7 +23,7 @@ EXAMPLES = (
 )
 WORLD = (
     "Two small models trained on one kind of scene: **a** *colour* *sprite* *relation* **a** *colour* *sprite*, with "
-    "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads every picture back."
+    "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads each back."
 )
 MAX_IMAGES = 16
 
@@ -28,14 +32,16 @@ def generate(
     model: str,
     prompt: str,
     negative: str,
-    seed: float,
+    seed: float | None,
     count: float,
     steps: float,
     cfg_scale: float,
     *settings: Any,
     progress: Any = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
-) -> tuple[list[Any], list[Any], str]:
-    """The Generate button: two galleries and a summary; what cannot be done is told in Gradio's error box."""
+) -> tuple[str, str, str]:
+    """The Generate button: both halves and a summary; what cannot be done is told in Gradio's error box."""
+    if seed is None:
+        raise gr.Error("Seed is empty: give a whole number")
     try:
         config = NoiseOrderConfig(True, *settings)
         seeds = range(int(seed), int(seed) + int(count))
@@ -46,18 +52,28 @@ def generate(
     except ValueError as error:
         raise gr.Error(str(error)) from error
 
-    def gallery(side: Side) -> list[Any]:
-        return [
-            (picture, f"seed {seed} {'✓' if found.both else '✗'} {found.words}")
-            for seed, picture, found in zip(made.seeds, side.pictures, side.found, strict=True)
-        ]
-
     summary = (
         f"<p><b>Without:</b> {html.escape(made.without.tally())}<br>"
         f"<b>With:</b> {html.escape(made.modulated.tally())}<br>"
         f"<b>Noise:</b> {html.escape(str(made.report))}</p>"
     )
-    return gallery(made.without), gallery(made.modulated), summary
+    return figures(made.seeds, made.without), figures(made.seeds, made.modulated), summary
+
+
+def figures(seeds: Sequence[int], side: Side) -> str:
+    """One half as HTML: every picture with what the checker found under it."""
+    shown = []
+    for seed, picture, found in zip(seeds, side.pictures, side.found, strict=True):
+        png = io.BytesIO()
+        Image.fromarray(picture).save(png, "PNG")
+        data = base64.b64encode(png.getvalue()).decode()
+        words = f"seed {seed} {'✓' if found.both else '✗'}<br>{html.escape(found.words).replace('; ', '<br>')}"
+        shown.append(
+            f'<figure style="margin:0;width:128px"><img src="data:image/png;base64,{data}" width="128" height="128" '
+            f'alt="{html.escape(found.words)}">'
+            f'<figcaption style="font-size:12px;line-height:1.3">{words}</figcaption></figure>'
+        )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(shown)}</div>'
 
 
 def build() -> gr.Blocks:
@@ -72,9 +88,7 @@ def build() -> gr.Blocks:
                 negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
                 gr.Examples([[example] for example in EXAMPLES], [prompt])
             with gr.Column(scale=1):
-                model = gr.Radio(
-                    list(MODELS.values()), value=MODELS["unet"], label="Model", elem_id="model"
-                )
+                model = gr.Radio(list(MODELS.values()), value=MODELS["unet"], label="Model", elem_id="model")
                 seed = gr.Number(1, label="Seed", precision=0, elem_id="seed")
                 count = gr.Slider(1, MAX_IMAGES, 8, step=1, label="Images", elem_id="count")
             with gr.Column(scale=1):
@@ -85,20 +99,23 @@ def build() -> gr.Blocks:
             settings = accordion.controls(lambda name: f"noiseorder_{name}", accordion.ABOUT)
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
-            without, modulated = (
-                gr.Gallery(label=label, columns=4, object_fit="contain", elem_id=elem_id)
-                for label, elem_id in (("Without", "without"), ("With Noise Order", "with"))
-            )
+            halves = []
+            for title, name in (("Without", "without"), ("With Noise Order", "with")):
+                with gr.Column():
+                    gr.Markdown(f"### {title}")
+                    halves.append(gr.HTML(elem_id=name))
         button.click(
             generate,
             [model, prompt, negative, seed, count, steps, cfg_scale, *settings],
-            [without, modulated, summary],
+            [*halves, summary],
         )
     return page
 
 
 def launch(port: int | None = None, browser: bool = True, **options: Any) -> Any:
     """Serve the page on this machine only."""
-    return build().queue().launch(
-        server_name="127.0.0.1", server_port=port, inbrowser=browser, show_api=False, share=False, **options
+    return (
+        build()
+        .queue()
+        .launch(server_name="127.0.0.1", server_port=port, inbrowser=browser, show_api=False, share=False, **options)
     )

@@ -59,8 +59,8 @@ def reader(field: Field) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def text(value: object) -> str:
-    """A setting as short as it can be read back: 4.0 is "4"."""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    """A setting as short as it can be read back exactly: 4.0 is "4"."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def number(written: object) -> float:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import erased
+
 from lib_noiseorder.core import erase
 from lib_noiseorder.core.streams import cpu_draws, stream_seed
-
-from reference import erased
 
 SHAPES = [(2, 4, 16, 16), (3, 16, 1, 8, 8), (1, 3, 32, 32), (2, 128, 4, 4)]
 
@@ -146,7 +146,9 @@ def test_variant_is_another_family_of_draws():
     noise = cpu_draws(shape, [5])(1)
     a, b = (erase(noise, 1e4**0.5, cpu_draws(shape, [5], variant)) for variant in (0, 1))
     # All they share is the seed's own noise, one hundredth of the variance.
-    assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item() - 0.01) < 5 / math.sqrt(noise.numel())
+    assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item() - 0.01) < 5 / math.sqrt(
+        noise.numel()
+    )
 
 
 def test_stream_is_the_stored_one():

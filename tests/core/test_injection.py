@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import printed, turned
+
 from lib_noiseorder.core import inject
 from lib_noiseorder.core.statistics import cosine, rms
-
-from reference import printed, turned
 
 SHAPES = [(2, 4, 16, 16), (3, 16, 1, 8, 8), (1, 128, 4, 4)]
 DELTA = st.floats(-3, 3).filter(lambda d: abs(d) > 1e-6)
@@ -93,7 +93,9 @@ def test_an_image_does_not_know_its_batch():
     z, d = normal((4, 4, 16, 16), 0).float(), normal((4, 4, 16, 16), 1).float()
     batch = inject(z, [d], [1.0], 0.1)
     for k in range(4):
-        torch.testing.assert_close(batch[k : k + 1], inject(z[k : k + 1], [d[k : k + 1]], [1.0], 0.1), rtol=0, atol=1e-7)
+        torch.testing.assert_close(
+            batch[k : k + 1], inject(z[k : k + 1], [d[k : k + 1]], [1.0], 0.1), rtol=0, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

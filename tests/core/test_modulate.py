@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from reference import erased, printed, turned
+
 from lib_noiseorder.config import NoiseOrderConfig
 from lib_noiseorder.core import Denoised, Interrupted, Level, Unsupported, modulate
 from lib_noiseorder.core.streams import cpu_draws
 from lib_noiseorder.presets import PRESETS
-
-from reference import erased, printed, turned
 
 SHAPE = (4, 16, 16)
 MEAN, SPREAD = 0.7, 0.5
@@ -82,7 +82,9 @@ def reference_erased(z, seeds, n, host, variant=0):
 def test_is_the_method(kind, direction, normalisation, levels):
     seeds = [11, 12]
     host, z = GaussianHost(seeds, kind), noise(seeds)
-    chosen = config(direction=direction, normalisation=normalisation, levels=levels, inject=0.2, erase=2.5, structure=0.3)
+    chosen = config(
+        direction=direction, normalisation=normalisation, levels=levels, inject=0.2, erase=2.5, structure=0.3
+    )
     result, report = modulate(z, chosen, host)
 
     s = reference_erased(z, seeds, 2.5, host)
@@ -149,7 +151,9 @@ def test_denoised_turns_toward_the_prompt_and_noise_away():
     assert closeness["noise", 1] < 0 < closeness["noise", -1]
 
 
-@pytest.mark.parametrize("chosen", [NoiseOrderConfig(), config(erase=1, inject=0), NoiseOrderConfig(enabled=False, erase=8)])
+@pytest.mark.parametrize(
+    "chosen", [NoiseOrderConfig(), config(erase=1, inject=0), NoiseOrderConfig(enabled=False, erase=8)]
+)
 def test_off_is_absent(chosen):
     z = noise([1])
     result, report = modulate(z, chosen, None)  # type: ignore[arg-type]  # not even looked at

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lib_noiseorder.core import key_levels
 
 
@@ -34,7 +36,7 @@ def test_levels_run_evenly_from_first_to_last(count, first, last, weights):
     assert len(levels) == count
     assert levels[0].fraction == first
     assert levels[-1].fraction == pytest.approx(last)
-    steps = [b.fraction - a.fraction for a, b in zip(levels, levels[1:], strict=False)]
+    steps = [b.fraction - a.fraction for a, b in pairwise(levels)]
     assert steps == pytest.approx([(last - first) / (count - 1)] * (count - 1), abs=1e-12)
     assert (levels[0].weight, levels[-1].weight) == pytest.approx((weights[0], weights[2]))
     assert all(min(weights) - 1e-9 <= level.weight <= max(weights) + 1e-9 for level in levels)

@@ -211,7 +211,9 @@ class FakeHost:
         except Exception as error:
             errors.append(error)
 
-    def txt2img(self, *args: Any, hires: bool = False, before_hook: Callable[[Any], None] = lambda p: None, **settings: Any) -> Result:
+    def txt2img(
+        self, *args: Any, hires: bool = False, before_hook: Callable[[Any], None] = lambda p: None, **settings: Any
+    ) -> Result:
         p = Processing(
             settings.pop("prompts", ["a cat"]), settings.pop("negative", [""]), settings.pop("seeds", [1]), **settings
         )

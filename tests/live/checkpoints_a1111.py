@@ -58,11 +58,19 @@ def clip_folder(folder: Path) -> Any:
     others = [byte for byte in range(256) if byte not in printable]
     characters = [chr(byte) for byte in printable] + [chr(256 + k) for k in range(len(others))]
     vocabulary = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
-    special = {"bos_token": "<|startoftext|>", **dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>")}
+    special = {
+        "bos_token": "<|startoftext|>",
+        **dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>"),
+    }
     files = {
         "vocab.json": {token: index for index, token in enumerate(vocabulary)},
         "special_tokens_map.json": special,
-        "tokenizer_config.json": {"tokenizer_class": "CLIPTokenizer", "do_lower_case": True, "model_max_length": 77, **special},
+        "tokenizer_config.json": {
+            "tokenizer_class": "CLIPTokenizer",
+            "do_lower_case": True,
+            "model_max_length": 77,
+            **special,
+        },
     }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
@@ -157,7 +165,9 @@ def autoencoder(generator: Any) -> Any:
 
     vae = AutoencoderKL(ddconfig=dict(VAE), lossconfig={"target": "torch.nn.Identity"}, embed_dim=4).eval()
     randomise(vae, generator)
-    picture = torch.nn.functional.interpolate(torch.rand(4, 3, 8, 8, generator=generator) * 2 - 1, (128, 128), mode="bilinear")
+    picture = torch.nn.functional.interpolate(
+        torch.rand(4, 3, 8, 8, generator=generator) * 2 - 1, (128, 128), mode="bilinear"
+    )
     mean = vae.quant_conv(vae.encoder(picture))[:, :4]
     scale = 5 / mean.std()
     vae.quant_conv.weight[:4] *= scale
@@ -172,10 +182,11 @@ def autoencoder(generator: Any) -> Any:
 
 
 def build(webui: Path, data: Path, kind: str) -> None:
-    """Write one checkpoint and its yaml."""
+    """Write one checkpoint and its yaml; with sd15 a LoRA for it."""
     import torch
     from omegaconf import OmegaConf
     from safetensors.torch import save_file
+    from tiny_lora import write_lora
 
     clip = data / "clip-tiny"
     text_config = clip_folder(clip)
@@ -212,6 +223,8 @@ def build(webui: Path, data: Path, kind: str) -> None:
         unet.out[2].weight.div_(out.std())
         unet.out[2].bias.zero_()
         parts["model.diffusion_model."] = unet
+    if kind == "sd15":
+        write_lora(unet.state_dict(), data)
     state = {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
     state = {name: (v.half() if v.is_floating_point() else v).contiguous().clone() for name, v in state.items()}
     folder = data / "models" / "Stable-diffusion"

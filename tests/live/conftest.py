@@ -57,6 +57,14 @@ def server(request, tmp_path_factory):
         yield webui
 
 
+@pytest.fixture
+def sd15(server):
+    """The kind the LoRA and the ControlNet are made for."""
+    if "sd15" not in server.kinds:
+        pytest.skip("the checkpoint sd15 is not among those of this run")
+    return "sd15"
+
+
 @pytest.fixture(autouse=True)
 def quiet_probe(request):
     """Every test begins with the probe counting from nought and failing nothing."""

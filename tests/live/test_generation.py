@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import threading
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
+from webui import Answer
 
 ON = {"enabled": True}
 SAMPLERS = ["Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "LMS", "DDIM", "PLMS", "UniPC"]
+
+
+def picture():
+    """A plain PNG as the API takes it."""
+    png = io.BytesIO()
+    Image.new("RGB", (64, 64), (90, 120, 60)).save(png, "PNG")
+    return base64.b64encode(png.getvalue()).decode()
 
 
 def keys(answer):
@@ -60,10 +71,19 @@ def test_on_changes_the_picture_and_the_infotext_says_how(server, kind):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"inject": 0}, {"erase": 1}, {"direction": "look-ahead", "levels": 3}, {"direction": "noise", "normalisation": "as printed"}],
+    [
+        {"inject": 0},
+        {"erase": 1},
+        {"direction": "look-ahead", "levels": 3},
+        {"direction": "noise", "normalisation": "as printed"},
+    ],
 )
 def test_every_part_changes_the_picture(server, kind, settings):
-    digests = {server.txt2img(kind, {**ON, **settings}).digest, server.txt2img(kind, True).digest, server.baselines[kind]}
+    digests = {
+        server.txt2img(kind, {**ON, **settings}).digest,
+        server.txt2img(kind, True).digest,
+        server.baselines[kind],
+    }
     assert len(digests) == 3
 
 
@@ -109,11 +129,14 @@ def test_batch_count_is_the_same_as_alone(server, kind):
 
 
 def test_pasting_the_infotext_makes_the_picture_again(server, kind):
-    made = server.txt2img(kind, {**ON, "erase": 2.5, "inject": -0.07, "levels": 3, "layout": 0.5, "last_level": 0.45, "variant": 3})
+    made = server.txt2img(
+        kind, {**ON, "erase": 2.5, "inject": -0.07, "levels": 3, "layout": 0.5, "last_level": 0.45, "variant": 3}
+    )
     body = {key: value for key, value in server.request(kind).items() if key in ("send_images", "save_images")}
+    if server.host == "forge":
+        # Its API answers any infotext with HTTP 500, isinstance(..., list[str]), unless the request has styles itself.
+        body["styles"] = []
     again = server.post("/sdapi/v1/txt2img", {**body, "infotext": made.infotext})
-    from webui import Answer
-
     assert Answer(again, {}).digest == made.digest
 
 
@@ -195,16 +218,27 @@ def test_and_asks_for_every_prompt(server, kind):
 
 def test_prompt_editing_asks_for_the_prompt_of_the_beginning(server, kind):
     settings = {**ON, "erase": 1, "direction": "denoised"}
-    editing, plain, other = (
-        server.txt2img(kind, settings, prompt=prompt).seen["outputs"]
-        for prompt in ("[red:blue:0.5] cat", "red cat", "blue cat")
+
+    def asked(prompt):
+        seen = server.txt2img(kind, settings, prompt=prompt).seen
+        return seen["outputs"], np.array(seen["values"])
+
+    red_blue, red_green, blue_red = (
+        asked("[red:blue:0.5] cat"),
+        asked("[red:green:0.5] cat"),
+        asked("[blue:red:0.5] cat"),
     )
-    assert editing == plain != other
+    assert red_blue[0] == red_green[0] != blue_red[0]
+    # To rounding: the host encodes both prompts of the editing in one batch.
+    difference = {prompt: np.abs(red_blue[1] - asked(prompt)[1]).max() for prompt in ("red cat", "blue cat")}
+    assert difference["red cat"] < 1e-4 < 1e-2 < difference["blue cat"]
 
 
 def test_the_negative_prompt_is_asked(server, kind):
     settings = {**ON, "erase": 1}
-    noises = {server.txt2img(kind, settings, negative_prompt=text).seen["hooks"][0]["noise"] for text in ("bad", "green")}
+    noises = {
+        server.txt2img(kind, settings, negative_prompt=text).seen["hooks"][0]["noise"] for text in ("bad", "green")
+    }
     assert len(noises) == 2
 
 
@@ -226,22 +260,14 @@ def test_hires_modulates_the_first_pass_alone(server, kind):
     if server.host == "forge":
         upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
     plain, made = server.txt2img(kind, **upscale), server.txt2img(kind, True, **upscale)
-    assert [hook["is_hr_pass"] for hook in made.seen["hooks"]][0] is False
+    assert made.seen["hooks"][0]["is_hr_pass"] is False
     assert all(hook["is_hr_pass"] for hook in made.seen["hooks"][1:])
     assert made.seen["hooks"][0]["noise"] != plain.seen["hooks"][0]["noise"]
     assert [hook["noise"] for hook in made.seen["hooks"][1:]] == [hook["noise"] for hook in plain.seen["hooks"][1:]]
 
 
 def test_img2img_is_left_alone_and_says_so(server, kind):
-    import base64
-    import io
-
-    from PIL import Image
-    from webui import Answer
-
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 64), (90, 120, 60)).save(picture, "PNG")
-    body = {**server.request(kind), "init_images": [base64.b64encode(picture.getvalue()).decode()], "denoising_strength": 0.7}
+    body = {**server.request(kind), "init_images": [picture()], "denoising_strength": 0.7}
     digests = []
     server.load(kind)
     for settings in (None, [False], [True]):
@@ -252,6 +278,49 @@ def test_img2img_is_left_alone_and_says_so(server, kind):
     assert len(set(digests)) == 1
     assert "Noise Order error" in answer.infotext
     assert "img2img" in answer.infotext
+
+
+@pytest.mark.parametrize("settings", [(), (True,)])
+def test_the_sampler_begins_with_the_noise_we_wrote(server, kind, settings):
+    plain, answer = server.txt2img(kind), server.txt2img(kind, *settings)
+    assert (answer.seen["hooks"][0]["noise"] == plain.seen["hooks"][0]["noise"]) is not bool(settings)
+    (first,) = answer.seen["first"]
+    assert first["size"] > 1
+    assert first["difference"] <= 1e-6 * first["size"]
+
+
+def test_a_lora_is_asked_too(server, sd15):
+    settings = {**ON, "erase": 1, "direction": "denoised"}
+
+    def outputs(prompt):
+        return server.txt2img(sd15, settings, prompt=prompt).seen["outputs"]
+
+    before, within, after = outputs("a red cat"), outputs("a red cat <lora:tiny:1>"), outputs("a red cat")
+    assert len(before) == len(within) == 1
+    assert before == after != within
+    assert outputs("a red cat <lora:tiny:1>") == within
+    assert outputs("a red cat <lora:tiny:0.5>") not in (before, within)
+
+
+def test_forges_controlnet_is_asked_too(server, sd15):
+    if server.host != "forge":
+        pytest.skip("no ControlNet is built in")
+    (model,) = [name for name in server.get("/controlnet/model_list")["model_list"] if name.startswith("tiny")]
+    settings = {**ON, "erase": 1, "direction": "denoised"}
+
+    def outputs(**unit):
+        given = {"enabled": True, "module": "None", "model": model, "image": picture(), **unit}
+        scripts = {"noise order": {"args": [settings]}, "controlnet": {"args": [given]}}
+        answer = server.txt2img(sd15, alwayson_scripts=scripts)
+        assert answer.seen["own_rows"] == 1
+        assert "error" not in answer.infotext
+        return answer.seen["outputs"]
+
+    without = server.txt2img(sd15, settings).seen["outputs"]
+    assert outputs(enabled=False) == without
+    assert outputs() == outputs() != without
+    assert outputs(weight=0.5) not in (without, outputs())
+    assert outputs(enabled=False) == without
 
 
 def test_says_what_it_does_while_the_model_works(server, kind):

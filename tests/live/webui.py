@@ -23,7 +23,14 @@ from PIL import Image
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COMMON = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--skip-python-version-check", "--skip-install"]
-SERVE = ["--api", "--server-name", "127.0.0.1", "--no-hashing", "--do-not-download-clip", "--disable-console-progressbars"]
+SERVE = [
+    "--api",
+    "--server-name",
+    "127.0.0.1",
+    "--no-hashing",
+    "--do-not-download-clip",
+    "--disable-console-progressbars",
+]
 FLAGS = {
     "a1111": ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"],
     "forge": ["--always-cpu", "--all-in-fp32", "--attention-pytorch"],
@@ -47,7 +54,9 @@ def host_of(folder: Path) -> str:
 
 def describe(folder: Path) -> str:
     """Host and commit, as far as the folder tells."""
-    told = subprocess.run(["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        ["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return f"{host_of(folder)} {told.stdout.strip() or 'of unknown commit'}"
 
 
@@ -120,11 +129,13 @@ class WebUI:
         """The WebUI on a free loopback port, with or without the extension and the probe."""
         extensions = self.data / "extensions"
         extensions.mkdir(exist_ok=True)
-        for name, target in (("sd-webui-noiseorder", ROOT), ("zz-noiseorder-probe", HERE / "probe")):
-            link = extensions / name
-            link.unlink(missing_ok=True)
-            if extension:
-                link.symlink_to(target, target_is_directory=True)
+        links = {"sd-webui-noiseorder": ROOT, "zz-noiseorder-probe": HERE / "probe"} if extension else {}
+        if self.host == "forge":  # in both runs: it is the host's part
+            links["small-flux"] = HERE / "small_flux"
+        for link in extensions.iterdir():
+            link.unlink()
+        for name, target in links.items():
+            (extensions / name).symlink_to(target, target_is_directory=True)
         port = free_port()
         self.url, self.loaded = f"http://127.0.0.1:{port}", ""
         command = [self.python, "launch.py", *COMMON, *SERVE, *FLAGS[self.host]]
@@ -182,7 +193,9 @@ class WebUI:
         if self.loaded != kind:
             self.post("/sdapi/v1/options", {"sd_model_checkpoint": f"tiny-{kind}.safetensors"})
             self.loaded = kind
-            self.post("/sdapi/v1/txt2img", self.request(kind))
+            told = Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).infotext
+            # Both hosts go on with the model they have when the one asked for cannot be found.
+            assert f"Model: tiny-{kind}," in told + ",", told
 
     def probe(self, **plan: Any) -> None:
         """Set what the next generations are to suffer: fail_at, interrupt_at (a count of model calls)."""

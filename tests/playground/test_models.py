@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ from lib_noiseorder.playground.scenes import check, encode, null_tokens, random_
 from lib_noiseorder.playground.train import loss_of, save
 
 NAMES = ("unet", "dit")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    # The tensors are small: on a busy machine threads wait for each other far longer than they work.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -156,10 +166,10 @@ def test_quality_floor(model: PlaygroundModel) -> None:
     results = evaluate(model, count=64, seed=3, cfg_scale=3.0)
     assert sum(result.objects for result in results) >= 0.45 * 64
     assert sum(result.both for result in results) >= 0.25 * 64
-    scenes = random_scenes(64, torch.Generator().manual_seed(3))
-    noise = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(4))
-    captionless = model.sample(noise, null_tokens(64), None, 1.0, 10)
-    assert sum(result.both for result in check(captionless, scenes)) <= 3
+    scenes = random_scenes(32, torch.Generator().manual_seed(3))
+    noise = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    captionless = model.sample(noise, null_tokens(32), None, 1.0, 10)
+    assert sum(result.both for result in check(captionless, scenes)) <= 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,6 +184,5 @@ def test_training_loss_reaches_the_layers(name: str, tmp_path: Path) -> None:
     losses.mean().backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
     save(network, tmp_path / "x.safetensors")
-    loaded = PlaygroundModel(name, network), NETWORKS[name]()
-    loaded[1].load_state_dict(load_file(tmp_path / "x.safetensors"))
+    NETWORKS[name]().load_state_dict(load_file(tmp_path / "x.safetensors"))
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]

@@ -13,29 +13,37 @@ from modules import script_callbacks, scripts, shared
 
 PLAN: dict[str, Any] = {}
 SEEN: dict[str, Any] = {}
+WRITTEN: list[Any] = []
+"""The noise as the last hook left it, until the sampler's first model call has been compared with it."""
 
 
 def reset() -> None:
     SEEN.clear()
-    SEEN.update(rows=0, calls=0, own_rows=0, own_calls=0, hooks=[], outputs=[], textinfo=[], sampling=False)
+    SEEN.update(
+        rows=0, calls=0, own_rows=0, own_calls=0, hooks=[], outputs=[], values=[], textinfo=[], sampling=False, first=[]
+    )
+    WRITTEN.clear()
 
 
 reset()
 
 
 def counted(original: Any) -> Any:
-    def apply_model(x: Any, *args: Any, **kwargs: Any) -> Any:
+    def apply_model(x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
         SEEN["rows"] += len(x)
         SEEN["calls"] += 1
+        if WRITTEN:
+            SEEN["first"].append(compared(x, t, WRITTEN.pop()))
         if not SEEN["sampling"]:
             SEEN["textinfo"].append(shared.state.textinfo)
             if PLAN.get("fail_at") == SEEN["calls"]:
                 raise RuntimeError("the probe made the model fail")
             if PLAN.get("interrupt_at") == SEEN["calls"]:
                 shared.state.interrupt()
-        out = original(x, *args, **kwargs)
+        out = original(x, t, *args, **kwargs)
         if not SEEN["sampling"]:
             SEEN["outputs"].append(fingerprint(out))
+            SEEN["values"].append(out.detach().float().flatten()[:256].tolist())
         return out
 
     apply_model.probe = True  # type: ignore[attr-defined]
@@ -50,6 +58,26 @@ def hires_calls(p: Any) -> int:
     """How often the host's hires pass calls the hook; img2img has no hires pass."""
     hires = getattr(type(p), "sample_hr_pass", None)
     return inspect.getsource(hires).count("process_before_every_sampling(") if hires else 0
+
+
+def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
+    """How far a model input is from this noise at the level the model is told, and how large it is.
+
+    Forge's model is given x itself and σ: σ z for ε, v and flow alike. A1111's is given what k-diffusion makes of
+    σ z for the network, σ z / √(1 + σ²) = z √(1 − ᾱ_t), and t.
+    """
+    model = shared.sd_model
+    if hasattr(model, "forge_objects"):
+        scale = t.float()
+    else:
+        scale = (1 - model.alphas_cumprod.float()[t.round().long()]).sqrt()
+    rows = noise.float().repeat(len(x) // len(noise), 1, 1, 1)
+    expected = rows * scale[:, None, None, None]
+    return {
+        "difference": float((x.float() - expected).abs().max()),
+        "size": float(expected.abs().max()),
+        "level": float(t.float().max()),
+    }
 
 
 def watch() -> None:
@@ -77,6 +105,7 @@ class Probe(scripts.Script):
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         noise, x = kwargs["noise"], kwargs["x"]
         SEEN["own_rows"], SEEN["own_calls"], SEEN["sampling"] = SEEN["rows"], SEEN["calls"], True
+        WRITTEN[:] = [noise.clone()]
         SEEN["hooks"].append(
             {
                 "keys": sorted(kwargs),

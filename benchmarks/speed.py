@@ -1,0 +1,79 @@
+"""What Noise Order costs in a real WebUI: whole requests, with and without in turn.
+
+    python benchmarks/speed.py --webui PATH [--webui-python PATH] [--runs 10] [--size 256]
+
+Prints a Markdown table. The checkpoint is a tiny one with random weights, so the seconds say nothing of a real
+model; the ratio does, as far as the network takes most of the time of a request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "live")]
+
+from webui import WebUI, describe  # noqa: E402
+
+ROWS: dict[str, dict[str, object]] = {
+    "Default: n = 4, guidance, K = 1": {},
+    "n = 4, denoised (conditional only), K = 3": {"direction": "denoised", "levels": 3},
+    "n = 4, guidance, K = 3": {"levels": 3},
+    "Erase only, n = 4": {"inject": 0},
+}
+
+
+def seconds(server: WebUI, kind: str, settings: list[object], **request: object) -> float:
+    """One whole request, as a client sees it."""
+    start = time.perf_counter()
+    server.txt2img(kind, *settings, **request)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--webui", type=Path, required=True)
+    parser.add_argument("--webui-python", type=Path)
+    parser.add_argument("--kind", default="sd15")
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--size", type=int, default=256)
+    options = parser.parse_args()
+    python = options.webui_python or options.webui / "venv" / "bin" / "python"
+    request = {"steps": options.steps, "width": options.size, "height": options.size, "cfg_scale": 7}
+    with tempfile.TemporaryDirectory() as data:
+        server = WebUI(options.webui, python, Path(data))
+        server.make_checkpoints([options.kind])
+        with server.running(extension=True):
+            print(
+                f"{describe(options.webui)}, {options.kind}, {options.size}x{options.size}, {options.steps} steps, "
+                f"CFG 7, CPU, median of {options.runs} pairs\n"
+            )
+            print("| settings | evaluations | without, s | with, s | ratio of pairs: median (min to max) |")
+            print("|---|---|---|---|---|")
+            for name, settings in ROWS.items():
+                on = [{"enabled": True, **settings}]
+                server.txt2img(options.kind, *on, **request)
+                pairs = []
+                for run in range(options.runs):
+                    # Each goes first as often as second: what warms the machine up favours neither.
+                    order = [[], on] if run % 2 == 0 else [on, []]
+                    taken = [seconds(server, options.kind, chosen, **request) for chosen in order]
+                    pairs.append(tuple(taken if run % 2 == 0 else reversed(taken)))
+                ratios = sorted(b / a for a, b in pairs)
+                rows = server.txt2img(options.kind, *on, **request).seen["own_rows"]
+                without, modulated = (statistics.median(column) for column in zip(*pairs, strict=True))
+                print(
+                    f"| {name} | {2 * options.steps} + {rows} | {without:.3f} | {modulated:.3f} "
+                    f"| {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

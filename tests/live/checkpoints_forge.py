@@ -1,0 +1,378 @@
+"""Random checkpoints in the layouts Forge loads, made with its own classes and its own Python.
+
+    WEBUI_PYTHON checkpoints_forge.py --webui DIR --plan
+    WEBUI_PYTHON checkpoints_forge.py --webui DIR --out DATA [sd15 sd15v sdxl sdxlv sd35 flux schnell]
+
+The sizes of text encoders and VAE stand in configs inside the WebUI's folder, which is not changed. Smaller than those
+say is only what Forge takes from the checkpoint: its Linear has the shape of the weight it is given. So the MLPs and
+T5's attention are thin, and a checkpoint has a few hundred MB. Everything is laid out on the meta device first: what
+does not fit this machine is left out before anything is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    State = dict[str, Tensor]
+
+FLAGS = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+SD1 = "runwayml/stable-diffusion-v1-5"
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
+FLUX = "black-forest-labs/FLUX.1-"
+THIN = 64
+"""Width of the CLIP encoders' MLPs (3072 and 5120)."""
+THIN_T5 = 16
+BYTES = 2
+"""Of a number in the file, fp16."""
+PROGRAM = 1.5e9
+"""Memory the WebUI takes beside its model, roughly."""
+SD1_UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "channel_mult": [1, 1],
+    "use_linear_in_transformer": False,
+    "context_dim": 768,
+    "num_heads": 8,
+    "num_head_channels": -1,
+    "use_spatial_transformer": True,
+}
+# Forge knows an SDXL by its depths; these are those of the smallest it knows, Segmind Vega.
+SDXL_UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2],
+    "transformer_depth": [0, 0, 1, 1, 2, 2],
+    "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+    "transformer_depth_middle": 1,
+    "channel_mult": [1, 1, 1],
+    "use_linear_in_transformer": True,
+    "context_dim": 2048,
+    "num_heads": -1,
+    "num_head_channels": 64,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "use_spatial_transformer": True,
+}
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def unet(config: dict[str, Any]) -> State:
+    from backend.nn.unet import IntegratedUNet2DConditionModel
+
+    return dict(IntegratedUNet2DConditionModel.from_config(config).state_dict())
+
+
+def vae(configs: Path) -> State:
+    from backend.nn.vae import IntegratedAutoencoderKL
+
+    return dict(IntegratedAutoencoderKL.from_config(IntegratedAutoencoderKL.load_config(configs / "vae")).state_dict())
+
+
+def clip(configs: Path, projected: bool = False) -> State:
+    """A CLIP text encoder with thin MLPs; projected: with the matrix to the pooled vector, as SD3 has it."""
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig.from_pretrained(configs)
+    config.intermediate_size = THIN
+    state = dict(CLIPTextModel(config).state_dict())
+    if projected:
+        state["text_projection.weight"] = torch.empty(config.hidden_size, config.hidden_size)
+    return state
+
+
+def open_clip(configs: Path) -> State:
+    """SDXL's second encoder, which its checkpoints keep under open_clip's names."""
+    import torch
+
+    state = clip(configs)
+    heart = "text_model."
+    width = state[heart + "final_layer_norm.weight"].shape[0]
+    renamed = {
+        "positional_embedding": state[heart + "embeddings.position_embedding.weight"],
+        "token_embedding.weight": state[heart + "embeddings.token_embedding.weight"],
+        "text_projection": torch.empty(width, width),
+    }
+    layers = {name.split(".")[3] for name in state if name.startswith(heart + "encoder.layers.")}
+    parts = {
+        "layer_norm1": "ln_1",
+        "layer_norm2": "ln_2",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+        "self_attn.out_proj": "attn.out_proj",
+    }
+    for leaf in ("weight", "bias"):
+        renamed[f"ln_final.{leaf}"] = state[f"{heart}final_layer_norm.{leaf}"]
+        for layer in layers:
+            old, new = f"{heart}encoder.layers.{layer}.", f"transformer.resblocks.{layer}."
+            for name, other in parts.items():
+                renamed[f"{new}{other}.{leaf}"] = state[f"{old}{name}.{leaf}"]
+            joined = [state[f"{old}self_attn.{which}_proj.{leaf}"] for which in "qkv"]
+            renamed[f"{new}attn.in_proj_{leaf}"] = torch.cat(joined)
+    return renamed
+
+
+def t5(configs: Path) -> State:
+    """A T5 of the configured depth with heads of one number each."""
+    from backend.nn.t5 import IntegratedT5
+    from torch.nn import Linear
+
+    config = json.loads((configs / "config.json").read_text(encoding="utf-8"))
+    width, heads = config["d_model"], config["num_heads"]
+    model = IntegratedT5({**config, "d_ff": THIN_T5})
+    for name, module in model.named_modules():
+        if name.endswith("SelfAttention"):
+            for which in "qkv":
+                setattr(module, which, Linear(width, heads, bias=False))
+            module.o = Linear(heads, width, bias=False)
+    return {**model.state_dict(), **padding(8)}
+
+
+def padding(count: int) -> State:
+    """Keys of no meaning: Forge takes 16 keys or fewer for "no T5", and refuses the checkpoint."""
+    import torch
+
+    return {f"pad.{index}": torch.empty(1) for index in range(count)}
+
+
+def sd1(configs: Path) -> State:
+    return {
+        **prefixed("model.diffusion_model.", unet(SD1_UNET)),
+        **prefixed("cond_stage_model.transformer.", clip(configs / SD1 / "text_encoder")),
+        **prefixed("first_stage_model.", vae(configs / SD1)),
+    }
+
+
+def sdxl(configs: Path) -> State:
+    return {
+        **prefixed("model.diffusion_model.", unet(SDXL_UNET)),
+        **prefixed("conditioner.embedders.0.transformer.", clip(configs / SDXL / "text_encoder")),
+        **prefixed("conditioner.embedders.1.model.", open_clip(configs / SDXL / "text_encoder_2")),
+        **prefixed("first_stage_model.", vae(configs / SDXL)),
+    }
+
+
+def sdxl_v(configs: Path) -> State:
+    """v-prediction with zero terminal SNR: two keys that are merely there say so."""
+    import torch
+
+    return {**sdxl(configs), "v_pred": torch.empty(1), "ztsnr": torch.empty(1)}
+
+
+def sd35(configs: Path) -> State:
+    """SD3.5 whose T5 has no weights: Forge does not call it, as long as its setting "sd3_enable_t5" is off."""
+    from backend.nn.mmditx import MMDiTX
+
+    side = 192
+    depth = 2  # Forge reads it off the width, 64 a block
+    context = {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 64 * depth}}
+    model = MMDiTX(
+        input_size=None,
+        patch_size=2,
+        in_channels=16,
+        depth=depth,
+        adm_in_channels=2048,
+        context_embedder_config=context,
+        num_patches=side * side,
+        pos_embed_max_size=side,
+        pos_embed_scaling_factor=None,
+        qk_norm="rms",  # this is what tells 3.5 from 3
+    )
+    return {
+        **prefixed("model.diffusion_model.", dict(model.state_dict())),
+        **prefixed("text_encoders.clip_l.transformer.", clip(configs / SD3 / "text_encoder", projected=True)),
+        **prefixed("text_encoders.clip_g.transformer.", clip(configs / SD3 / "text_encoder_2", projected=True)),
+        **prefixed("text_encoders.t5xxl.", padding(17)),
+        **prefixed("first_stage_model.", vae(configs / SD3)),
+    }
+
+
+def flux(configs: Path, variant: str) -> State:
+    """A Flux of one block of each sort, two heads wide. It loads with the helper extension small_flux only."""
+    from backend.nn.flux import IntegratedFluxTransformer2DModel
+
+    model = IntegratedFluxTransformer2DModel(
+        in_channels=16,
+        vec_in_dim=768,
+        context_in_dim=4096,
+        hidden_size=256,
+        mlp_ratio=4.0,
+        num_heads=2,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        qkv_bias=True,
+        guidance_embed=variant == "dev",
+    )
+    folder = configs / f"{FLUX}{variant}"
+    return {
+        **prefixed("model.diffusion_model.", dict(model.state_dict())),
+        **prefixed("text_encoders.clip_l.transformer.", clip(folder / "text_encoder")),
+        **prefixed("text_encoders.t5xxl.", t5(folder / "text_encoder_2")),
+        **prefixed("vae.", vae(folder)),
+    }
+
+
+KINDS: dict[str, Callable[[Path], State]] = {
+    "sd15": sd1,
+    "sd15v": sd1,
+    "sdxl": sdxl,
+    "sdxlv": sdxl_v,
+    "sd35": sd35,
+    "flux": lambda configs: flux(configs, "dev"),
+    "schnell": lambda configs: flux(configs, "schnell"),
+}
+
+
+def layout(webui: Path, kind: str) -> State:
+    """Names and shapes of one checkpoint, without memory for its numbers."""
+    import torch
+
+    with torch.device("meta"):
+        return KINDS[kind](webui / "backend" / "huggingface")
+
+
+def numbers(name: str, shape: Tensor, generator: Generator) -> Tensor:
+    """Random content for one tensor: by fan-in, so that activations stay near 1 through any depth."""
+    import torch
+
+    if not shape.is_floating_point():
+        return torch.arange(shape.shape[-1]).expand(shape.shape).contiguous()
+    draw = torch.randn(shape.shape, generator=generator)
+    if name.endswith("logit_scale"):
+        return torch.full(shape.shape, 4.6055)
+    if shape.ndim >= 2:
+        if any(part in name for part in ("embedding", "shared.weight", "pos_embed", "relative_attention")):
+            return draw * 0.5
+        return draw * shape[0].numel() ** -0.5 * gain(name)
+    if name.endswith(("weight", "scale")):
+        return 1 + 0.05 * draw
+    return 0.05 * draw
+
+
+def gain(name: str) -> float:
+    """What ends a residual branch is kept small, or the sum would grow with the depth."""
+    if ".mid.attn_1.proj_out" in name:
+        return 0.1
+    if "mod.lin" in name or "modulation" in name:
+        return 0.3
+    return 0.5 if any(end in name for end in ("out_layers.3", "proj_out", "to_out.0", "ff.net.2")) else 1.0
+
+
+def narrow_posterior(state: State) -> None:
+    """Give the VAE's encoder a small variance (log −6), so that img2img starts from the picture and not from noise."""
+    last = [name for name in state if name.endswith(".quant_conv.bias")]
+    for name in last or [name for name in state if name.endswith("encoder.conv_out.bias")]:
+        state[name][len(state[name]) // 2 :] = -6
+
+
+def fill(shapes: State, seed: int) -> State:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    state = {name: numbers(name, shape, generator) for name, shape in shapes.items()}
+    narrow_posterior(state)
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def control_net() -> State:
+    """A ControlNet for the SD1 UNet above."""
+    from backend.nn.cnets.cldm import ControlNet
+
+    config = {name: value for name, value in SD1_UNET.items() if name != "out_channels"}
+    return dict(ControlNet(**config, hint_channels=3).state_dict())
+
+
+def build(webui: Path, data: Path, kind: str) -> None:
+    """Write one checkpoint; with sd15 a LoRA and a ControlNet for it."""
+    import torch
+    from safetensors.torch import save_file
+    from tiny_lora import write_lora
+
+    models = data / "models"
+    folder = models / "Stable-diffusion"
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = layout(webui, kind)
+    path = folder / f"tiny-{kind}.safetensors"
+    save_file(fill(shapes, 1 + list(KINDS).index(kind)), path)
+    if kind == "sd15v":
+        yaml = "model:\n  params:\n    parameterization: v\n"
+        path.with_suffix(".yaml").write_text(yaml, encoding="utf-8")
+    if kind == "sd15":
+        prefix = "model.diffusion_model."
+        write_lora({name.removeprefix(prefix): v for name, v in shapes.items() if name.startswith(prefix)}, data)
+        (models / "ControlNet").mkdir(exist_ok=True)
+        with torch.device("meta"):
+            control = control_net()
+        save_file(fill(control, 9), models / "ControlNet" / "tiny.safetensors")
+    print(f"tiny-{kind}: {path.stat().st_size / 1e6:.0f} MB")
+
+
+def plan(webui: Path) -> tuple[list[str], dict[str, str]]:
+    """The kinds this machine has memory and disk for, and why not the others."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    disk = shutil.disk_usage(tempfile.gettempdir()).free
+    kinds, left_out = [], {}
+    for kind in KINDS:
+        size = BYTES * sum(value.numel() for value in layout(webui, kind).values())
+        # The file's own numbers, the same in fp32, and the program.
+        needed = 3 * size + PROGRAM
+        if needed > memory:
+            left_out[kind] = f"needs {needed / 1e9:.1f} GB of memory, this machine has {memory / 1e9:.1f} GB"
+        elif size > disk:
+            left_out[kind] = f"its checkpoint needs {size / 1e9:.1f} GB of disk, {max(disk, 0) / 1e9:.1f} GB are left"
+        else:
+            kinds.append(kind)
+            disk -= size
+    return kinds, left_out
+
+
+def enter(webui: Path) -> None:
+    """Make the WebUI's back end importable: it reads the command line and the current folder while it is imported."""
+    os.chdir(webui)
+    sys.argv[1:] = FLAGS
+    guess = webui / "repositories" / "huggingface_guess"
+    sys.path[1:1] = [str(webui), str(webui / "packages_3rdparty"), str(guess)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--webui", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--plan", action="store_true", help="print the kinds that can be made here, as JSON")
+    parser.add_argument("kinds", nargs="*")
+    options = parser.parse_args()
+    webui, data = options.webui.resolve(), options.out and options.out.resolve()
+    enter(webui)
+    if options.plan:
+        kinds, left_out = plan(webui)
+        print(json.dumps({"kinds": kinds, "left_out": left_out}))
+        return
+    for kind in options.kinds or KINDS:
+        build(webui, data, kind)
+
+
+if __name__ == "__main__":
+    main()

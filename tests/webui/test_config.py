@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from lib_noiseorder.config import BY_NAME, FIELDS, OFF, NoiseOrderConfig, SettingError, parse
+from lib_noiseorder.presets import PRESETS
+
+NUMBERS = [field for field in FIELDS if field.maximum]
+ids = {"ids": lambda field: field.name}
+
+
+def test_table_and_dataclass_are_the_same_settings_in_the_same_order():
+    own = [(field.name, field.default) for field in dataclasses.fields(NoiseOrderConfig)]
+    assert own == [(field.name, field.default) for field in FIELDS]
+    assert all(type(field.default) is type(getattr(OFF, field.name)) for field in FIELDS)
+
+
+def test_stored_names():
+    """Arguments by position, API keys, labels and infotext keys live in people's scripts and images: add at the end."""
+    assert [(field.name, field.label, field.infotext) for field in FIELDS][:12] == [
+        ("enabled", "Noise Order", "Noise Order"),
+        ("erase", "Erase", "Noise Order erase"),
+        ("inject", "Inject", "Noise Order inject"),
+        ("direction", "Direction", "Noise Order direction"),
+        ("levels", "Key levels", "Noise Order levels"),
+        ("first_level", "First level", "Noise Order first level"),
+        ("last_level", "Last level", "Noise Order last level"),
+        ("layout", "Layout weight", "Noise Order layout"),
+        ("structure", "Structure weight", "Noise Order structure"),
+        ("detail", "Detail weight", "Noise Order detail"),
+        ("normalisation", "Normalisation", "Noise Order normalisation"),
+        ("variant", "Variant", "Noise Order variant"),
+    ]
+    assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise")
+    assert BY_NAME["normalisation"].choices == ("orthonormal", "as printed")
+
+
+def test_defaults_are_what_was_measured():
+    default = NoiseOrderConfig(enabled=True)
+    assert (default.erase, default.inject, default.direction) == (4.0, 0.05, "guidance")
+    assert (default.levels, default.first_level, default.normalisation) == (1, 0.9, "orthonormal")
+    assert PRESETS["Default"] == default
+
+
+def test_paper_preset_is_the_paper():
+    paper = PRESETS["Paper, as printed"]
+    assert (paper.erase, paper.levels, paper.direction, paper.normalisation) == (4, 3, "noise", "as printed")
+
+
+@pytest.mark.parametrize("field", NUMBERS, **ids)
+def test_numbers_are_taken_at_their_ends_and_refused_beyond(field):
+    for end in (field.minimum, field.maximum):
+        assert field.check(end) == end
+        assert type(field.check(end)) is type(field.default)
+    for beyond in (field.minimum - 1, field.maximum + 1, math.nan, math.inf, -math.inf, "1", None, True, [1], {}):
+        with pytest.raises(SettingError) as error:
+            field.check(beyond)
+        assert field.name in str(error.value)
+        assert f"from {field.minimum:g} to {field.maximum:g}" in str(error.value)
+        assert repr(beyond) in str(error.value)
+
+
+def test_whole_numbers_come_as_floats_from_some_pages():
+    assert BY_NAME["levels"].check(3.0) == 3
+    assert isinstance(BY_NAME["levels"].check(3.0), int)
+    assert isinstance(BY_NAME["erase"].check(3), float)
+    with pytest.raises(SettingError, match="a whole number"):
+        BY_NAME["levels"].check(2.5)
+
+
+def test_a_long_value_is_shortened():
+    with pytest.raises(SettingError) as error:
+        BY_NAME["direction"].check("x" * 10_000)
+    assert len(str(error.value)) < 300
+
+
+def test_parse_positional_and_dict_agree():
+    assert parse((True, 2, 0.1, "denoised", 3)) == parse(
+        ({"erase": 2, "inject": 0.1, "direction": "denoised", "levels": 3},)
+    )
+    assert parse(()) == OFF
+    assert parse((True,)) == NoiseOrderConfig(enabled=True)
+    assert parse(({},)).enabled
+
+
+def test_off_is_off_whatever_else_is_wrong():
+    assert parse((False, "nonsense")) == OFF
+    assert parse(({"enabled": False, "erase": -1},)) == OFF
+
+
+def test_unknown_keys_are_named_with_the_known_ones():
+    with pytest.raises(SettingError, match=r"strength.*enabled, erase"):
+        parse(({"strength": 1},))
+
+
+@pytest.mark.parametrize(
+    ("settings", "evaluations"),
+    [
+        ({}, 2),
+        ({"levels": 3}, 6),
+        ({"direction": "look-ahead", "levels": 3}, 6),
+        ({"direction": "denoised", "levels": 3}, 3),
+        ({"direction": "noise"}, 1),
+        ({"inject": 0}, 0),
+        ({"enabled": False}, 0),
+    ],
+)
+def test_evaluations(settings, evaluations):
+    assert NoiseOrderConfig(**{"enabled": True, **settings}).evaluations == evaluations
