@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 GUIDANCE, LOOK_AHEAD, DENOISED, NOISE = "guidance", "look-ahead", "denoised", "noise"
@@ -233,10 +234,10 @@ class NoiseOrderConfig:
 OFF = NoiseOrderConfig()
 
 
-def parse(args: Sequence[Any]) -> NoiseOrderConfig:
+def parse(args: Sequence[Any], overrides: Mapping[str, Any] = MappingProxyType({})) -> NoiseOrderConfig:
     """The settings from a script's arguments: positional in the order of FIELDS, or one dict of names.
 
-    Fewer arguments take the defaults. A dict without "enabled" is enabled: who sends settings wants them used.
+    Fewer arguments take the defaults; overrides, by name, come last. A dict without "enabled" is enabled: who sends settings wants them used.
     Off is off before anything else is looked at. Raises SettingError naming the field, the value and the range.
     """
     if args and isinstance(args[0], Mapping):
@@ -246,6 +247,7 @@ def parse(args: Sequence[Any]) -> NoiseOrderConfig:
             raise SettingError(f"Unknown setting {', '.join(unknown)}: the settings are {', '.join(BY_NAME)}")
     else:
         values = dict(zip(BY_NAME, args, strict=False))
+    values.update(overrides)
     if values.get("enabled", False) is False:
         return OFF
     return NoiseOrderConfig(**values)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .config import SettingError, parse
 from .core import Interrupted, Unsupported, modulate
-from .webui import infotext
+from .webui import infotext, xyz
 
 STATE = "_noiseorder"
 """The one attribute set on the host's processing object: the settings of this generation, None when there is nothing
@@ -23,7 +23,7 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None, is_img2img: bool)
     setattr(p, STATE, None)
     infotext.clear(p.extra_generation_params)
     try:
-        config = parse(args)
+        config = parse(args, xyz.overrides(p))
     except SettingError as error:
         refuse(p, str(error))
         return

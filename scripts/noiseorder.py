@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules import scripts
+from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
 from lib_noiseorder import generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
-from lib_noiseorder.webui import accordion, infotext
+from lib_noiseorder.webui import accordion, infotext, xyz
 
 HOST = host_class()
 
@@ -39,3 +39,7 @@ class NoiseOrderScript(scripts.Script):
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         generation.before_sampling(p, HOST, kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
+
+
+# Not at import: the X/Y/Z script may be loaded after this one.
+script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data))

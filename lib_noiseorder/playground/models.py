@@ -155,7 +155,7 @@ class CrossAttentionBlock(nn.Module):
         self.norm_feed = nn.LayerNorm(width)
         self.feed = feed_forward(width, 3)
         for layer in (self.attend_self.out, self.attend_text.out, self.feed[-1]):
-            zero(layer)
+            zero(layer)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         y = x.flatten(2).transpose(1, 2) + self.places

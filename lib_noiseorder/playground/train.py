@@ -52,7 +52,8 @@ def loss_of(network: UNet | DiT, images: Tensor, tokens: Tensor, fractions: Tens
 
 def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the attention blocks, AdamW for everything else."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         inside = name.startswith(("blocks.", "attend_")) and "modulation" not in name
         (matrices if inside and parameter.ndim == 2 else rest).append(parameter)
@@ -89,7 +90,7 @@ def train(
     network = network.to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     if name == "unet":
-        network = network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(f"{name}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True)
     optims = optimizers(network)
     begin, saved, step = time.monotonic(), 0.0, 0

@@ -174,7 +174,9 @@ class FakeHost:
             reconstruct_multicond_batch=reconstruct_multicond_batch,
             reconstruct_cond_batch=reconstruct_cond_batch,
         )
-        self.module("modules.scripts", Script=Script, AlwaysVisible=object())
+        self.module("modules.scripts", Script=Script, AlwaysVisible=object(), scripts_data=[])
+        self.before_ui: list[Callable[[], None]] = []
+        self.module("modules.script_callbacks", on_before_ui=self.before_ui.append)
         self.module("modules.ui_components", InputAccordion=input_accordion)
         self.install()
         spec = importlib.util.spec_from_file_location("noiseorder.py", ROOT / "scripts" / "noiseorder.py")
@@ -212,12 +214,18 @@ class FakeHost:
             errors.append(error)
 
     def txt2img(
-        self, *args: Any, hires: bool = False, before_hook: Callable[[Any], None] = lambda p: None, **settings: Any
+        self,
+        *args: Any,
+        hires: bool = False,
+        before_process: Callable[[Any], None] = lambda p: None,
+        before_hook: Callable[[Any], None] = lambda p: None,
+        **settings: Any,
     ) -> Result:
         p = Processing(
             settings.pop("prompts", ["a cat"]), settings.pop("negative", [""]), settings.pop("seeds", [1]), **settings
         )
         p.sd_model = self.model(p)
+        before_process(p)
         return self.run(p, args, hires, before_hook)
 
     def run(self, p: Processing, args: tuple[Any, ...], hires: bool, before_hook: Callable[[Any], None]) -> Result:

@@ -89,6 +89,7 @@ def test_random_numbers_of_others_are_left_alone(host):
     torch.manual_seed(0)
     host.txt2img(False)
     expected = torch.get_rng_state()
+    host.network.before = lambda: torch.rand(1)  # as token merging does
     host.txt2img(True)
     assert torch.equal(torch.get_rng_state(), expected)
 
@@ -339,3 +340,24 @@ def test_ersatz_calls_without_noise_are_ignored(forge):
     forge.script.process(p, True)
     forge.script.process_before_every_sampling(p, x=torch.zeros(1))
     assert "Noise Order error" not in p.extra_generation_params
+
+
+def test_xyz_cells_override_the_accordion(host):
+    def cell(*args, **overrides):
+        result = host.txt2img(*args, before_process=lambda p: setattr(p, "_noiseorder_xyz", overrides))
+        return result.infotext.get("Noise Order erase")
+
+    assert cell(False, erase=2.0) == "2"
+    assert cell(True, 8.0, erase=2.0) == "2"
+    assert cell(True, enabled=False) is None
+    assert cell(False) is None
+
+
+def test_axes_are_registered_before_the_page_is_built(host):
+    module = types.SimpleNamespace(
+        axis_options=[], AxisOption=lambda label, *_, **__: types.SimpleNamespace(label=label)
+    )
+    sys.modules["modules.scripts"].scripts_data.append(types.SimpleNamespace(path="xyz_grid.py", module=module))
+    for callback in host.before_ui:
+        callback()
+    assert "[Noise Order] Erase" in [option.label for option in module.axis_options]

@@ -79,8 +79,7 @@ def test_one_wrong_word_is_seen(
 
 def test_swapped_objects_are_seen(scenes: list[Scene], images: torch.Tensor) -> None:
     swapped = [
-        Scene(scene.other_colour, scene.other_sprite, scene.relation, scene.colour, scene.sprite)
-        for scene in scenes
+        Scene(scene.other_colour, scene.other_sprite, scene.relation, scene.colour, scene.sprite) for scene in scenes
     ]
     for result in check(images, swapped):
         assert result.objects

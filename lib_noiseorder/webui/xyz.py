@@ -1,0 +1,97 @@
+"""An axis of the X/Y/Z plot for every setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..config import FIELDS, Field, SettingError
+from ..presets import PRESETS
+
+PREFIX = "[Noise Order] "
+OVERRIDES = "_noiseorder_xyz"
+"""On a cell's processing object: the settings of that cell, in place of the accordion's."""
+
+
+def overrides(p: Any) -> dict[str, Any]:
+    """What the X/Y/Z plot sets for this cell; a cell that sets anything of ours is switched on unless it says off."""
+    chosen = getattr(p, OVERRIDES, {})
+    return {"enabled": True, **chosen} if chosen else {}
+
+
+def register(scripts_data: Sequence[Any]) -> bool:
+    """Add the axes to the host's X/Y/Z script, once; False where the person has it disabled.
+
+    scripts_data: the host's `scripts.scripts_data`, each entry with `path` and `module`.
+    """
+    for entry in scripts_data:
+        if Path(entry.path).name != "xyz_grid.py":
+            continue
+        module: ModuleType = entry.module
+        # "Reload UI" keeps the list of axes of a built-in X/Y/Z script.
+        if not any(option.label.startswith(PREFIX) for option in module.axis_options):
+            module.axis_options.extend(axes(module.AxisOption))
+        return True
+    return False
+
+
+def axes(option: Callable[..., Any]) -> list[Any]:
+    """The axes, made with the host's own AxisOption."""
+    return [
+        option(f"{PREFIX}Preset", str, apply_preset, confirm=confirm_presets, choices=lambda: list(PRESETS)),
+        *(axis(field, option) for field in FIELDS),
+    ]
+
+
+def axis(field: Field, option: Callable[..., Any]) -> Any:
+    """One axis; what has choices gets the host's dropdown."""
+    label = f"{PREFIX}{'Enabled' if field.name == 'enabled' else field.label}"
+
+    def read(value: Any) -> Any:
+        # The plot hands over text for a yes or no, and bool("False") would be True.
+        if isinstance(field.default, bool):
+            value = {"true": True, "false": False}.get(str(value).strip().lower(), value)
+        return field.check(value)
+
+    def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
+        put(p, {field.name: read(value)})
+
+    def confirm(p: Any, values: Sequence[Any]) -> None:
+        refuse_bad(label, values, read)
+
+    if isinstance(field.default, bool):
+        return option(label, str, apply, confirm=confirm, choices=lambda: ["True", "False"])
+    if field.choices:
+        return option(label, str, apply, confirm=confirm, choices=lambda: list(field.choices))
+    return option(label, type(field.default), apply, confirm=confirm)
+
+
+def apply_preset(p: Any, value: Any, values: Sequence[Any]) -> None:
+    put(p, {field.name: getattr(PRESETS[value], field.name) for field in FIELDS})
+
+
+def confirm_presets(p: Any, values: Sequence[Any]) -> None:
+    def read(value: Any) -> None:
+        if value not in PRESETS:
+            raise SettingError(f"{value!r} is no preset: the presets are {', '.join(PRESETS)}")
+
+    refuse_bad(f"{PREFIX}Preset", values, read)
+
+
+def refuse_bad(label: str, values: Sequence[Any], read: Callable[[Any], object]) -> None:
+    """Raise before anything is generated, naming every value that cannot be used."""
+    wrong = []
+    for value in values:
+        try:
+            read(value)
+        except SettingError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise RuntimeError(f"{label}: {'; '.join(wrong)}")
+
+
+def put(p: Any, values: Mapping[str, Any]) -> None:
+    """Set settings of one cell. A new dict each time: cells are shallow copies of one object."""
+    setattr(p, OVERRIDES, {**getattr(p, OVERRIDES, {}), **values})

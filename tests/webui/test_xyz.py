@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import copy
+import types
+
+import pytest
+
+from lib_noiseorder.config import FIELDS, parse
+from lib_noiseorder.presets import PRESETS
+from lib_noiseorder.webui import xyz
+
+
+class AxisOption:
+    """As in every host: positional label, type, apply; the rest by keyword."""
+
+    def __init__(self, label, type, apply, format_value=None, confirm=None, cost=0.0, choices=None, prepare=None):
+        self.label, self.type, self.apply = label, type, apply
+        self.confirm, self.choices = confirm, choices
+
+
+@pytest.fixture
+def options():
+    module = types.SimpleNamespace(AxisOption=AxisOption, axis_options=[AxisOption("Steps", int, None)])
+    data = [
+        types.SimpleNamespace(path="scripts/other.py", module=None),
+        types.SimpleNamespace(path="x/xyz_grid.py", module=module),
+    ]
+    assert xyz.register(data)
+    assert xyz.register(data), "a second time, as after Reload UI"
+    return {option.label.removeprefix(xyz.PREFIX): option for option in module.axis_options}
+
+
+def cell(**settings):
+    return types.SimpleNamespace(**settings)
+
+
+def test_every_setting_has_its_axis_once(options):
+    assert list(options) == ["Steps", "Preset", "Enabled", *(field.label for field in FIELDS[1:])]
+
+
+def test_a_disabled_xyz_script_is_no_error():
+    assert xyz.register([]) is False
+
+
+def test_values_reach_the_settings(options):
+    p = cell()
+    options["Erase"].apply(p, 2.0, [])
+    options["Direction"].apply(p, "look-ahead", [])
+    options["Key levels"].apply(p, 3, [])
+    config = parse((True, 9.0), xyz.overrides(p))
+    assert (config.erase, config.direction, config.levels) == (2.0, "look-ahead", 3)
+
+
+def test_sweeping_a_setting_switches_on_and_the_enabled_axis_decides(options):
+    swept, off = cell(), cell()
+    options["Erase"].apply(swept, 2.0, [])
+    options["Erase"].apply(off, 2.0, [])
+    options["Enabled"].apply(off, "False", [])
+    assert parse((False,), xyz.overrides(swept)).enabled
+    assert not parse((True,), xyz.overrides(off)).enabled
+    assert not parse((False,), xyz.overrides(cell())).enabled
+
+
+def test_cells_do_not_leak_into_each_other(options):
+    origin = cell()
+    first = copy.copy(origin)
+    options["Erase"].apply(first, 2.0, [])
+    second = copy.copy(first)
+    options["Inject"].apply(second, 0.1, [])
+    assert xyz.overrides(origin) == {}
+    assert xyz.overrides(first) == {"enabled": True, "erase": 2.0}
+    assert xyz.overrides(second) == {"enabled": True, "erase": 2.0, "inject": 0.1}
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_presets(options, name):
+    p = cell()
+    options["Preset"].apply(p, name, [])
+    assert parse((), xyz.overrides(p)) == PRESETS[name]
+    assert name in options["Preset"].choices()
+
+
+def test_types_are_what_the_plot_reads_numbers_by(options):
+    for field in FIELDS[1:]:
+        expected = str if field.choices else type(field.default)
+        assert options[field.label].type is expected
+        assert (options[field.label].choices is not None) is bool(field.choices)
+    assert options["Enabled"].type is str, "bool('False') is True"
+
+
+@pytest.mark.parametrize(
+    ("label", "good", "bad", "told"),
+    [
+        ("Erase", [1.0, 64.0], [0.5, 4.0, 99.0], ["0.5", "99.0", "from 1 to 64"]),
+        ("Key levels", [1, 8], [0], ["0", "from 1 to 8"]),
+        ("Direction", ["noise"], ["up"], ["'up'", "look-ahead"]),
+        ("Enabled", ["True", "false"], ["perhaps"], ["'perhaps'", "true or false"]),
+        ("Preset", ["Default"], ["Mine"], ["'Mine'", "Paper, as printed"]),
+    ],
+)
+def test_bad_values_are_named_before_anything_is_generated(options, label, good, bad, told):
+    options[label].confirm(None, good)
+    with pytest.raises(RuntimeError) as error:
+        options[label].confirm(None, bad)
+    assert all(text in str(error.value) for text in (f"{xyz.PREFIX}{label}", *told))
