@@ -237,8 +237,9 @@ OFF = NoiseOrderConfig()
 def parse(args: Sequence[Any], overrides: Mapping[str, Any] = MappingProxyType({})) -> NoiseOrderConfig:
     """The settings from a script's arguments: positional in the order of FIELDS, or one dict of names.
 
-    Fewer arguments take the defaults; overrides, by name, come last. A dict without "enabled" is enabled: who sends settings wants them used.
-    Off is off before anything else is looked at. Raises SettingError naming the field, the value and the range.
+    Fewer arguments take the defaults; overrides, by name, come last. A dict without "enabled" is enabled: who sends
+    settings wants them used. Off is off before anything else is looked at. Raises SettingError naming the field, the
+    value and the range.
     """
     if args and isinstance(args[0], Mapping):
         values = {"enabled": True, **args[0]}

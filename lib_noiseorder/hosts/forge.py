@@ -54,16 +54,22 @@ class ForgeHost(WebUIHost):
         # and it raises a BaseException on interruption.
         parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
         conds = compile_weighted_conditions(cond, parts)
-        unconds = compile_conditions(prompt_parser.reconstruct_cond_batch(self.uc, 0)) if with_uncond else None
+        unconds = compile_conditions(prompt_parser.reconstruct_cond_batch(self.uc, 0)) if with_uncond else []
         control = self.unet.controlnet_linked_list
         if control is not None:
-            for entry in conds + (unconds or []):
+            for entry in conds + unconds:
                 entry["control"] = control
         weight = sum(entry["strength"] for entry in conds)
         if len(conds) > 1 and abs(weight) < 1e-3:
             raise Unsupported("the weights of the prompts joined by AND cancel out")
-        found, negative = calc_cond_uncond_batch(self.unet.model, conds, unconds, x, sigma, self.unet.model_options)
-        self.rows += x.shape[0] * (len(conds) + len(unconds or []))
+        model, options, seed = self.unet.model, self.unet.model_options, self.seeds[0]
+        # Revision's image prompt comes this way; it goes over both lists and takes no None.
+        for modify in options.get("conditioning_modifiers", []):
+            model, x, sigma, unconds, conds, _, options, seed = modify(
+                model, x, sigma, unconds, conds, self.cfg_scale, options, seed
+            )
+        found, negative = calc_cond_uncond_batch(model, conds, unconds or None, x, sigma, options)
+        self.rows += x.shape[0] * (len(conds) + len(unconds))
         if not with_uncond:
             return Denoised(found, None)
         # Forge gives the weighted mean of the prompts joined by AND, and guides by the sum of their weights.

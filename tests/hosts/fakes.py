@@ -332,6 +332,7 @@ class Forge(FakeHost):
             calc_cond_uncond_batch=self.calc,
         )
         self.controlnet: Any = None
+        self.options: dict[str, Any] = {}
 
     @staticmethod
     def conditions() -> dict[str, Any]:
@@ -364,7 +365,7 @@ class Forge(FakeHost):
         )
         self.unet = types.SimpleNamespace(
             model=types.SimpleNamespace(predictor=predictor),
-            model_options={},
+            model_options=self.options,
             extra_model_patchers_during_sampling=["mine"],
             controlnet_linked_list=self.controlnet,
         )

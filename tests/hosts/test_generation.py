@@ -311,6 +311,23 @@ def test_forge_cleans_up_after_a_failure(forge):
     assert forge.unet.extra_model_patchers_during_sampling == ["mine"]
 
 
+@pytest.mark.parametrize(("direction", "negatives"), [("guidance", 1), ("denoised", 0)])
+def test_forge_asks_with_the_modified_conditions(forge, direction, negatives):
+    """As Revision modifies them; it goes over the negative ones too and takes no None."""
+    told = []
+
+    def modifier(model, x, sigma, uncond, cond, scale, options, seed):
+        told.append((len(uncond), scale, seed))
+        return model, x, sigma, uncond, [{**entry, "text": -entry["text"]} for entry in cond], scale, options, seed
+
+    settings = {"enabled": True, "direction": direction}
+    plain = forge.txt2img(settings, cfg_scale=5.0)
+    forge.options["conditioning_modifiers"] = [modifier]
+    made = forge.txt2img(settings, cfg_scale=5.0)
+    assert [entry[:2] for entry in told] == [(negatives, 5.0)]
+    assert not torch.equal(made.noise, plain.noise)
+
+
 def test_forge_keeps_what_controlnet_inpaint_added(forge):
     plain = forge.txt2img(True)
     original = forge.script.process_before_every_sampling

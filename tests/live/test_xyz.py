@@ -7,15 +7,16 @@ import requests
 from webui import Answer
 
 
+def plot_info(server):
+    """What the API tells of the plot in txt2img."""
+    entries = server.get("/sdapi/v1/script-info")
+    return next(entry for entry in entries if entry["name"] == "x/y/z plot" and not entry["is_img2img"])
+
+
 def plot(server, kind, axis, values, dropdown=(), x_args=(), **changes):
     """Run the plot over one of our axes on X; returns the HTTP response."""
     server.load(kind)
-    info = next(
-        entry
-        for entry in server.get("/sdapi/v1/script-info")
-        if entry["name"] == "x/y/z plot" and not entry["is_img2img"]
-    )
-    choices = info["args"][0]["choices"]
+    choices = plot_info(server)["args"][0]["choices"]
     names = [choice[0] if isinstance(choice, list) else choice for choice in choices]
     nothing = [0, "", []]
     arguments = [names.index(f"[Noise Order] {axis}"), values, list(dropdown), *nothing, *nothing]
@@ -34,8 +35,7 @@ def kind_one(server):
 def test_every_setting_is_listed(server):
     from lib_noiseorder.config import FIELDS
 
-    info = next(entry for entry in server.get("/sdapi/v1/script-info") if entry["name"] == "x/y/z plot")
-    listed = [str(choice) for choice in info["args"][0]["choices"]]
+    listed = [str(choice) for choice in plot_info(server)["args"][0]["choices"]]
     for label in ["Preset", "Enabled", *(field.label for field in FIELDS[1:])]:
         assert sum(f"[Noise Order] {label}" in choice for choice in listed) == 1
 
