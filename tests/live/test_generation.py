@@ -300,6 +300,10 @@ def test_a_lora_is_asked_too(server, sd15):
     assert before == after != within
     assert outputs("a red cat <lora:tiny:1>") == within
     assert outputs("a red cat <lora:tiny:0.5>") not in (before, within)
+    # And the host's own picture with it is the same whether the model was asked before or not.
+    own = server.txt2img(sd15, prompt="a red cat <lora:tiny:1>")
+    outputs("a red cat <lora:tiny:1>")
+    assert server.txt2img(sd15, prompt="a red cat <lora:tiny:1>").digest == own.digest != server.baselines[sd15]
 
 
 def test_forges_controlnet_is_asked_too(server, sd15):
@@ -308,19 +312,26 @@ def test_forges_controlnet_is_asked_too(server, sd15):
     (model,) = [name for name in server.get("/controlnet/model_list")["model_list"] if name.startswith("tiny")]
     settings = {**ON, "erase": 1, "direction": "denoised"}
 
+    def units(**unit):
+        return {
+            "controlnet": {"args": [{"enabled": True, "module": "None", "model": model, "image": picture(), **unit}]}
+        }
+
     def outputs(**unit):
-        given = {"enabled": True, "module": "None", "model": model, "image": picture(), **unit}
-        scripts = {"noise order": {"args": [settings]}, "controlnet": {"args": [given]}}
+        scripts = {"noise order": {"args": [settings]}, **units(**unit)}
         answer = server.txt2img(sd15, alwayson_scripts=scripts)
         assert answer.seen["own_rows"] == 1
         assert "error" not in answer.infotext
         return answer.seen["outputs"]
 
+    own = server.txt2img(sd15, alwayson_scripts=units())
     without = server.txt2img(sd15, settings).seen["outputs"]
     assert outputs(enabled=False) == without
     assert outputs() == outputs() != without
     assert outputs(weight=0.5) not in (without, outputs())
     assert outputs(enabled=False) == without
+    # And the host's own picture with it is the same whether the model was asked before or not.
+    assert server.txt2img(sd15, alwayson_scripts=units()).digest == own.digest != server.baselines[sd15]
 
 
 def test_says_what_it_does_while_the_model_works(server, kind):
