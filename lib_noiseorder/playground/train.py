@@ -1,4 +1,4 @@
-"""Train a network: python -m lib_noiseorder.playground.train unet --minutes 75 --out PATH."""
+"""Train a network: python -m lib_noiseorder.playground.train unet --minutes 75 --out PATH (torch >= 2.9)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .models import NETWORKS, TIMESTEPS, DiT, UNet, append_dims, timestep_to_sigma
@@ -24,15 +24,17 @@ HOLD = 0.2
 """Share of the training before the cosine decay begins."""
 EMA = 0.997
 DROP_CAPTION = 0.12
+LAYOUT_SHARE = 0.35
+"""Share of the samples moved to the noise levels at which the layout is decided."""
 SAVE_EVERY = 120.0
 REPORT_EVERY = 200
 
 
-def draw_times(count: int, high: float) -> Tensor:
-    """Fractions of the schedule in (0, 1), (count,): even, but for a share `high` where layout is decided."""
+def draw_times(count: int) -> Tensor:
+    """Fractions of the schedule in (0, 1), (count,): evenly spread but for LAYOUT_SHARE of them."""
     even = (torch.randperm(count) + torch.rand(count)) / count
     layout = torch.sigmoid(1.2 + 0.8 * torch.randn(count))
-    return torch.where(torch.rand(count) < high, layout, even)
+    return torch.where(torch.rand(count) < LAYOUT_SHARE, layout, even)
 
 
 def loss_of(network: UNet | DiT, images: Tensor, tokens: Tensor, fractions: Tensor) -> Tensor:
@@ -63,10 +65,10 @@ def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
     ]
 
 
-def learning_rate(step: int, progress: float, peak: float) -> float:
-    """Linear warm-up, a plateau, then a cosine down to FINAL_RATE of the peak."""
+def learning_rate(step: int, progress: float) -> float:
+    """Linear warm-up to LEARNING_RATE, a plateau, then a cosine down to FINAL_RATE of it."""
     decay = 0.5 * (1 + math.cos(math.pi * max(0.0, (progress - HOLD) / (1 - HOLD))))
-    return peak * min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * decay)
+    return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * decay)
 
 
 def save(network: nn.Module, path: Path) -> None:
@@ -78,16 +80,11 @@ def save(network: nn.Module, path: Path) -> None:
     temporary.replace(path)
 
 
-def train(
-    name: str, minutes: float, seed: int, out: Path, device: str, peak: float, high: float, start: Path | None
-) -> None:
+def train(name: str, minutes: float, seed: int, out: Path, device: str) -> None:
     """Train for `minutes` of wall time, saving the averaged weights to `out` every SAVE_EVERY seconds."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = NETWORKS[name]()
-    if start is not None:
-        network.load_state_dict(load_file(start))
-    network = network.to(device)
+    network = NETWORKS[name]().to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     if name == "unet":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,14 +93,14 @@ def train(
     begin, saved, step = time.monotonic(), 0.0, 0
     bands = torch.zeros(5, 2)
     while (elapsed := time.monotonic() - begin) < 60 * minutes:
-        rate = learning_rate(step, elapsed / (60 * minutes), peak)
+        rate = learning_rate(step, elapsed / (60 * minutes))
         for optim, factor in zip(optims, (MUON_FACTOR, 1.0), strict=True):
             for group in optim.param_groups:
                 group["lr"] = factor * rate
         scenes = random_scenes(BATCH, generator)
         images, tokens = render(scenes, generator).to(device), encode(scenes)
         tokens[torch.rand(BATCH) < DROP_CAPTION] = NULL_TOKEN
-        fractions = draw_times(BATCH, high)
+        fractions = draw_times(BATCH)
         with torch.autocast(device, torch.bfloat16):
             losses = loss_of(network, images, tokens.to(device), fractions.to(device))
         losses.mean().backward()
@@ -133,17 +130,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(NETWORKS))
-    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--minutes", type=float, default=75.0, help="wall time the schedule spans")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="peak learning rate")
-    parser.add_argument("--high", type=float, default=0.35, help="share of the samples at layout's levels")
-    parser.add_argument("--start", type=Path, help="weights to continue from, instead of from scratch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(args.name, args.minutes, args.seed, args.out, args.device, args.rate, args.high, args.start)
+    train(args.name, args.minutes, args.seed, args.out, args.device)
 
 
 if __name__ == "__main__":
