@@ -15,6 +15,7 @@ from typing import Any
 
 GUIDANCE, LOOK_AHEAD, DENOISED, NOISE = "guidance", "look-ahead", "denoised", "noise"
 ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
+FIRST, HIRES, BOTH = "first", "hires", "both"
 
 
 class SettingError(ValueError):
@@ -181,6 +182,14 @@ FIELDS: tuple[Field, ...] = (
         9999,
         1,
     ),
+    Field(
+        "passes",
+        FIRST,
+        "Pass",
+        "With hires fix: which pass starts from the modulated noise; img2img has one pass and does not ask",
+        "Noise Order pass",
+        choices=(FIRST, HIRES, BOTH),
+    ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 
@@ -201,6 +210,7 @@ class NoiseOrderConfig:
     detail: float = 1.0
     normalisation: str = ORTHONORMAL
     variant: int = 0
+    passes: str = FIRST
 
     def __post_init__(self) -> None:
         for field in FIELDS:
@@ -222,7 +232,7 @@ class NoiseOrderConfig:
 
     @property
     def evaluations(self) -> int:
-        """Model evaluations per image, without AND: one per key level, two where the negative prompt is asked too."""
+        """Model evaluations per image and pass, without AND: one per key level, two if the negative prompt is asked."""
         if not self.active or self.inject == 0:
             return 0
         return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD) else 1)

@@ -38,7 +38,7 @@ class NoiseOrderScript(scripts.Script):
         generation.announce(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        generation.before_sampling(p, HOST, kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
+        generation.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
 
 
 # Not at import: the X/Y/Z script may be loaded after this one.

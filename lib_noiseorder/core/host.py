@@ -36,6 +36,8 @@ class Host(Protocol):
 
     seeds: Sequence[int]
     cfg_scale: float
+    stage: str
+    """Names a later pass over the same images ("hires"), empty for the first: its draws are its own."""
 
     @property
     def has_uncond(self) -> bool:
@@ -46,16 +48,16 @@ class Host(Protocol):
         """Model evaluations per image since the host was made."""
 
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
-        """One unit-variance draw per seed from the host's noise source; no other generator moves."""
+        """One draw per seed from the host's noise source, scaled as its noise is; no other generator moves."""
 
     def predicting(self) -> AbstractContextManager[None]:
         """A context with the model ready; on leaving, whatever a prediction disturbs is as before."""
 
     def level(self, fraction: float) -> Level:
-        """The level at this position of the model's own schedule."""
+        """The level at this position of the part of the model's schedule that will run, 1 = where it begins."""
 
     def place(self, noise: Tensor, level: Level) -> Tensor:
-        """The model input x for this noise at this level, by the host's noise scaling."""
+        """The model input x for this noise at this level, by the host's noise scaling, around its image."""
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         """x̂0: one evaluation per image for the prompt alone, two with the negative prompt. Raises Interrupted."""

@@ -53,9 +53,11 @@ def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tenso
     """
     if not config.active:
         return noise, Report(applied=False)
-    erased = erase(
-        noise, config.erase, lambda i: host.fresh_noise([stream_seed(seed, i, config.variant) for seed in host.seeds])
-    )
+
+    def draw(index: int) -> Tensor:
+        return host.fresh_noise([stream_seed(seed, index, config.variant, host.stage) for seed in host.seeds])
+
+    erased = erase(noise, config.erase, draw)
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()

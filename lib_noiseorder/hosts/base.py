@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from modules import rng, shared
+from modules import rng, sd_samplers_common, shared
 from torch import Tensor
 
 from ..core import Denoised, Interrupted, Level, Unsupported
@@ -17,11 +17,17 @@ class WebUIHost:
     """One batch of a WebUI's generation: its noise source, its model, its conditionings.
 
     p: the host's processing object; noise: (B, C, H, W), unit variance; c, uc: the hook's conditionings, which the
-    host caches across requests and which are therefore only read.
+    host caches across requests and which are therefore only read. latent: the image that img2img and the hires pass
+    start from, (B, C, H, W), only read as well; None in txt2img.
     """
 
-    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any) -> None:
-        self.p, self.noise, self.c, self.uc = p, noise, c, uc
+    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
+        self.p, self.noise, self.c, self.uc, self.latent = p, noise, c, uc, latent
+        self.is_hires = bool(getattr(p, "is_hr_pass", False))
+        self.stage = "hires" if self.is_hires else ""
+        # The hosts multiply the noise of img2img before the hook; the fresh draws have to be of its size.
+        multiplier = getattr(p, "initial_noise_multiplier", None) if latent is not None and not self.is_hires else None
+        self.noise_scale = 1.0 if multiplier is None else float(multiplier)
         self.seeds: Sequence[int] = list(p.seeds)
         self.cfg_scale = float(p.cfg_scale)
         self.rows = 0
@@ -45,7 +51,7 @@ class WebUIHost:
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
         shape = tuple(self.noise.shape[1:])
         draws = [rng.randn_without_seed(shape, generator=rng.create_generator(seed)) for seed in seeds]
-        return torch.stack(draws).to(self.noise)
+        return torch.stack(draws).to(self.noise) * self.noise_scale
 
     def write(self, result: Tensor) -> None:
         """Give the noise to the sampler, in place: A1111 has no other way, and Forge takes it as well."""
@@ -76,9 +82,24 @@ class WebUIHost:
         yield
 
     def level(self, fraction: float) -> Level:
-        """The level at this position in the model's own table of sigmas, which runs from nearly clean to pure noise."""
+        """The level at this position in the model's own table of sigmas, from nearly clean to where sampling begins."""
+        return Level(fraction, float(self.sigmas()[round(fraction * self.start())]))
+
+    def start(self) -> int:
+        """Index in the table of sigmas at which the sampler will begin; the last one, pure noise, in txt2img."""
         sigmas = self.sigmas()
-        return Level(fraction, float(sigmas[round(fraction * (len(sigmas) - 1))]))
+        if self.latent is None:
+            return len(sigmas) - 1
+        p = self.p
+        hires_steps = (p.hr_second_pass_steps or p.steps) if self.is_hires else None
+        steps, first = sd_samplers_common.setup_img2img_steps(p, hires_steps)
+        if steps < 1:
+            raise Unsupported("denoising strength 0 runs no step")
+        if hasattr(p.sampler, "get_sigmas"):
+            begin = float(p.sampler.get_sigmas(p, steps)[steps - first - 1])
+            return int((sigmas.double() - begin).abs().argmin())
+        # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
+        return min(int(p.sampler.get_timesteps(p, steps)[first]), len(sigmas) - 1)
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         # Raising the host's own InterruptedException from the hook would end the whole Forge process.

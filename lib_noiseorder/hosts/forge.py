@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from backend.sampling.condition import compile_conditions, compile_weighted_conditions
 from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
 from modules import prompt_parser
@@ -19,8 +20,10 @@ from .base import WebUIHost
 class ForgeHost(WebUIHost):
     name = "Forge"
 
-    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any) -> None:
-        super().__init__(p, noise, c, uc)
+    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
+        super().__init__(p, noise, c, uc, latent)
+        if self.is_hires:
+            self.cfg_scale = float(p.hr_cfg)
         if getattr(p.sd_model, "is_inpaint", False):
             raise Unsupported("inpainting models are not supported")
         # The patcher object the sampler will use: LoRA, ControlNet and the patches of other scripts hang on it. A
@@ -46,7 +49,9 @@ class ForgeHost(WebUIHost):
         return self.predictor.sigmas
 
     def place(self, noise: Tensor, level: Level) -> Tensor:
-        """ε and v: `x = z √(1 + σ²)`, the network then sees z; flow: `x = z`."""
+        """ε and v: `x = z √(1 + σ²)`, the network then sees z; flow: `x = z`. With an image the host's mixture."""
+        if self.latent is not None:
+            return self.predictor.noise_scaling(torch.as_tensor(level.sigma), noise, self.latent)
         return noise if self.predictor.prediction_type == "const" else noise * math.sqrt(1 + level.sigma**2)
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:

@@ -23,6 +23,7 @@ class PlaygroundHost:
     """One batch: the model, the seeds, the tokens of prompt and negative prompt (B, 5)."""
 
     has_uncond = True
+    stage = ""
 
     def __init__(
         self, model: PlaygroundModel, seeds: Sequence[int], tokens: Tensor, uncond_tokens: Tensor, cfg_scale: float

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..config import FIELDS, NoiseOrderConfig
+from ..config import BOTH, FIELDS, NoiseOrderConfig
 from ..presets import PRESETS
 
 TITLE = "Noise Order"
@@ -15,7 +15,7 @@ ABOUT = (
     "Changes the noise a picture starts from. **Erase** loosens the seed's own composition; "
     "**Inject** turns the noise toward what the model sees in the prompt."
 )
-PASSES = "Works in txt2img. The hires pass and img2img are left as they are."
+PASSES = "Works in txt2img, in its hires pass where that is chosen under Advanced, and in img2img."
 SIMPLE = ("erase", "inject")
 
 
@@ -71,4 +71,5 @@ def cost_line(*values: Any) -> str:
     if not config.active:
         return "Nothing is changed: Erase is 1 and Inject is 0."
     count = config.evaluations
-    return f"Cost: {count} model evaluation{'' if count == 1 else 's'} per image." if count else "Costs nothing."
+    each = "per image and pass" if config.passes == BOTH else "per image"
+    return f"Cost: {count} model evaluation{'' if count == 1 else 's'} {each}." if count else "Costs nothing."

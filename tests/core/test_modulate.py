@@ -16,13 +16,16 @@ from lib_noiseorder.core.streams import cpu_draws
 from lib_noiseorder.presets import PRESETS
 
 SHAPE = (4, 16, 16)
-MEAN, SPREAD = 0.7, 0.5
+MEAN = 0.7
+# Not the same for both: else every guided walk would point the same way, and a wrong step could not be told.
+SPREAD = {"cond": 0.5, "uncond": 0.9}
 
 
 class GaussianHost:
     """The exact denoiser of data N(mean, spread^2): of the prompt with the mean m, of the negative prompt with -m/2."""
 
     def __init__(self, seeds, kind="epsilon", has_uncond=True, cfg_scale=5.0):
+        self.stage = ""
         self.seeds, self.kind, self.has_uncond, self.cfg_scale = seeds, kind, has_uncond, cfg_scale
         self.evaluations, self.asked, self.inside, self.fail = 0, [], False, None
         pattern = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
@@ -44,7 +47,7 @@ class GaussianHost:
         return noise if self.kind == "flow" else noise * math.sqrt(1 + level.sigma**2)
 
     def posterior(self, x, sigma, which):
-        m, v = self.means[which], SPREAD**2
+        m, v = self.means[which], SPREAD[which] ** 2
         if self.kind == "flow":
             a = 1 - sigma
             return m + v * a / (a * a * v + sigma**2) * (x - a * m)
@@ -198,7 +201,8 @@ def test_an_image_does_not_know_its_batch():
 
 def test_same_prompt_and_negative_prompt_inject_nothing():
     host, z = GaussianHost([1, 2]), noise([1, 2])
-    host.means["uncond"] = host.means["cond"]
+    posterior = host.posterior
+    host.posterior = lambda x, sigma, which: posterior(x, sigma, "cond")
     result, report = modulate(z, config(erase=1), host)
     assert torch.equal(result, z)
     assert "image 1, 2" in report.notes[0]

@@ -135,6 +135,22 @@ class Processing:
     comments: list[str] = field(default_factory=list)
     sd_model: Any = None
     sdxl: bool = False
+    steps: int = 10
+    denoising_strength: float = 0.5
+    enable_hr: bool = False
+    hr_second_pass_steps: int = 0
+    hr_cfg: float = 3.0
+    initial_noise_multiplier: float | None = None
+    sampler: Any = None
+    image_conditioning: Any = None
+
+    def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
+        """A1111: one call of the hook. Which host calls it how often is read from the source of this method."""
+        return host.process_before_every_sampling(*call)
+
+    def txt2img_image_conditioning(self, x: torch.Tensor) -> torch.Tensor:
+        """Encodes through the VAE, which draws from the global generator."""
+        return torch.rand(len(x), 5, *x.shape[2:])
 
     def comment(self, text: str) -> None:
         self.comments.append(text)
@@ -148,7 +164,34 @@ class Result:
     params_txt: dict[str, Any]
     comments: list[str]
     errors: list[Exception]
-    sampler_calls: int = 0
+    hires_noise: torch.Tensor | None = None
+    hires_untouched: torch.Tensor | None = None
+
+
+class ForgeProcessing(Processing):
+    """Forge main: two calls with the same noise, the first with the stale patches of the first pass."""
+
+    def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
+        host.stale = True
+        host.script_hook(*call)  # process_before_every_sampling(
+        host.stale = False
+        return host.process_before_every_sampling(*call)
+
+
+class Sampler:
+    """A k-diffusion sampler: the sigmas of its steps, from pure noise down."""
+
+    def __init__(self, network: Network) -> None:
+        self.table = FLOW_SIGMAS if network.kind == "const" else SIGMAS
+
+    def get_sigmas(self, p: Processing, steps: int) -> torch.Tensor:
+        return torch.cat([self.table[torch.linspace(999, 0, steps).long()], torch.zeros(1)])
+
+
+def setup_img2img_steps(p: Processing, steps: int | None = None) -> tuple[int, int]:
+    if steps is not None:
+        return int(steps / min(p.denoising_strength, 0.999)) if p.denoising_strength > 0 else 0, steps - 1
+    return p.steps, int(min(p.denoising_strength, 0.999) * p.steps)
 
 
 class FakeHost:
@@ -156,6 +199,7 @@ class FakeHost:
 
     kind: str = "epsilon"
     shape: tuple[int, ...] = (4, 8, 8)
+    processing: type[Processing] = Processing
 
     def __init__(self, monkeypatch: Any) -> None:
         self.monkeypatch = monkeypatch
@@ -167,6 +211,7 @@ class FakeHost:
         )
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
+        self.module("modules.sd_samplers_common", setup_img2img_steps=setup_img2img_steps)
         self.module("modules.shared", state=self.state)
         self.module("modules.rng", create_generator=self.create_generator, randn_without_seed=self.randn_without_seed)
         self.module(
@@ -221,10 +266,11 @@ class FakeHost:
         before_hook: Callable[[Any], None] = lambda p: None,
         **settings: Any,
     ) -> Result:
-        p = Processing(
+        p = self.processing(
             settings.pop("prompts", ["a cat"]), settings.pop("negative", [""]), settings.pop("seeds", [1]), **settings
         )
-        p.sd_model = self.model(p)
+        p.enable_hr = hires
+        p.sd_model, p.sampler = self.model(p), Sampler(self.network)
         before_process(p)
         return self.run(p, args, hires, before_hook)
 
@@ -233,35 +279,58 @@ class FakeHost:
         self.swallow(errors, lambda: self.script.process(p, *args))
         self.swallow(errors, lambda: self.script.process_batch(p, *args, batch_number=0))
         params_txt = dict(p.extra_generation_params)
-        x = ImageRNG(self.shape, p.seeds).next()
-        untouched = x.clone()
+        noise = ImageRNG(self.shape, p.seeds).next()
+        x = noise
+        if self.script.is_img2img:
+            # The image to start from, and the noise times the option of that name.
+            x = init = torch.full_like(noise, 0.3)
+            init_before = init.clone()
+            if p.initial_noise_multiplier is not None:
+                noise *= p.initial_noise_multiplier
+        untouched = noise.clone()
         before_hook(p)
         c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
-        used = self.hook(p, args, errors, x, x, c, uc)
-        if self.state.interrupted:
-            # The sampler's first call raises; the host catches that one itself and keeps the noise.
-            pass
+        used = self.process_before_every_sampling(p, args, errors, x, noise, c, uc)
+        if self.script.is_img2img:
+            assert torch.equal(init, init_before), "x is p.init_latent: it must be left alone"
+        hires_noise = hires_untouched = None
         if hires:
             p.is_hr_pass = True
-            latent = torch.zeros_like(x)
-            second = ImageRNG(self.shape, p.seeds).next() * 2
-            kept = second.clone()
-            self.hires(p, args, errors, latent, second, c, uc)
-            assert torch.equal(second, kept), "the hires pass is not ours"
-        return Result(used, untouched, dict(p.extra_generation_params), params_txt, p.comments, errors)
+            latent = torch.full_like(noise, 0.3)
+            second = ImageRNG((self.shape[0], *(2 * side for side in self.shape[1:])), p.seeds).next()
+            latent = torch.full_like(second, 0.3)
+            hires_untouched = second.clone()
+            hires_noise = p.sample_hr_pass(self, (p, args, errors, latent, second, c, uc))
+            assert (latent == 0.3).all()
+        return Result(
+            used,
+            untouched,
+            dict(p.extra_generation_params),
+            params_txt,
+            p.comments,
+            errors,
+            hires_noise,
+            hires_untouched,
+        )
 
     def uncond(self, p: Processing) -> Any:
         return [scheduled(prompt, p.sdxl) for prompt in p.negative]
 
-    def hook(self, p: Any, args: Any, errors: Any, x: Any, noise: Any, c: Any, uc: Any) -> torch.Tensor:
+    stale = False
+
+    @property
+    def sigmas(self) -> torch.Tensor:
+        return FLOW_SIGMAS if self.kind == "const" else SIGMAS
+
+    def script_hook(self, p: Any, args: Any, errors: Any, x: Any, noise: Any, c: Any, uc: Any) -> torch.Tensor:
         self.swallow(
             errors,
             lambda: self.script.process_before_every_sampling(p, *args, x=x, noise=noise, c=c, uc=uc),
         )
-        return x
+        return noise
 
-    def hires(self, *call: Any) -> None:
-        self.hook(*call)
+    def process_before_every_sampling(self, *call: Any) -> torch.Tensor:
+        return self.script_hook(*call)
 
 
 class Script:
@@ -297,7 +366,8 @@ class A1111(FakeHost):
             sigmas = SIGMAS
 
             def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: dict[str, Any]) -> torch.Tensor:
-                assert cond["c_concat"][0].shape == (len(x), 5, 1, 1)
+                image = cond["c_concat"][0]
+                assert image.shape == (len(x), 5, *(x.shape[2:] if host.conditioning_key == "hybrid" else (1, 1)))
                 text = cond["crossattn"] if "crossattn" in cond else cond["c_crossattn"][0]
                 return host.network(x, sigma, text)
 
@@ -307,9 +377,14 @@ class A1111(FakeHost):
 
         self.module("modules.sd_samplers", create_sampler=create_sampler)
         self.conditioning_key: str | None = "crossattn"
+        self.cond_stage_key = "txt"
 
     def model(self, p: Processing) -> Any:
-        return types.SimpleNamespace(is_sd3=False, model=types.SimpleNamespace(conditioning_key=self.conditioning_key))
+        return types.SimpleNamespace(
+            is_sd3=False,
+            cond_stage_key=self.cond_stage_key,
+            model=types.SimpleNamespace(conditioning_key=self.conditioning_key),
+        )
 
     @torch.no_grad()
     def run(self, *call: Any) -> Result:
@@ -318,6 +393,8 @@ class A1111(FakeHost):
 
 class Forge(FakeHost):
     """modified_noise, inference tensors, uc None at CFG 1, two hook calls in hires."""
+
+    processing = ForgeProcessing
 
     def install(self) -> None:
         self.module("modules_forge", __path__=[])
@@ -350,6 +427,7 @@ class Forge(FakeHost):
         return {"compile_conditions": compile_conditions, "compile_weighted_conditions": compile_weighted_conditions}
 
     def prepare(self, unet: Any, x: torch.Tensor) -> None:
+        assert not self.stale, "asked the model with the patches of the first pass"
         self.prepared.append("prepare")
         unet.extra_model_patchers_during_sampling += ["controlnet"]
 
@@ -360,8 +438,13 @@ class Forge(FakeHost):
         return found, self.network(x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
 
     def model(self, p: Processing) -> Any:
+        def noise_scaling(sigma: Any, noise: Any, latent: Any) -> Any:
+            return sigma * noise + (1 - sigma) * latent if self.kind == "const" else sigma * noise + latent
+
         predictor = types.SimpleNamespace(
-            prediction_type=self.kind, sigmas=FLOW_SIGMAS if self.kind == "const" else SIGMAS
+            prediction_type=self.kind,
+            sigmas=FLOW_SIGMAS if self.kind == "const" else SIGMAS,
+            noise_scaling=noise_scaling,
         )
         self.unet = types.SimpleNamespace(
             model=types.SimpleNamespace(predictor=predictor),
@@ -379,15 +462,12 @@ class Forge(FakeHost):
         call[0].modified_noise = None
         return super().run(*call)
 
-    def hook(self, p: Any, args: Any, errors: Any, x: Any, noise: Any, c: Any, uc: Any) -> torch.Tensor:
-        used = super().hook(p, args, errors, x, noise, c, uc)
+    def process_before_every_sampling(self, *call: Any) -> torch.Tensor:
+        p = call[0]
+        used = self.script_hook(*call)
         if p.modified_noise is not None:
             used, p.modified_noise = p.modified_noise, None
         return used
-
-    def hires(self, *call: Any) -> None:
-        self.hook(*call)
-        self.hook(*call)
 
 
 class ForgeFlow(Forge):

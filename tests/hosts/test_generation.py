@@ -204,7 +204,7 @@ def test_a_later_success_is_told_again_after_a_failure(host):
     from lib_noiseorder import generation
 
     p = types.SimpleNamespace(extra_generation_params=dict(result.infotext))
-    setattr(p, generation.STATE, generation.parse((True,)))
+    setattr(p, generation.STATE, generation.Job(generation.parse((True,))))
     generation.announce(p)
     assert "Noise Order error" not in p.extra_generation_params
     assert p.extra_generation_params["Noise Order"] == "1"
@@ -224,12 +224,61 @@ def test_keys_of_an_earlier_cell_are_taken_out(host):
     }
 
 
-def test_img2img_is_refused_and_says_so(host):
+@pytest.fixture
+def img2img(host):
     host.script.is_img2img = True
-    result = host.txt2img(True)
+    return host
+
+
+def test_img2img_erases_and_injects(img2img):
+    result = img2img.txt2img(True)
+    assert changed(result)
+    assert result.infotext["Noise Order"] == "1"
+    assert "Noise Order pass" not in result.infotext
+
+
+def test_img2img_asks_around_the_image_and_inside_the_part_that_will_run(img2img):
+    result = img2img.txt2img(
+        {**ON, "erase": 1, "direction": "denoised", "levels": 2, "first_level": 1.0, "last_level": 0.5}
+    )
+    table = img2img.sigmas
+    begin = 999 - 999 * 4 // 9  # the fifth of ten steps, at denoising strength 0.5
+    for (x, sigma, _), part in zip(img2img.network.seen, (1.0, 0.5), strict=True):
+        assert sigma.item() == pytest.approx(table[round(part * begin)].item(), rel=2e-3)
+        image, noise = 0.3, result.untouched
+        s = sigma.item()
+        expected = (1 - s) * image + s * noise if img2img.kind == "const" else image + s * noise
+        torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("multiplier", [0.7, 1.0, 1.3])
+def test_img2img_keeps_the_noise_multiplier(img2img, multiplier):
+    seeds = list(range(40))
+    many = {"seeds": seeds, "prompts": ["a"] * 40, "negative": [""] * 40}
+    result = img2img.txt2img({**ON, "inject": 0}, initial_noise_multiplier=multiplier, **many)
+    assert result.noise.std().item() == pytest.approx(multiplier, abs=0.02)
+    plain = img2img.txt2img({**ON, "inject": 0}, **many)
+    torch.testing.assert_close(result.noise, multiplier * plain.noise, rtol=1e-5, atol=1e-6)
+
+
+def test_img2img_without_a_step_is_refused(img2img):
+    img2img_steps = {"denoising_strength": 0.0}
+    sys.modules["modules.sd_samplers_common"].setup_img2img_steps = lambda p, steps=None: (0, 0)
+    result = img2img.txt2img(True, **img2img_steps)
     assert not changed(result)
-    assert "img2img" in result.infotext["Noise Order error"]
-    assert "img2img" in result.comments[0]
+    assert "denoising strength 0" in result.infotext["Noise Order error"]
+
+
+def test_timestep_samplers_begin_at_their_timestep(img2img):
+    class Timesteps:
+        def get_timesteps(self, p, steps):
+            return torch.tensor([1, 101, 201, 301, 401, 501, 601, 701, 801, 901])
+
+    img2img.txt2img(
+        {**ON, "direction": "denoised", "first_level": 1.0},
+        before_process=lambda p: setattr(p, "sampler", Timesteps()),
+    )
+    assert img2img.network.seen[0][1].item() == pytest.approx(img2img.sigmas[501].item())
 
 
 def test_inner_pass_of_adetailer_is_not_ours(host):
@@ -241,10 +290,62 @@ def test_inner_pass_of_adetailer_is_not_ours(host):
     assert p.extra_generation_params == {}
 
 
-def test_hires_modulates_the_first_pass_alone(host):
-    plain, hires = host.txt2img(True), host.txt2img(True, hires=True)
-    assert torch.equal(plain.noise, hires.noise)
-    assert changed(hires)
+@pytest.mark.parametrize(("passes", "first", "second"), [("first", 1, 0), ("hires", 0, 1), ("both", 1, 1)])
+def test_hires_passes(host, passes, first, second):
+    result = host.txt2img({**ON, "passes": passes}, hires=True)
+    assert changed(result) is bool(first)
+    assert torch.equal(result.hires_noise, result.hires_untouched) is not bool(second)
+    assert host.network.rows == 2 * (first + second)
+    assert result.infotext.get("Noise Order pass", "first") == passes
+    plain = host.txt2img({**ON, "passes": "first"}, hires=False)
+    if first:
+        assert torch.equal(plain.noise, result.noise)
+
+
+def test_hires_pass_modulates_once_and_right(host):
+    """Forge main calls twice with one noise: as exact as the single call of the others."""
+    result = host.txt2img({**ON, "passes": "hires", "inject": 0, "erase": 4}, hires=True)
+    share = (result.hires_noise * result.hires_untouched).mean() / result.hires_untouched.square().mean()
+    assert share.item() == pytest.approx(0.5, abs=0.15), "erased twice it would be a quarter"
+    assert result.hires_noise.std().item() == pytest.approx(1, abs=0.15)
+
+
+def test_hires_draws_are_not_those_of_the_first_pass(host):
+    result = host.txt2img({**ON, "passes": "both", "inject": 0, "erase": 64}, hires=True)
+    flat = result.hires_noise.flatten()[: result.noise.numel()]
+    assert abs(torch.corrcoef(torch.stack([flat, result.noise.flatten()]))[0, 1]) < 0.25
+
+
+def test_hires_pass_without_hires_fix_is_refused(host):
+    result = host.txt2img({**ON, "passes": "hires"})
+    assert not changed(result)
+    assert "hires fix is off" in result.infotext["Noise Order error"]
+
+
+def test_a_failure_in_the_hires_pass_still_tells_of_the_first(host):
+    def fail():
+        if host.network.calls >= 2:
+            raise RuntimeError("out of memory")
+
+    host.network.before = fail
+    result = host.txt2img({**ON, "passes": "both"}, hires=True)
+    assert changed(result)
+    assert torch.equal(result.hires_noise, result.hires_untouched)
+    assert result.infotext["Noise Order error"].startswith("hires pass: RuntimeError")
+    assert result.infotext["Noise Order"] == "1"
+    assert "Noise Order pass" not in result.infotext
+
+
+def test_after_a_failure_in_the_first_pass_the_hires_pass_is_left_alone(host):
+    def fail():
+        if host.network.calls == 0:
+            raise RuntimeError("once")
+
+    host.network.before = fail
+    result = host.txt2img({**ON, "passes": "both"}, hires=True)
+    assert not changed(result)
+    assert torch.equal(result.hires_noise, result.hires_untouched)
+    assert list(result.infotext) == ["Noise Order error"]
 
 
 def test_and_counts_every_prompt(host):
@@ -259,12 +360,14 @@ def test_and_is_the_hosts_mixture(host, direction, monkeypatch):
     """The model is linear in the conditioning: AND must equal one prompt with the mixed number."""
     a, b, u = (encode(text).item() for text in ("a cat", "a dog", ""))
     mixed = (a + 0.5 * b) / 1.5 if direction == "denoised" else u + (a - u) + 0.5 * (b - u)
-    with_and = host.txt2img({**ON, "direction": direction}, prompts=["a cat AND a dog :0.5"])
+    # As printed, because orthonormal would not show a wrong factor.
+    settings = {**ON, "direction": direction, "normalisation": "as printed", "inject": 0.5}
+    with_and = host.txt2img(settings, prompts=["a cat AND a dog :0.5"])
 
     monkeypatch.setattr(
         fakes, "multicond", lambda *_: Multicond([[Composable([Scheduled(4, torch.tensor([[mixed]]))])]])
     )
-    single = host.txt2img({**ON, "direction": direction})
+    single = host.txt2img(settings)
     torch.testing.assert_close(with_and.noise, single.noise, rtol=1e-4, atol=1e-5)
 
 
@@ -283,9 +386,20 @@ def test_sdxl_conditionings(host):
     assert changed(host.txt2img(True, sdxl=True))
 
 
-@pytest.mark.parametrize("key", ["hybrid", "concat", "crossattn-adm"])
-def test_a1111_models_with_other_conditioning_are_refused(a1111, key):
-    a1111.conditioning_key = key
+@pytest.mark.parametrize("is_img2img", [False, True])
+def test_a1111_inpainting_models(a1111, is_img2img):
+    a1111.conditioning_key, a1111.script.is_img2img = "hybrid", is_img2img
+    states = []
+    for on in (False, True):
+        result = a1111.txt2img(on, image_conditioning=torch.zeros(1, 5, 8, 8))
+        states.append(torch.get_rng_state())
+    assert changed(result)
+    assert torch.equal(*states), "the conditioning is encoded by a VAE that draws from the global generator"
+
+
+@pytest.mark.parametrize(("key", "stage"), [("crossattn-adm", "txt"), ("hybrid", "edit")])
+def test_a1111_models_with_other_conditioning_are_refused(a1111, key, stage):
+    a1111.conditioning_key, a1111.cond_stage_key = key, stage
     result = a1111.txt2img(True)
     assert not changed(result)
     assert key in result.infotext["Noise Order error"]
@@ -299,7 +413,7 @@ def test_forge_at_cfg_1_has_no_negative_prompt(forge):
 
 def test_forge_prepares_and_cleans_up(forge):
     forge.controlnet = object()
-    forge.txt2img(True)
+    assert changed(forge.txt2img(True))
     assert forge.prepared == ["prepare", "cleanup"]
     assert forge.unet.extra_model_patchers_during_sampling == ["mine"]
 

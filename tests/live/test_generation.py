@@ -255,31 +255,6 @@ def test_every_noise_source(server, kind, source):
     assert "error" not in server.txt2img(kind, True, **settings).infotext
 
 
-def test_hires_modulates_the_first_pass_alone(server, kind):
-    upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
-    if server.host == "forge":
-        upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
-    plain, made = server.txt2img(kind, **upscale), server.txt2img(kind, True, **upscale)
-    assert made.seen["hooks"][0]["is_hr_pass"] is False
-    assert all(hook["is_hr_pass"] for hook in made.seen["hooks"][1:])
-    assert made.seen["hooks"][0]["noise"] != plain.seen["hooks"][0]["noise"]
-    assert [hook["noise"] for hook in made.seen["hooks"][1:]] == [hook["noise"] for hook in plain.seen["hooks"][1:]]
-
-
-def test_img2img_is_left_alone_and_says_so(server, kind):
-    body = {**server.request(kind), "init_images": [picture()], "denoising_strength": 0.7}
-    digests = []
-    server.load(kind)
-    for settings in (None, [False], [True]):
-        server.txt2img(kind)  # the VAE draws from the global generator: the same job before each
-        scripts = {} if settings is None else {"noise order": {"args": settings}}
-        answer = Answer(server.post("/sdapi/v1/img2img", {**body, "alwayson_scripts": scripts}), {})
-        digests.append(answer.digest)
-    assert len(set(digests)) == 1
-    assert "Noise Order error" in answer.infotext
-    assert "img2img" in answer.infotext
-
-
 @pytest.mark.parametrize("settings", [(), (True,)])
 def test_the_sampler_begins_with_the_noise_we_wrote(server, kind, settings):
     plain, answer = server.txt2img(kind), server.txt2img(kind, *settings)

@@ -70,8 +70,9 @@ def test_says_which_passes_are_left_alone(page):
 def test_pasting_an_infotext_sets_the_controls(page):
     text = (
         "a blue dog\nNegative prompt: bad\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64, "
-        "Noise Order: 1, Noise Order erase: 3, Noise Order inject: 0.1, Noise Order direction: denoised, "
-        "Noise Order levels: 2, Noise Order first level: 0.8, Noise Order normalisation: orthonormal, Noise Order last level: 0.6"
+        "Noise Order: 1, Noise Order erase: 3, Noise Order inject: 0.1, "
+        "Noise Order direction: denoised, Noise Order levels: 2, Noise Order first level: 0.8, "
+        "Noise Order normalisation: orthonormal, Noise Order last level: 0.6"
     )
     page.locator("#txt2img_prompt textarea").fill(text)
     page.locator("#paste").first.click()

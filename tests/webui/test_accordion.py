@@ -57,8 +57,8 @@ def test_presets_are_valid_settings_of_the_controls(name):
     assert NoiseOrderConfig(True, *(getattr(preset, field.name) for field in FIELDS[1:])) == preset
 
 
-def test_says_what_is_left_alone():
+def test_says_where_it_works():
     with gr.Blocks() as page:
         accordion.controls(lambda name: name)
     texts = " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown))
-    assert "hires pass and img2img are left as they are" in texts
+    assert "in its hires pass where that is chosen" in texts

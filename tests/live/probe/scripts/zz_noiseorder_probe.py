@@ -20,7 +20,20 @@ WRITTEN: list[Any] = []
 def reset() -> None:
     SEEN.clear()
     SEEN.update(
-        rows=0, calls=0, own_rows=0, own_calls=0, hooks=[], outputs=[], values=[], textinfo=[], sampling=False, first=[]
+        rows=0,
+        calls=0,
+        own_rows=0,
+        own_calls=0,
+        own_sigmas=[],
+        first_sigma=None,
+        hires_rows=0,
+        before_hires=0,
+        hooks=[],
+        outputs=[],
+        values=[],
+        textinfo=[],
+        sampling=False,
+        first=[],
     )
     WRITTEN.clear()
 
@@ -34,7 +47,10 @@ def counted(original: Any) -> Any:
         SEEN["calls"] += 1
         if WRITTEN:
             SEEN["first"].append(compared(x, t, WRITTEN.pop()))
+        if SEEN["sampling"] and SEEN["first_sigma"] is None:
+            SEEN["first_sigma"] = float(t.float().max())
         if not SEEN["sampling"]:
+            SEEN["own_sigmas"].append(float(t.float().max()))
             SEEN["textinfo"].append(shared.state.textinfo)
             if PLAN.get("fail_at") == SEEN["calls"]:
                 raise RuntimeError("the probe made the model fail")
@@ -102,9 +118,15 @@ class Probe(scripts.Script):
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         SEEN["sampling"] = False
 
+    def before_hr(self, p: Any, *args: Any) -> None:
+        SEEN["before_hires"] = SEEN["rows"]
+
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         noise, x = kwargs["noise"], kwargs["x"]
-        SEEN["own_rows"], SEEN["own_calls"], SEEN["sampling"] = SEEN["rows"], SEEN["calls"], True
+        if getattr(p, "is_hr_pass", False):
+            SEEN["hires_rows"] = SEEN["rows"] - SEEN["before_hires"]
+        else:
+            SEEN["own_rows"], SEEN["own_calls"], SEEN["sampling"] = SEEN["rows"], SEEN["calls"], True
         WRITTEN[:] = [noise.clone()]
         SEEN["hooks"].append(
             {
