@@ -16,6 +16,7 @@ from typing import Any
 GUIDANCE, LOOK_AHEAD, DENOISED, NOISE = "guidance", "look-ahead", "denoised", "noise"
 ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
 FIRST, HIRES, BOTH = "first", "hires", "both"
+EVERYWHERE, INSIDE, OUTSIDE = "everywhere", "inside", "outside"
 
 
 class SettingError(ValueError):
@@ -190,6 +191,14 @@ FIELDS: tuple[Field, ...] = (
         "Noise Order pass",
         choices=(FIRST, HIRES, BOTH),
     ),
+    Field(
+        "region",
+        EVERYWHERE,
+        "Region",
+        "With an inpainting mask: erase everywhere, only inside it or only outside it; Inject always acts everywhere",
+        "Noise Order region",
+        choices=(EVERYWHERE, INSIDE, OUTSIDE),
+    ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 
@@ -211,6 +220,7 @@ class NoiseOrderConfig:
     normalisation: str = ORTHONORMAL
     variant: int = 0
     passes: str = FIRST
+    region: str = EVERYWHERE
 
     def __post_init__(self) -> None:
         for field in FIELDS:

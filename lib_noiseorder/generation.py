@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import BOTH, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
+from .config import BOTH, EVERYWHERE, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
 from .core import Interrupted, Unsupported, modulate
 from .webui import infotext, xyz
 
@@ -48,7 +48,8 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None, is_img2img: bool)
     elif config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
         refuse(p, f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
     else:
-        setattr(p, STATE, Job(config.replace(passes=FIRST) if is_img2img else config))
+        # What has no meaning in this tab is not used, and not claimed: img2img has one pass, txt2img has no mask.
+        setattr(p, STATE, Job(config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)))
         announce(p)
 
 

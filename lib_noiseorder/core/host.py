@@ -39,6 +39,9 @@ class Host(Protocol):
     stage: str
     """Names a later pass over the same images ("hires"), empty for the first: its draws are its own."""
 
+    mask: Tensor | None
+    """1 inside the person's inpainting mask, 0 outside, soft between, broadcastable to the noise; None without one."""
+
     @property
     def has_uncond(self) -> bool:
         """Whether there is a negative prompt to ask: some hosts do not encode it at CFG 1."""

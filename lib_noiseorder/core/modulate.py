@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from ..config import DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, NOISE, NoiseOrderConfig
 from .erasure import erase
 from .host import Denoised, Host, Level, Unsupported
 from .injection import inject, predict
@@ -57,7 +57,12 @@ def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tenso
     def draw(index: int) -> Tensor:
         return host.fresh_noise([stream_seed(seed, index, config.variant, host.stage) for seed in host.seeds])
 
-    erased = erase(noise, config.erase, draw)
+    mask = None
+    if config.region != EVERYWHERE and config.erase != 1:
+        if host.mask is None:
+            raise Unsupported(f'Region is "{config.region}", but there is no mask: set it to "{EVERYWHERE}"')
+        mask = host.mask if config.region == INSIDE else 1 - host.mask
+    erased = erase(noise, config.erase, draw, mask)
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()

@@ -28,6 +28,8 @@ class WebUIHost:
         # The hosts multiply the noise of img2img before the hook; the fresh draws have to be of its size.
         multiplier = getattr(p, "initial_noise_multiplier", None) if latent is not None and not self.is_hires else None
         self.noise_scale = 1.0 if multiplier is None else float(multiplier)
+        # 1 where the picture is repainted; without a batch dimension, (C, H, W), on A1111 and Forge.
+        self.mask: Tensor | None = None if latent is None or self.is_hires else getattr(p, "nmask", None)
         self.seeds: Sequence[int] = list(p.seeds)
         self.cfg_scale = float(p.cfg_scale)
         self.rows = 0

@@ -24,6 +24,7 @@ class PlaygroundHost:
 
     has_uncond = True
     stage = ""
+    mask: Tensor | None = None
 
     def __init__(
         self, model: PlaygroundModel, seeds: Sequence[int], tokens: Tensor, uncond_tokens: Tensor, cfg_scale: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..config import BY_NAME, FIELDS, FIRST, LOOK_AHEAD, Field, NoiseOrderConfig, SettingError
+from ..config import BY_NAME, EVERYWHERE, FIELDS, FIRST, LOOK_AHEAD, Field, NoiseOrderConfig, SettingError
 
 VERSION = "1"
 """Of the algorithm: an image says which one made it."""
@@ -29,6 +29,8 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
                 names += ["layout", "structure", "detail"]
     if config.erase != 1:
         names.append("variant")
+        if config.region != EVERYWHERE:
+            names.append("region")
     if config.passes != FIRST:
         names.append("passes")
     return {MARKER: VERSION, **{BY_NAME[name].infotext: text(getattr(config, name)) for name in names}}

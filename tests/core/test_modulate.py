@@ -25,7 +25,7 @@ class GaussianHost:
     """The exact denoiser of data N(mean, spread^2): of the prompt with the mean m, of the negative prompt with -m/2."""
 
     def __init__(self, seeds, kind="epsilon", has_uncond=True, cfg_scale=5.0):
-        self.stage = ""
+        self.stage, self.mask = "", None
         self.seeds, self.kind, self.has_uncond, self.cfg_scale = seeds, kind, has_uncond, cfg_scale
         self.evaluations, self.asked, self.inside, self.fail = 0, [], False, None
         pattern = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
@@ -138,6 +138,24 @@ def test_look_ahead_walks_the_sampler_s_way(kind):
             state = b * x0 + math.sqrt(1 - b * b) * eps
     np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [x0], [1.0], 0.08), rtol=1e-7, atol=1e-8)
     assert report.evaluations == 6 == chosen.evaluations
+
+
+@pytest.mark.parametrize(("region", "kept"), [("inside", "right"), ("outside", "left")])
+def test_region(region, kept):
+    host, z = GaussianHost([1, 2]), noise([1, 2])
+    host.mask = torch.zeros(4, 16, 16)
+    host.mask[..., :8] = 1
+    result, _ = modulate(z, config(inject=0, region=region), host)
+    halves = {"left": (..., slice(0, 8)), "right": (..., slice(8, 16))}
+    other = halves["left" if kept == "right" else "right"]
+    assert torch.equal(result[halves[kept]], z[halves[kept]])
+    np.testing.assert_allclose(result[other], reference_erased(z, [1, 2], 4, host)[other], atol=1e-12)
+
+
+def test_region_without_a_mask_is_refused():
+    with pytest.raises(Unsupported, match="no mask"):
+        modulate(noise([1]), config(region="inside"), GaussianHost([1]))
+    modulate(noise([1]), config(region="inside", erase=1), GaussianHost([1]))
 
 
 def test_denoised_turns_toward_the_prompt_and_noise_away():

@@ -143,6 +143,7 @@ class Processing:
     initial_noise_multiplier: float | None = None
     sampler: Any = None
     image_conditioning: Any = None
+    nmask: Any = None
 
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
         """A1111: one call of the hook. Which host calls it how often is read from the source of this method."""

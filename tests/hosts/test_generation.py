@@ -269,6 +269,27 @@ def test_img2img_without_a_step_is_refused(img2img):
     assert "denoising strength 0" in result.infotext["Noise Order error"]
 
 
+def test_region_of_the_mask(img2img):
+    mask = torch.zeros(img2img.shape)
+    mask[..., :4] = 1
+    result = img2img.txt2img({**ON, "inject": 0, "region": "inside"}, nmask=mask)
+    assert torch.equal(result.noise[..., 4:], result.untouched[..., 4:])
+    assert not torch.equal(result.noise[..., :4], result.untouched[..., :4])
+    assert result.infotext["Noise Order region"] == "inside"
+
+
+def test_region_without_a_mask_is_refused(img2img):
+    result = img2img.txt2img({**ON, "region": "inside"})
+    assert not changed(result)
+    assert "no mask" in result.infotext["Noise Order error"]
+
+
+def test_region_means_nothing_in_txt2img(host):
+    result = host.txt2img({**ON, "region": "inside"})
+    assert torch.equal(result.noise, host.txt2img(True).noise)
+    assert "Noise Order region" not in result.infotext
+
+
 def test_timestep_samplers_begin_at_their_timestep(img2img):
     class Timesteps:
         def get_timesteps(self, p, steps):

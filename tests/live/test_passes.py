@@ -87,6 +87,31 @@ def test_img2img_evaluates_inside_the_part_that_will_run(server, kind):
     assert full["own_sigmas"][0] > asked[0]
 
 
+def test_region(server, kind):
+    changes = {
+        "mask": picture("black", (0, 0, 31, 63)),
+        "inpainting_fill": 1,
+        "inpaint_full_res": False,
+        "mask_blur": 0,
+    }
+    noise = {
+        region: img2img(server, kind, {**ON, "inject": 0, "region": region}, **changes).seen["hooks"][0]
+        for region in ("everywhere", "inside", "outside")
+    }
+    plain = img2img(server, kind, **changes).seen["hooks"][0]
+    half = len(plain["row"]) // 2
+    assert noise["inside"]["row"][half:] == plain["row"][half:]
+    assert noise["inside"]["row"][:half] == noise["everywhere"]["row"][:half] != plain["row"][:half]
+    assert noise["outside"]["row"][:half] == plain["row"][:half]
+    assert noise["outside"]["row"][half:] == noise["everywhere"]["row"][half:] != plain["row"][half:]
+
+
+def test_region_without_a_mask_is_refused(server, kind):
+    answer = img2img(server, kind, {**ON, "region": "inside"})
+    assert answer.digest == img2img(server, kind).digest
+    assert "no mask" in answer.infotext
+
+
 def test_img2img_noise_multiplier(server, kind):
     std = {}
     for multiplier in (1.0, 0.5):

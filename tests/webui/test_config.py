@@ -20,7 +20,7 @@ def test_table_and_dataclass_are_the_same_settings_in_the_same_order():
 
 def test_stored_names():
     """Arguments by position, API keys, labels and infotext keys live in people's scripts and images: add at the end."""
-    assert [(field.name, field.label, field.infotext) for field in FIELDS][:13] == [
+    assert [(field.name, field.label, field.infotext) for field in FIELDS][:14] == [
         ("enabled", "Noise Order", "Noise Order"),
         ("erase", "Erase", "Noise Order erase"),
         ("inject", "Inject", "Noise Order inject"),
@@ -34,8 +34,10 @@ def test_stored_names():
         ("normalisation", "Normalisation", "Noise Order normalisation"),
         ("variant", "Variant", "Noise Order variant"),
         ("passes", "Pass", "Noise Order pass"),
+        ("region", "Region", "Noise Order region"),
     ]
     assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise")
+    assert BY_NAME["region"].choices == ("everywhere", "inside", "outside")
     assert BY_NAME["passes"].choices == ("first", "hires", "both")
     assert BY_NAME["normalisation"].choices == ("orthonormal", "as printed")
 

@@ -55,7 +55,9 @@ def test_what_is_written_makes_the_same_picture(settings):
 
 
 def test_every_key_and_value_survives_the_hosts_format():
-    config = NoiseOrderConfig(True, 2.5, -0.07, "denoised", 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 7, "both")
+    config = NoiseOrderConfig(
+        True, 2.5, -0.07, "denoised", 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 7, "both", "inside"
+    )
     written = infotext.write(config)
     text = "Steps: 20, " + ", ".join(f"{key}: {value}" for key, value in written.items())
     assert dict(PARAM.findall(text)) == {"Steps": "20", **written}

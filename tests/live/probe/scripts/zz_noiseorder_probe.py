@@ -139,6 +139,7 @@ class Probe(scripts.Script):
                 "has_modified_noise": hasattr(p, "modified_noise"),
                 "infotext": {key: str(value) for key, value in p.extra_generation_params.items()},
                 "noise": fingerprint(noise),
+                "row": noise.float().flatten(0, -2)[0].tolist(),
                 "std": noise.float().flatten(1).std(dim=1).tolist(),
                 "hires_calls": hires_calls(p),
             }
