@@ -62,9 +62,9 @@ def test_open_set_generate(page):
     assert page.locator("#txt2img_gallery img").count() >= 1
 
 
-def test_says_which_passes_are_left_alone(page):
+def test_says_where_it_works(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}about").get_by_text("hires pass and img2img are left as they are").wait_for()
+    page.locator(f"{OURS}about").get_by_text("in its hires pass where that is chosen").wait_for()
 
 
 def test_pasting_an_infotext_sets_the_controls(page):
