@@ -330,9 +330,7 @@ class PlaygroundModel:
             return x - scale * self.network(x, sigmas, tokens)
         return x - scale * self.network(x / (1 + scale**2).sqrt(), sigma_to_timestep(sigmas), tokens)
 
-    def guided(
-        self, x: Tensor, sigma: float, tokens: Tensor, uncond_tokens: Tensor | None, cfg_scale: float
-    ) -> Tensor:
+    def guided(self, x: Tensor, sigma: float, tokens: Tensor, uncond_tokens: Tensor | None, cfg_scale: float) -> Tensor:
         """Denoised x0 under CFG; conditional only (one evaluation per image) at scale 1."""
         if cfg_scale == 1:
             return self.denoise(x, sigma, tokens)

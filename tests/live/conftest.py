@@ -18,14 +18,40 @@ def pytest_ignore_collect(collection_path, config):
     return True if config.getoption("webui", None) is None else None
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "forge: what only Forge has")
+
+
+def kinds_of(config) -> list[str]:
+    """The checkpoint kinds of this run."""
+    from webui import plan
+
+    wanted = config.getoption("checkpoints")
+    kinds, _ = plan(config.getoption("webui"), python_of(config))
+    return [kind for kind in kinds if not wanted or kind in wanted.split(",")]
+
+
 def pytest_generate_tests(metafunc):
     if "kind" in metafunc.fixturenames:
-        from webui import plan
+        metafunc.parametrize("kind", kinds_of(metafunc.config), scope="session")
 
-        wanted = metafunc.config.getoption("checkpoints")
-        kinds, _ = plan(metafunc.config.getoption("webui"), python_of(metafunc.config))
-        kinds = [kind for kind in kinds if not wanted or kind in wanted.split(",")]
-        metafunc.parametrize("kind", kinds, scope="session")
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what this host or this choice of checkpoints has not, visibly as deselected."""
+    if config.getoption("webui", None) is None:
+        return
+    from webui import host_of
+
+    host, kinds = host_of(config.getoption("webui")), kinds_of(config)
+    out = [
+        item
+        for item in items
+        if (item.get_closest_marker("forge") and host != "forge")
+        or ("sd15" in getattr(item, "fixturenames", ()) and "sd15" not in kinds)
+    ]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 def python_of(config) -> Path:
@@ -58,10 +84,8 @@ def server(request, tmp_path_factory):
 
 
 @pytest.fixture
-def sd15(server):
+def sd15():
     """The kind the LoRA and the ControlNet are made for."""
-    if "sd15" not in server.kinds:
-        pytest.skip("the checkpoint sd15 is not among those of this run")
     return "sd15"
 
 
