@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--only", default="", help="run the rows whose name holds this text")
     options = parser.parse_args()
     python = options.webui_python or options.webui / "venv" / "bin" / "python"
     request = {"steps": options.steps, "width": options.size, "height": options.size, "cfg_scale": 7}
@@ -56,7 +57,7 @@ def main() -> None:
             )
             print("| settings | evaluations | without, s | with, s | ratio of pairs: median (min to max) |")
             print("|---|---|---|---|---|")
-            for name, settings in ROWS.items():
+            for name, settings in ((n, s) for n, s in ROWS.items() if options.only in n):
                 on = [{"enabled": True, **settings}]
                 server.txt2img(options.kind, *on, **request)
                 pairs = []

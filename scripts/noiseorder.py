@@ -10,7 +10,7 @@ from modules.ui_components import InputAccordion
 from lib_noiseorder import generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
-from lib_noiseorder.webui import accordion, infotext, xyz
+from lib_noiseorder.webui import accordion, api, infotext, xyz
 
 HOST = host_class()
 
@@ -41,5 +41,6 @@ class NoiseOrderScript(scripts.Script):
         generation.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
 
 
+script_callbacks.on_app_started(lambda _, app: api.register(app))
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data))

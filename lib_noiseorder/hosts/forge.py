@@ -29,6 +29,8 @@ class ForgeHost(WebUIHost):
         # The patcher object the sampler will use: LoRA, ControlNet and the patches of other scripts hang on it. A
         # clone would be another model to Forge's memory management and be loaded again.
         self.unet = p.sd_model.forge_objects.unet
+        if getattr(self.unet, "extra_concat_condition", None) is not None:
+            raise Unsupported("an image condition set by another extension is not supported")
         self.predictor = self.unet.model.predictor
         if self.predictor.prediction_type not in ("epsilon", "v_prediction", "const"):
             raise Unsupported(f'models that predict "{self.predictor.prediction_type}" are not supported')

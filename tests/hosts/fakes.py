@@ -222,7 +222,12 @@ class FakeHost:
         )
         self.module("modules.scripts", Script=Script, AlwaysVisible=object(), scripts_data=[])
         self.before_ui: list[Callable[[], None]] = []
-        self.module("modules.script_callbacks", on_before_ui=self.before_ui.append)
+        self.app_started: list[Callable[[Any, Any], None]] = []
+        self.module(
+            "modules.script_callbacks",
+            on_before_ui=self.before_ui.append,
+            on_app_started=self.app_started.append,
+        )
         self.module("modules.ui_components", InputAccordion=input_accordion)
         self.install()
         spec = importlib.util.spec_from_file_location("noiseorder.py", ROOT / "scripts" / "noiseorder.py")

@@ -432,6 +432,12 @@ def test_forge_at_cfg_1_has_no_negative_prompt(forge):
     assert forge.network.rows == 1
 
 
+def test_forge_with_an_image_condition_of_another_extension_is_refused(forge):
+    result = forge.txt2img(True, before_process=lambda p: setattr(forge.unet, "extra_concat_condition", torch.zeros(1)))
+    assert not changed(result)
+    assert "image condition" in result.infotext["Noise Order error"]
+
+
 def test_forge_prepares_and_cleans_up(forge):
     forge.controlnet = object()
     assert changed(forge.txt2img(True))

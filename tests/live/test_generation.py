@@ -322,6 +322,22 @@ def test_script_info_lists_every_setting(server):
         assert [argument["value"] for argument in entry["args"]] == [field.default for field in FIELDS]
 
 
+def test_api_routes(server):
+    from lib_noiseorder.webui import api
+
+    assert server.get("/noiseorder/v1/schema") == api.schema()
+    assert server.get("/noiseorder/v1/presets") == api.presets()
+    assert server.get("/noiseorder/v1/version") == {"algorithm": "1"}
+
+
+def test_a_preset_of_the_api_can_be_sent_as_it_is(server):
+    kind = server.kinds[0]
+    for name, preset in server.get("/noiseorder/v1/presets").items():
+        answer = server.txt2img(kind, preset)
+        assert "error" not in answer.infotext, name
+        assert answer.digest != server.baselines[kind], name
+
+
 def test_the_webui_log_shows_no_error_of_ours(server):
     log = server.log.read_text(errors="replace")
     assert "[Noise Order] std" in log

@@ -1,0 +1,54 @@
+"""The routes in a real FastAPI, whichever version came with the Gradio that runs these tests."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from lib_noiseorder.config import FIELDS, SettingError, parse
+from lib_noiseorder.presets import PRESETS
+from lib_noiseorder.webui import api
+
+
+@pytest.fixture
+def client():
+    app = FastAPI()
+    api.register(app)
+    return TestClient(app)
+
+
+def test_schema_describes_every_setting(client):
+    told = client.get("/noiseorder/v1/schema").json()
+    assert list(told["properties"]) == [field.name for field in FIELDS]
+    assert told["additionalProperties"] is False
+    assert told["properties"]["levels"] == {
+        "title": "Key levels",
+        "description": told["properties"]["levels"]["description"],
+        "default": 1,
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 8,
+    }
+
+
+def test_schema_and_settings_agree_on_what_is_allowed(client):
+    for name, told in client.get("/noiseorder/v1/schema").json()["properties"].items():
+        good = told.get("enum") or [told[key] for key in ("minimum", "maximum", "default") if key in told]
+        for value in good:
+            parse(({name: value},))
+        wrong = ["nonsense", None] + [
+            told[key] + step for key, step in (("minimum", -1), ("maximum", 1)) if key in told
+        ]
+        for value in wrong:
+            with pytest.raises(SettingError, match=name):
+                parse(({name: value},))
+
+
+def test_presets_can_be_sent_as_they_are(client):
+    told = client.get("/noiseorder/v1/presets").json()
+    assert {name: parse((preset,)) for name, preset in told.items()} == PRESETS
+
+
+def test_version(client):
+    assert client.get("/noiseorder/v1/version").json() == {"algorithm": "1"}
