@@ -70,7 +70,7 @@ def pictures(page, half):
 
 
 def generate(page):
-    page.locator("#summary").evaluate("element => { element.dataset.seen = element.innerText }")
+    page.locator("#summary").first.evaluate("element => { element.dataset.seen = element.innerText }")
     page.locator("#generate").click()
     page.wait_for_function(
         "() => { const e = document.querySelector('#summary');"
@@ -89,7 +89,7 @@ def test_two_images_without_and_with(page):
     assert without[0].size == modulated[0].size == (128, 128)
     assert without[0].tobytes() != modulated[0].tobytes()
     assert re.match(r"seed 1 [✓✗]\n", page.locator("#without figcaption").first.inner_text())
-    assert "cosine to the seed's noise" in page.locator("#summary").inner_text()
+    assert "cosine to the seed's noise" in page.locator("#summary").first.inner_text()
 
 
 def test_off_by_hand_gives_the_same_picture(page):
