@@ -69,9 +69,19 @@ def is_wanted(p: Any, job: Job) -> bool:
     if not getattr(p, "is_hr_pass", False):
         return job.config.passes in (FIRST, BOTH)
     job.hires_calls += 1
-    # Forge main calls the hook twice with the same noise, the first time with the patches of the first pass still on.
-    calls = inspect.getsource(type(p).sample_hr_pass).count("process_before_every_sampling(")
-    return job.config.passes in (HIRES, BOTH) and job.hires_calls == max(calls, 1)
+    return job.config.passes in (HIRES, BOTH) and job.hires_calls == hires_calls(p)
+
+
+def hires_calls(p: Any) -> int:
+    """How often this host calls the hook in the hires pass; the last call is the one with the right model.
+
+    Forge main calls it twice with the same noise, the first time with the patches of the first pass still on.
+    """
+    try:
+        source = inspect.getsource(type(p).sample_hr_pass)
+    except (AttributeError, OSError, TypeError):  # wrapped by another extension
+        return 1
+    return max(source.count("process_before_every_sampling("), 1)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import types
@@ -329,6 +330,22 @@ def test_hires_pass_modulates_once_and_right(host):
     share = (result.hires_noise * result.hires_untouched).mean() / result.hires_untouched.square().mean()
     assert share.item() == pytest.approx(0.5, abs=0.15), "erased twice it would be a quarter"
     assert result.hires_noise.std().item() == pytest.approx(1, abs=0.15)
+
+
+def test_hires_pass_wrapped_by_another_extension(host, monkeypatch):
+    """Its source cannot be read then: the first call is taken, and the noise is still modulated once."""
+    original = host.processing.sample_hr_pass
+    monkeypatch.setattr(host.processing, "sample_hr_pass", functools.partial(original))
+    # The price on Forge main, which the fake refuses elsewhere: the model of the first call.
+    monkeypatch.setattr(type(host), "stale", property(lambda self: False, lambda self, value: None))
+    result = host.txt2img(
+        {**ON, "passes": "hires", "inject": 0},
+        hires=True,
+        before_process=lambda p: setattr(p, "sample_hr_pass", functools.partial(original, p)),
+    )
+    assert result.errors == []
+    share = (result.hires_noise * result.hires_untouched).mean() / result.hires_untouched.square().mean()
+    assert share.item() == pytest.approx(0.5, abs=0.15)
 
 
 def test_hires_draws_are_not_those_of_the_first_pass(host):
