@@ -39,6 +39,8 @@ class Host(Protocol):
     stage: str
     """Names a later pass over the same images ("hires"), empty for the first: its draws are its own."""
 
+    latent: Tensor | None
+    """The image that img2img and the hires pass start from, broadcastable to the noise; None without one."""
     mask: Tensor | None
     """1 inside the person's inpainting mask, 0 outside, soft between, broadcastable to the noise; None without one."""
 

@@ -97,7 +97,8 @@ def ask(
     """The levels asked and the directions found there, `−(x − x̂0)/σ` and its kin: toward x̂0 but for "noise".
 
     guidance: −(cond − uncond); denoised: −cond; noise: +cond, at each level on the same noise z. look-ahead: the x̂0
-    itself, with CFG, at the last level of a walk of Euler steps (DDIM's, in this scaling) that starts from z.
+    itself, with CFG, at the last level of a walk of Euler steps (DDIM's, in this scaling) that starts from z. Around an
+    image x0' the direction is toward what the model would change of it, x̂0 − x0'.
     """
     levels = tuple(host.level(key.fraction) for key in keys)
     if direction == LOOK_AHEAD:
@@ -105,14 +106,19 @@ def ask(
         for here, there in pairwise(levels):
             velocity = predict(x, guided(host.denoise(x, here, host.has_uncond), host.cfg_scale), here.sigma)
             x = x + (there.sigma - here.sigma) * velocity
-        return levels, [guided(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)]
+        denoised = guided(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)
+        return levels, [denoised if host.latent is None else denoised - host.latent]
     directions = []
     for level in levels:
         x = host.place(noise, level)
         cond, uncond = host.denoise(x, level, direction == GUIDANCE)
-        found = predict(x, cond, level.sigma)
         if uncond is not None:
-            found = found - predict(x, uncond, level.sigma)
+            found = predict(x, cond, level.sigma) - predict(x, uncond, level.sigma)
+        elif host.latent is None:
+            found = predict(x, cond, level.sigma)
+        else:
+            # The same for ε and v, where x = x0' + σz; a velocity alone would hold the image itself once more.
+            found = noise - (cond - host.latent) / level.sigma
         directions.append(found if direction == NOISE else -found)
     return levels, directions
 

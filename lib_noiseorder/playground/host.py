@@ -24,6 +24,7 @@ class PlaygroundHost:
 
     has_uncond = True
     stage = ""
+    latent: Tensor | None = None
     mask: Tensor | None = None
 
     def __init__(

@@ -25,7 +25,7 @@ class GaussianHost:
     """The exact denoiser of data N(mean, spread^2): of the prompt with the mean m, of the negative prompt with -m/2."""
 
     def __init__(self, seeds, kind="epsilon", has_uncond=True, cfg_scale=5.0):
-        self.stage, self.mask = "", None
+        self.stage, self.mask, self.latent = "", None, None
         self.seeds, self.kind, self.has_uncond, self.cfg_scale = seeds, kind, has_uncond, cfg_scale
         self.evaluations, self.asked, self.inside, self.fail = 0, [], False, None
         pattern = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
@@ -44,6 +44,9 @@ class GaussianHost:
         return Level(fraction, fraction if self.kind == "flow" else 14.6 * fraction**3)
 
     def place(self, noise, level):
+        if self.latent is not None:
+            s = level.sigma
+            return (1 - s) * self.latent + s * noise if self.kind == "flow" else self.latent + s * noise
         return noise if self.kind == "flow" else noise * math.sqrt(1 + level.sigma**2)
 
     def posterior(self, x, sigma, which):
@@ -138,6 +141,37 @@ def test_look_ahead_walks_the_sampler_s_way(kind):
             state = b * x0 + math.sqrt(1 - b * b) * eps
     np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [x0], [1.0], 0.08), rtol=1e-7, atol=1e-8)
     assert report.evaluations == 6 == chosen.evaluations
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "flow"])
+@pytest.mark.parametrize("direction", ["denoised", "guidance", "look-ahead"])
+def test_around_an_image_the_noise_turns_toward_what_would_change(kind, direction):
+    """With one level and orthonormal, d is x0_hat - x0' (for guidance cond - uncond), in every scaling."""
+    seeds = [4]
+    host, z = GaussianHost(seeds, kind), noise(seeds)
+    host.latent = 0.8 * torch.ones(1, *SHAPE, dtype=torch.float64) + 0.3 * noise([77])
+    result, report = modulate(z, config(direction=direction, erase=1, inject=0.1, first_level=0.6), host)
+
+    (sigma,) = (level.sigma for level in report.levels)
+    x = host.place(z, report.levels[0])
+    cond, uncond = (host.posterior(x, sigma, which).numpy() for which in ("cond", "uncond"))
+    wanted = {
+        "denoised": cond - host.latent.numpy(),
+        "guidance": cond - uncond,
+        "look-ahead": uncond + 5.0 * (cond - uncond) - host.latent.numpy(),
+    }[direction]
+    np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [wanted], [1.0], 0.1), rtol=1e-8, atol=1e-9)
+
+
+def test_around_an_image_the_paper_s_sign_is_the_predicted_noise():
+    host, z = GaussianHost([4]), noise([4])
+    host.latent = 0.3 * noise([77])
+    chosen = config(direction="noise", erase=1, inject=0.1, normalisation="as printed")
+    result, report = modulate(z, chosen, host)
+    (sigma,) = (level.sigma for level in report.levels)
+    x = host.place(z, report.levels[0])
+    epsilon = (x - host.posterior(x, sigma, "cond")) / sigma
+    np.testing.assert_allclose(result.numpy(), printed(z.numpy(), [epsilon.numpy()], [1.0], 0.1), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("region", "kept"), [("inside", "right"), ("outside", "left")])
