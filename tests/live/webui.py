@@ -140,6 +140,9 @@ class WebUI:
         self.url, self.loaded = f"http://127.0.0.1:{port}", ""
         command = [self.python, "launch.py", *COMMON, *SERVE, *FLAGS[self.host]]
         command += ["--data-dir", self.data, "--port", str(port)]
+        if self.host == "forge":
+            # With a data folder of its own, Forge refuses its page the scripts of its own folder.
+            command += ["--gradio-allowed-path", self.folder]
         self.log = self.data / f"webui-{'with' if extension else 'without'}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
