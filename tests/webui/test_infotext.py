@@ -52,6 +52,9 @@ def test_what_is_written_makes_the_same_picture(settings):
             config.direction,
             config.normalisation,
         )
+    if config.inject and config.levels > 1:
+        assert back.last_level == config.last_level
+        assert config.direction == "look-ahead" or back.weights == config.weights
 
 
 def test_every_key_and_value_survives_the_hosts_format():
