@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config import FIELDS, NoiseOrderConfig
+from ..core import Unsupported
 from ..presets import PRESETS
 from .compare import MODELS, compare, load
 from .picture import grid
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         config: NoiseOrderConfig = PRESETS[options.preset].replace(**changes)
         seeds = range(options.seed, options.seed + options.count)
         made = compare(load(options.model), options.prompt, options.negative, seeds, options.steps, options.cfg, config)
-    except ValueError as error:
+    except (ValueError, Unsupported) as error:
         raise SystemExit(f"error: {error}") from None
     title = f'"{options.prompt}"  ·  {MODELS[options.model]}  ·  {options.steps} steps  ·  CFG {options.cfg:g}'
     grid(made, title.replace("·", "|").replace("ε", "epsilon")).save(options.save)

@@ -12,6 +12,7 @@ import gradio as gr
 from PIL import Image
 
 from ..config import NoiseOrderConfig
+from ..core import Unsupported
 from ..webui import accordion
 from .compare import MODELS, Side, compare, load
 
@@ -49,7 +50,7 @@ def generate(
         made = compare(
             load(name), prompt, negative, seeds, int(steps), float(cfg_scale), config, lambda f, text: progress(f, text)
         )
-    except ValueError as error:
+    except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
 
     summary = (

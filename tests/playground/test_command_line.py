@@ -1,0 +1,37 @@
+"""`python -m lib_noiseorder.playground --prompt ...`: a picture grid without a page."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from lib_noiseorder.playground.__main__ import main
+
+PROMPT = ["--prompt", "a red cross left of a blue ring", "--count", "2", "--steps", "2"]
+
+
+@pytest.mark.parametrize("model", ["unet", "dit"])
+def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
+    target = tmp_path / "grid.png"
+    main([*PROMPT, "--model", model, "--save", str(target)])
+    told = capsys.readouterr().out
+    assert "Without: " in told
+    assert "2 evaluations per image" in told
+    with Image.open(target) as grid:
+        assert grid.width > 2 * 128
+        assert len(grid.getcolors(1 << 20)) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt", "a purple cross left of a blue ring"], "'purple'"),
+        (["--erase", "0.5"], "from 1 to 64"),
+        (["--region", "inside"], "no mask"),
+        (["--count", "0"], "no seeds"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(tmp_path, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        main([*PROMPT, "--save", str(tmp_path / "grid.png"), *arguments])
+    assert not list(tmp_path.iterdir())
