@@ -1,9 +1,9 @@
 """What Noise Order costs in a real WebUI: whole requests, with and without in turn.
 
-    python benchmarks/speed.py --webui PATH [--webui-python PATH] [--runs 10] [--size 256]
+    python benchmarks/speed.py --webui PATH [--webui-python PATH] [--runs 10] [--size 256] [--channels 32]
 
-Prints a Markdown table. The checkpoint is a tiny one with random weights, so the seconds say nothing of a real
-model; the ratio does, as far as the network takes most of the time of a request.
+Prints a Markdown table. The checkpoint is a small one with random weights, so the seconds say nothing of a real
+model; the ratio does, as far as the network takes most of the time of a request: the wider, the more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "live")]
 
-from webui import WebUI, describe  # noqa: E402
+from webui import WebUI, describe, host_of  # noqa: E402
 
 ROWS: dict[str, dict[str, object]] = {
     "Default: n = 4, guidance, K = 1": {},
@@ -43,17 +43,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--channels", type=int, default=32, help="width of AUTOMATIC1111's UNet (320 in SD1.5)")
     parser.add_argument("--only", default="", help="run the rows whose name holds this text")
     options = parser.parse_args()
     python = options.webui_python or options.webui / "venv" / "bin" / "python"
     request = {"steps": options.steps, "width": options.size, "height": options.size, "cfg_scale": 7}
+    # Forge's generator takes the width that its configs ask for.
+    channels = ["--channels", str(options.channels)] if host_of(options.webui) == "a1111" else []
     with tempfile.TemporaryDirectory() as data:
         server = WebUI(options.webui, python, Path(data))
-        server.make_checkpoints([options.kind])
+        server.make_checkpoints([options.kind], *channels)
         with server.running(extension=True):
             print(
-                f"{describe(options.webui)}, {options.kind}, {options.size}x{options.size}, {options.steps} steps, "
-                f"CFG 7, CPU, median of {options.runs} pairs\n"
+                f"{describe(options.webui)}, {options.kind} {' '.join(channels)}, "
+                f"{options.size}x{options.size}, {options.steps} steps, CFG 7, CPU, median of {options.runs} pairs\n"
             )
             print("| settings | evaluations | without, s | with, s | ratio of pairs: median (min to max) |")
             print("|---|---|---|---|---|")

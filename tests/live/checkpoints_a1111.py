@@ -1,7 +1,7 @@
 """Tiny random checkpoints in the layouts AUTOMATIC1111 loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_a1111.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_a1111.py --webui DIR --out DATA [sd15 sd15v sdxl]
+    WEBUI_PYTHON checkpoints_a1111.py --webui DIR --out DATA [--channels 32] [sd15 sd15v sdxl]
 
 Each is a .safetensors of a few MB with a .yaml of the same stem that gives the sizes; beside them a CLIP folder whose
 tokenizer knows single characters only, so that nothing has to be downloaded.
@@ -239,6 +239,7 @@ def main() -> None:
     parser.add_argument("--webui", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plan", action="store_true", help="print the kinds that can be made here, as JSON")
+    parser.add_argument("--channels", type=int, default=32, help="width of the UNet of SD1 layout (320 in SD1.5)")
     parser.add_argument("kinds", nargs="*")
     options = parser.parse_args()
     if options.plan:
@@ -247,6 +248,7 @@ def main() -> None:
     repositories = options.webui / "repositories"
     sys.path[:0] = [str(repositories / "stable-diffusion-stability-ai"), str(repositories / "generative-models")]
     sys.modules["xformers"] = None  # type: ignore[assignment]
+    UNET["model_channels"] = options.channels
     for kind in options.kinds or KINDS:
         build(options.webui, options.out, kind)
 

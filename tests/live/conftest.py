@@ -19,7 +19,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "forge: what only Forge has")
+    config.addinivalue_line("markers", "forge: what only Forge and its forks have")
 
 
 def kinds_of(config) -> list[str]:
@@ -40,13 +40,13 @@ def pytest_collection_modifyitems(config, items):
     """Leave out what this host or this choice of checkpoints has not, visibly as deselected."""
     if config.getoption("webui", None) is None:
         return
-    from webui import host_of
+    from webui import HOSTS, host_of
 
-    host, kinds = host_of(config.getoption("webui")), kinds_of(config)
+    facts, kinds = HOSTS[host_of(config.getoption("webui"))], kinds_of(config)
     out = [
         item
         for item in items
-        if (item.get_closest_marker("forge") and host != "forge")
+        if (item.get_closest_marker("forge") and not facts.is_forge)
         or ("sd15" in getattr(item, "fixturenames", ()) and "sd15" not in kinds)
     ]
     if out:

@@ -43,14 +43,14 @@ def test_off_is_absent(server, kind):
 
 def test_the_hook_is_what_the_fakes_say(server, kind):
     hook = server.txt2img(kind).seen["hooks"][0]
-    forge = server.host == "forge"
     assert hook["keys"] == ["c", "noise", "uc", "x"]
     assert hook["x_is_noise"]
-    assert hook["inference"] is forge
-    assert hook["has_modified_noise"] is forge
-    assert hook["hires_calls"] == (2 if forge else 1)
+    assert hook["inference"] is server.facts.inference
+    assert hook["has_modified_noise"] is server.facts.modified_noise
+    assert hook["hires_calls"] == server.facts.hires_calls
     assert hook["uc_is_none"] is False
-    assert server.txt2img(kind, cfg_scale=1).seen["hooks"][0]["uc_is_none"] is forge
+    without = server.txt2img(kind, cfg_scale=1).seen["hooks"][0]["uc_is_none"]
+    assert without is not server.facts.encodes_uncond_at_cfg_1
 
 
 def test_on_changes_the_picture_and_the_infotext_says_how(server, kind):
@@ -133,7 +133,7 @@ def test_pasting_the_infotext_makes_the_picture_again(server, kind):
         kind, {**ON, "erase": 2.5, "inject": -0.07, "levels": 3, "layout": 0.5, "last_level": 0.45, "variant": 3}
     )
     body = {key: value for key, value in server.request(kind).items() if key in ("send_images", "save_images")}
-    if server.host == "forge":
+    if server.facts.is_forge:
         # Its API answers any infotext with HTTP 500, isinstance(..., list[str]), unless the request has styles itself.
         body["styles"] = []
     again = server.post("/sdapi/v1/txt2img", {**body, "infotext": made.infotext})
@@ -244,7 +244,7 @@ def test_the_negative_prompt_is_asked(server, kind):
 
 def test_cfg_1(server, kind):
     answer = server.txt2img(kind, True, cfg_scale=1)
-    assert answer.seen["own_rows"] == (1 if server.host == "forge" else 2)
+    assert answer.seen["own_rows"] == (2 if server.facts.encodes_uncond_at_cfg_1 else 1)
     assert "error" not in answer.infotext
 
 

@@ -35,7 +35,7 @@ def img2img(server, kind, *settings, **changes):
 
 def hires(server, kind, *settings, **changes):
     upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7, **changes}
-    if server.host == "forge":
+    if server.facts.is_forge:
         # Omitted, Forge answers 500; its own CFG scale for this pass is 1 otherwise.
         upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
     return server.txt2img(kind, *settings, **upscale)

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import requests
@@ -31,9 +31,32 @@ SERVE = [
     "--do-not-download-clip",
     "--disable-console-progressbars",
 ]
-FLAGS = {
-    "a1111": ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"],
-    "forge": ["--always-cpu", "--all-in-fp32", "--attention-pytorch"],
+
+
+class Facts(NamedTuple):
+    """What these tests have to know of a WebUI beforehand."""
+
+    sign: str
+    """A path that it has and those after it in HOSTS have not."""
+    flags: list[str]
+    is_forge: bool
+    """Has Forge's back end."""
+    inference: bool
+    """Hands inference tensors to the hook."""
+    modified_noise: bool
+    hires_calls: int
+    """How often it calls the hook in the hires pass."""
+    encodes_uncond_at_cfg_1: bool
+
+
+CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"]
+FORGE_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+HOSTS = {
+    "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
+    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False),
+    "neo": Facts("backend/diffusion_engine/qwen.py", FORGE_CPU, True, True, True, 1, False),
+    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False),
+    "a1111": Facts("modules", CPU, False, False, False, 1, True),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
 OFFLINE = {
@@ -48,8 +71,8 @@ FLOW = ("flux", "schnell", "sd35")
 
 
 def host_of(folder: Path) -> str:
-    """ "forge" or "a1111", told by the back end that lies in the folder."""
-    return "forge" if (folder / "backend").is_dir() and (folder / "modules_forge").is_dir() else "a1111"
+    """Its name in HOSTS, told by the back end that lies in the folder."""
+    return next(name for name, facts in HOSTS.items() if (folder / facts.sign).exists())
 
 
 def describe(folder: Path) -> str:
@@ -111,15 +134,16 @@ class WebUI:
     def __init__(self, folder: Path, python: Path, data: Path) -> None:
         self.folder, self.python, self.data = folder.resolve(), python.absolute(), data
         self.host = host_of(folder)
+        self.facts = HOSTS[self.host]
         self.kinds: list[str] = []
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.loaded = ""
 
-    def make_checkpoints(self, kinds: list[str] | None = None) -> None:
-        """Generate the checkpoints in the data folder."""
+    def make_checkpoints(self, kinds: list[str] | None = None, *sizes: str) -> None:
+        """Generate the checkpoints in the data folder; sizes: further arguments of the generator."""
         self.kinds = [kind for kind in plan(self.folder, self.python)[0] if kinds is None or kind in kinds]
-        generator(self.folder, self.python, "--out", str(self.data), *self.kinds)
+        generator(self.folder, self.python, "--out", str(self.data), *sizes, *self.kinds)
         # The default preview would be downloaded for SDXL; offline every request then fails.
         settings = {"show_progress_type": "Approx cheap", "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors"}
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -130,7 +154,7 @@ class WebUI:
         extensions = self.data / "extensions"
         extensions.mkdir(exist_ok=True)
         links = {"sd-webui-noiseorder": ROOT, "zz-noiseorder-probe": HERE / "probe"} if extension else {}
-        if self.host == "forge":  # in both runs: it is the host's part
+        if self.facts.is_forge:  # in both runs: it is the host's part
             links["small-flux"] = HERE / "small_flux"
         for link in extensions.iterdir():
             link.unlink()
@@ -138,9 +162,9 @@ class WebUI:
             (extensions / name).symlink_to(target, target_is_directory=True)
         port = free_port()
         self.url, self.loaded = f"http://127.0.0.1:{port}", ""
-        command = [self.python, "launch.py", *COMMON, *SERVE, *FLAGS[self.host]]
+        command = [self.python, "launch.py", *COMMON, *SERVE, *self.facts.flags]
         command += ["--data-dir", self.data, "--port", str(port)]
-        if self.host == "forge":
+        if self.facts.is_forge:
             # With a data folder of its own, Forge refuses its page the scripts of its own folder.
             command += ["--gradio-allowed-path", self.folder]
         self.log = self.data / f"webui-{'with' if extension else 'without'}.log"
