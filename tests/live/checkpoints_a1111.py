@@ -1,7 +1,7 @@
 """Tiny random checkpoints in the layouts AUTOMATIC1111 loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_a1111.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_a1111.py --webui DIR --out DATA [--channels 32] [sd15 sd15v sdxl]
+    WEBUI_PYTHON checkpoints_a1111.py --webui DIR --out DATA [--channels 32] [sd15 sd15v sdxl sd15inpaint sd2v sdxlv]
 
 Each is a .safetensors of a few MB with a .yaml of the same stem that gives the sizes; beside them a CLIP folder whose
 tokenizer knows single characters only, so that nothing has to be downloaded.
@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-KINDS = ("sd15", "sd15v", "sdxl")
+KINDS = ("sd15", "sd15v", "sdxl", "sd15inpaint", "sd2v", "sdxlv")
 WIDTH = 64
 """Of the CLIP prompt encoding (768 in SD1)."""
 OPEN_CLIP = ("ViT-S-32-alt", 256)
-"""The smallest architecture open_clip knows by name, and its text width; stands in for SDXL's second encoder."""
+"""The smallest architecture open_clip knows by name, and its text width; stands in for SD2's encoder, SDXL's second."""
 UNET = {
     "image_size": 32,
     "in_channels": 4,
@@ -93,23 +93,34 @@ def clip_folder(folder: Path) -> Any:
 
 
 def sd1_config(webui: Path, kind: str, clip: Path) -> dict[str, Any]:
+    """Of SD1, also predicting v or with 9 channels, and of SD2, which has open_clip's encoder."""
     from omegaconf import OmegaConf
 
-    config: Any = OmegaConf.to_container(OmegaConf.load(webui / "configs" / "v1-inference.yaml"))
+    path = webui / "configs" / ("v1-inpainting-inference.yaml" if kind == "sd15inpaint" else "v1-inference.yaml")
+    if kind == "sd2v":
+        path = webui / "repositories/stable-diffusion-stability-ai/configs/stable-diffusion/v2-inference-v.yaml"
+    config: Any = OmegaConf.to_container(OmegaConf.load(path))
     params = config["model"]["params"]
-    params["unet_config"]["params"] = dict(UNET)
+    params["unet_config"]["params"] = unet = dict(UNET)
     params["first_stage_config"]["params"]["ddconfig"] = dict(VAE)
-    params["cond_stage_config"] = {
-        "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
-        "params": {"version": str(clip)},
-    }
+    if kind == "sd2v":
+        params["cond_stage_config"]["params"]["arch"], unet["context_dim"] = OPEN_CLIP
+        unet["use_linear_in_transformer"] = True
+    else:
+        params["cond_stage_config"] = {
+            "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
+            "params": {"version": str(clip)},
+        }
     params.pop("scheduler_config", None)
     if kind == "sd15v":
         params["parameterization"] = "v"
+    if kind == "sd15inpaint":
+        unet["in_channels"] = 9
+        params["finetune_keys"] = None
     return config  # type: ignore[no-any-return]
 
 
-def sdxl_config(webui: Path, clip: Path) -> dict[str, Any]:
+def sdxl_config(webui: Path, kind: str, clip: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     path = webui / "repositories" / "generative-models" / "configs" / "inference" / "sd_xl_base.yaml"
@@ -132,6 +143,9 @@ def sdxl_config(webui: Path, clip: Path) -> dict[str, Any]:
     first, second = params["conditioner_config"]["params"]["emb_models"][:2]
     first["params"] = {"layer": "hidden", "layer_idx": 1, "version": str(clip)}
     second["params"]["arch"] = arch
+    if kind == "sdxlv":
+        scaling = params["denoiser_config"]["params"]["scaling_config"]
+        scaling["target"] = "sgm.modules.diffusionmodules.denoiser_scaling.VScaling"
     return config  # type: ignore[no-any-return]
 
 
@@ -173,7 +187,9 @@ def autoencoder(generator: Any) -> Any:
     vae.quant_conv.weight[:4] *= scale
     vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - mean.mean((0, 2, 3))) * scale
     vae.quant_conv.weight[4:] *= 0.01
-    vae.quant_conv.bias[4:] = -6
+    # The variance of the encoding, which is drawn from the global generator: enough to tell when that was disturbed,
+    # too little to tell an image of a batch from the same image alone.
+    vae.quant_conv.bias[4:] = -12
     out = vae.decoder(vae.post_quant_conv(torch.randn(4, 4, 16, 16, generator=generator) * 5))
     scale = 0.4 / out.std()
     vae.decoder.conv_out.weight.mul_(scale)
@@ -183,6 +199,7 @@ def autoencoder(generator: Any) -> Any:
 
 def build(webui: Path, data: Path, kind: str) -> None:
     """Write one checkpoint and its yaml; with sd15 a LoRA for it."""
+    import open_clip
     import torch
     from omegaconf import OmegaConf
     from safetensors.torch import save_file
@@ -196,30 +213,33 @@ def build(webui: Path, data: Path, kind: str) -> None:
         parts = {"first_stage_model.": autoencoder(generator)}
         text = text_encoder(text_config, generator)
         extra: dict[str, Any] = {}
-        context = WIDTH
-        if kind == "sdxl":
-            import open_clip
+        if kind.startswith("sdxl"):
             from sgm.modules.diffusionmodules.openaimodel import UNetModel
 
-            config = sdxl_config(webui, clip)
+            config = sdxl_config(webui, kind, clip)
             params = config["model"]["params"]["network_config"]["params"]
             second = open_clip.create_model(OPEN_CLIP[0])
             del second.visual
             parts["conditioner.embedders.0.transformer."] = text
             parts["conditioner.embedders.1.model."] = second
             extra["y"] = torch.randn(4, params["adm_in_channels"], generator=generator)
-            context = params["context_dim"]
         else:
             from ldm.modules.diffusionmodules.openaimodel import UNetModel
 
             config = sd1_config(webui, kind, clip)
             params = config["model"]["params"]["unet_config"]["params"]
-            parts["cond_stage_model.transformer."] = text
+            if kind == "sd2v":
+                encoder = open_clip.create_model(OPEN_CLIP[0])
+                del encoder.visual
+                parts["cond_stage_model.model."] = encoder
+            else:
+                parts["cond_stage_model.transformer."] = text
         unet = UNetModel(**params).eval()
         randomise(unet, generator)
-        noise = torch.randn(4, 4, 16, 16, generator=generator)
+        noise = torch.randn(4, params["in_channels"], 16, 16, generator=generator)
         steps = torch.tensor([50, 300, 600, 950])
-        out = unet(noise, steps, context=torch.randn(4, 77, context, generator=generator), **extra)
+        context = torch.randn(4, 77, params["context_dim"], generator=generator)
+        out = unet(noise, steps, context=context, **extra)
         unet.out[2].weight.div_(out.std())
         unet.out[2].bias.zero_()
         parts["model.diffusion_model."] = unet

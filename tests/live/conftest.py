@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux")
+"""Fixtures of the tests that are for one kind of checkpoint only."""
+
 
 def pytest_addoption(parser):
     group = parser.getgroup("live")
@@ -20,6 +23,7 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "forge: what only Forge and its forks have")
+    config.addinivalue_line("markers", "not_inpainting: what the 9-channel models cannot do")
 
 
 def kinds_of(config) -> list[str]:
@@ -47,7 +51,8 @@ def pytest_collection_modifyitems(config, items):
         item
         for item in items
         if (item.get_closest_marker("forge") and not facts.is_forge)
-        or ("sd15" in getattr(item, "fixturenames", ()) and "sd15" not in kinds)
+        or (item.get_closest_marker("not_inpainting") and item.callspec.params["kind"] == "sd15inpaint")
+        or any(kind in getattr(item, "fixturenames", ()) and kind not in kinds for kind in ONE_KIND)
     ]
     if out:
         config.hook.pytest_deselected(items=out)
@@ -87,6 +92,21 @@ def server(request, tmp_path_factory):
 def sd15():
     """The kind the LoRA and the ControlNet are made for."""
     return "sd15"
+
+
+@pytest.fixture
+def sd15v():
+    return "sd15v"
+
+
+@pytest.fixture
+def sd15inpaint():
+    return "sd15inpaint"
+
+
+@pytest.fixture
+def flux():
+    return "flux"
 
 
 @pytest.fixture(autouse=True)

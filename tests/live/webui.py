@@ -144,8 +144,18 @@ class WebUI:
         """Generate the checkpoints in the data folder; sizes: further arguments of the generator."""
         self.kinds = [kind for kind in plan(self.folder, self.python)[0] if kinds is None or kind in kinds]
         generator(self.folder, self.python, "--out", str(self.data), *sizes, *self.kinds)
-        # The default preview would be downloaded for SDXL; offline every request then fails.
-        settings = {"show_progress_type": "Approx cheap", "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors"}
+        settings = {
+            "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors",
+            # The default preview would be downloaded for SDXL; offline every request then fails.
+            "show_progress_type": "Approx cheap",
+            # After a request that overrides a setting, AUTOMATIC1111 restores only what stands in this file.
+            "eta_noise_seed_delta": 0,
+            "initial_noise_multiplier": 1.0,
+            "randn_source": "GPU",
+            "sd_noise_schedule": "Default",
+            "sgm_noise_multiplier": False,
+            "token_merging_ratio": 0.0,
+        }
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     @contextlib.contextmanager
@@ -193,8 +203,10 @@ class WebUI:
         while time.monotonic() < deadline:
             if not self.alive():
                 break
-            # Both hosts answer requests before their API is whole; this line is the last they write.
-            if "Startup time:" in self.log.read_text(errors="replace"):
+            # The hosts answer requests before their API is whole; this line is the last they write. What is not Forge
+            # also loads a model beside it, and a second one asked for meanwhile breaks on the first.
+            written = self.log.read_text(errors="replace")
+            if "Startup time:" in written and (self.facts.is_forge or "Model loaded in" in written):
                 return
             time.sleep(0.5)
         raise RuntimeError(f"the WebUI did not start:\n{self.tail()}")

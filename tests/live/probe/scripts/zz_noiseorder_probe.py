@@ -1,6 +1,8 @@
 """Runs inside the WebUI beside the extension: counts model evaluations, makes them fail, looks at the noise.
 
-GET /noiseorder-probe tells what the last generation did, POST sets what the next one is to suffer.
+GET /noiseorder-probe tells what the last generation did, POST sets what the next one is to suffer: a failing model
+(fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other extensions set them, and the mark
+of ADetailer's inner pass (inner).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ PLAN: dict[str, Any] = {}
 SEEN: dict[str, Any] = {}
 WRITTEN: list[Any] = []
 """The noise as the last hook left it, until the sampler's first model call has been compared with it."""
+OWN: list[tuple[Any, Any]] = []
+"""Every row the extension asked the model: what went in and what came out."""
 
 
 def reset() -> None:
@@ -34,8 +38,10 @@ def reset() -> None:
         textinfo=[],
         sampling=False,
         first=[],
+        agreement=[],
     )
     WRITTEN.clear()
+    OWN.clear()
 
 
 reset()
@@ -60,10 +66,24 @@ def counted(original: Any) -> Any:
         if not SEEN["sampling"]:
             SEEN["outputs"].append(fingerprint(out))
             SEEN["values"].append(out.detach().float().flatten()[:256].tolist())
+            OWN.extend((row.clone(), found.clone()) for row, found in zip(x, out, strict=True))
+            SEEN["agreement"] = [[None, None] for _ in OWN]
+        elif SEEN["first_sigma"] == float(t.float().max()):
+            agree(x, out)
         return out
 
     apply_model.probe = True  # type: ignore[attr-defined]
     return apply_model
+
+
+def agree(x: Any, out: Any) -> None:
+    """Compare each row of ours with those of the sampler's first step: the differences of the nearest, in and out."""
+    for row, found in zip(x, out, strict=True):
+        for index, (own_row, own_found) in enumerate(OWN):
+            if own_found.shape == found.shape:
+                nearest = float((own_found - found).abs().max())
+                if SEEN["agreement"][index][1] is None or nearest < SEEN["agreement"][index][1]:
+                    SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest]
 
 
 def fingerprint(tensor: Any) -> str:
@@ -111,14 +131,21 @@ class Probe(scripts.Script):
     def show(self, is_img2img: bool) -> Any:
         return scripts.AlwaysVisible
 
+    def before_process(self, p: Any, *args: Any) -> None:
+        if "inner" in PLAN:
+            p._ad_inner = PLAN["inner"]
+
     def process(self, p: Any, *args: Any) -> None:
         watch()
         reset()
+        p.all_prompts = PLAN.get("prompts", p.all_prompts)
+        p.all_seeds = PLAN.get("seeds", p.all_seeds)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         SEEN["sampling"] = False
 
     def before_hr(self, p: Any, *args: Any) -> None:
+        watch()  # the hires pass may have a checkpoint of its own
         SEEN["before_hires"] = SEEN["rows"]
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
@@ -133,6 +160,7 @@ class Probe(scripts.Script):
                 "keys": sorted(kwargs),
                 "x_is_noise": x is noise,
                 "shape": list(noise.shape),
+                "seeds": list(p.seeds),
                 "inference": noise.is_inference(),
                 "uc_is_none": kwargs["uc"] is None,
                 "is_hr_pass": bool(getattr(p, "is_hr_pass", False)),

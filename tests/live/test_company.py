@@ -1,0 +1,166 @@
+"""Everything else a person may have switched on beside us, in the real WebUI."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_passes import hires, img2img, picture
+from webui import Answer
+
+ON = {"enabled": True}
+ERASE = {**ON, "inject": 0}
+EXACT = {**ON, "erase": 1, "inject": 1e-9, "first_level": 1.0}
+"""Asks the model at the very beginning and turns the noise by less than a float can tell."""
+
+
+def row(answer):
+    """The first line of the first image's noise, as the sampler was given it."""
+    return np.array(answer.seen["hooks"][0]["row"])
+
+
+@pytest.mark.parametrize("direction", ["guidance", "denoised"])
+def test_the_prediction_is_the_hosts_own(server, kind, direction):
+    """At the first level the model gives us what it gives the sampler in its first step, for the same x."""
+    seen = server.txt2img(
+        kind, {**EXACT, "direction": direction}, override_settings={"sgm_noise_multiplier": True}
+    ).seen
+    assert len(seen["agreement"]) == seen["own_rows"] == (2 if direction == "guidance" else 1)
+    for x, found in seen["agreement"]:
+        assert x <= 1e-4 * max(seen["first_sigma"], 1)
+        assert found <= 1e-4
+
+
+@pytest.mark.parametrize(
+    "changes", [{"subseed": 9, "subseed_strength": 0.4}, {"seed_resize_from_w": 128, "seed_resize_from_h": 96}]
+)
+def test_variation_seed_and_seed_resize_keep_their_meaning(server, kind, changes):
+    """`z' = z/√n + …`: with n = 4, half of what they change of z is what changes of z'."""
+    changed = row(server.txt2img(kind, **changes)) - row(server.txt2img(kind))
+    assert np.abs(changed).max() > 0.01
+    kept = row(server.txt2img(kind, ERASE, **changes)) - row(server.txt2img(kind, ERASE))
+    assert kept == pytest.approx(changed / 2, abs=1e-5)
+
+
+def test_eta_noise_seed_delta_is_the_samplers_own(server, kind):
+    asked = {"sampler_name": "Euler a"}
+    plain, moved = (
+        server.txt2img(kind, ERASE, **asked, override_settings={"eta_noise_seed_delta": delta}) for delta in (0, 31337)
+    )
+    assert (row(plain) == row(moved)).all()
+    assert plain.digest != moved.digest
+
+
+@pytest.mark.parametrize("changes", [{"tiling": True}, {"override_settings": {"token_merging_ratio": 0.5}}])
+def test_tiling_and_token_merging(server, kind, changes):
+    plain = server.txt2img(kind, **changes)
+    made = server.txt2img(kind, ON, **changes)
+    assert "error" not in made.infotext
+    assert made.seen["own_rows"] == 2
+    assert made.digest == server.txt2img(kind, ON, **changes).digest != plain.digest
+    assert server.txt2img(kind, **changes).digest == plain.digest
+    assert server.txt2img(kind).digest == server.baselines[kind]
+
+
+def test_prompts_and_seeds_of_each_image(server, kind):
+    """As a wildcard extension sets them: image k is the image made alone with its prompt and seed."""
+    prompts, seeds = ["a red cat", "a blue dog"], [5, 11]
+    largest = {}
+    for settings in ((), (ON,)):
+        server.probe(prompts=prompts, seeds=seeds)
+        both = server.txt2img(kind, *settings, batch_size=2, do_not_save_grid=True)
+        server.probe()
+        assert "error" not in both.infotext
+        alone = [
+            server.txt2img(kind, *settings, prompt=prompt, seed=seed).pixels[0]
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        pairs = zip(both.pixels[-2:], alone, strict=True)
+        largest[bool(settings)] = max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs)
+    assert largest[True] <= max(largest[False], 1)
+
+
+def test_every_sampler_of_the_host(server, sd15):
+    """Also those that few hosts have; too many to try them all with every checkpoint."""
+    names = [entry["name"] for entry in server.get("/sdapi/v1/samplers")]
+    assert len(names) > 10
+    for name in names:
+        plain = server.txt2img(sd15, sampler_name=name, steps=6)
+        made = server.txt2img(sd15, ON, sampler_name=name, steps=6)
+        assert "error" not in made.infotext, name
+        assert made.seen["own_rows"] == 2, name
+        assert made.digest != plain.digest, name
+        assert server.txt2img(sd15, sampler_name=name, steps=6).digest == plain.digest, name
+
+
+def test_refiner(server, sd15, sd15v):
+    refiner = {"refiner_checkpoint": f"tiny-{sd15v}.safetensors", "refiner_switch_at": 0.5}
+    plain = server.txt2img(sd15, **refiner)
+    assert "Refiner" in plain.infotext
+    assert plain.digest != server.baselines[sd15]
+    made = server.txt2img(sd15, ON, **refiner)
+    assert "error" not in made.infotext
+    assert "Refiner" in made.infotext
+    assert made.seen["own_rows"] == 2
+    # The noise is asked of the model that begins, so it is the same with and without the refiner.
+    assert (row(made) == row(server.txt2img(sd15, ON))).all()
+    assert server.txt2img(sd15, ON, **refiner).digest == made.digest != plain.digest
+    assert server.txt2img(sd15, **refiner).digest == plain.digest
+    assert server.txt2img(sd15).digest == server.baselines[sd15]
+
+
+def test_another_checkpoint_in_the_hires_pass(server, sd15, sd15v):
+    other = {"hr_checkpoint_name": f"tiny-{sd15v}.safetensors"}
+    plain = hires(server, sd15, **other)
+    assert plain.digest != hires(server, sd15).digest
+    first, both = (hires(server, sd15, {**ON, "passes": passes}, **other) for passes in ("first", "both"))
+    assert "error" not in first.infotext + both.infotext
+    assert both.seen["hires_rows"] == 2
+    assert len({plain.digest, first.digest, both.digest}) == 3
+    # The hires pass asks the checkpoint of the hires pass.
+    same = hires(server, sd15, {**ON, "passes": "hires"})
+    assert same.seen["hooks"][0]["noise"] == plain.seen["hooks"][0]["noise"]
+    assert (
+        same.seen["hooks"][-1]["noise"]
+        != hires(server, sd15, {**ON, "passes": "hires"}, **other).seen["hooks"][-1]["noise"]
+    )
+    assert hires(server, sd15, **other).digest == plain.digest
+    assert server.txt2img(sd15).digest == server.baselines[sd15]
+
+
+def test_zero_terminal_snr(server, sd15v):
+    schedule = {"override_settings": {"sd_noise_schedule": "Zero Terminal SNR"}}
+    plain = server.txt2img(sd15v, **schedule)
+    assert plain.digest != server.baselines[sd15v]
+    seen = server.txt2img(sd15v, {**EXACT, "inject": 0.05}, **schedule).seen
+    assert "error" not in str(seen["hooks"][0]["infotext"])
+    assert seen["own_sigmas"][0] == pytest.approx(seen["first_sigma"], rel=1e-3)
+    assert server.txt2img(sd15v, **schedule).digest == plain.digest
+    assert server.txt2img(sd15v).digest == server.baselines[sd15v]
+
+
+def test_distilled_guidance_is_asked_too(server, flux):
+    asked = [server.txt2img(flux, EXACT, distilled_cfg_scale=scale).seen["outputs"] for scale in (1, 3.5, 3.5)]
+    assert asked[0] != asked[1] == asked[2]
+
+
+def test_tiles_of_an_upscaler_are_images_of_their_own(server, kind):
+    """The noise of a tile is that of an image made alone with the tile's seed."""
+    tiles = {"script_name": "SD upscale", "script_args": ["", 0, "Lanczos", 2]}
+    body = server.request(kind, init_images=[picture((90, 120, 60))], denoising_strength=0.7, **tiles)
+    body["alwayson_scripts"] = {"noise order": {"args": [ERASE]}}
+    server.load(kind)
+    made = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))
+    assert made.images[0].size == (128, 128)
+    assert "Noise Order: 1" in made.infotext
+    (tile,) = made.seen["hooks"]
+    (alone,) = img2img(server, kind, ERASE, seed=tile["seeds"][0]).seen["hooks"]
+    assert tile["noise"] == alone["noise"]
+
+
+def test_the_inner_pass_of_adetailer_is_left_alone(server, kind):
+    server.probe(inner=True)
+    answer = server.txt2img(kind, ON)
+    server.probe()
+    assert answer.digest == server.baselines[kind]
+    assert "Noise Order" not in answer.infotext
+    assert answer.seen["own_rows"] == 0
