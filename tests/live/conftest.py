@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,21 @@ def pytest_report_header(config):
     kinds, left_out = plan(webui, python_of(config))
     lines = [f"webui: {describe(webui)}", f"checkpoints: {', '.join(kinds)}"]
     return lines + [f"left out: {kind}: {why}" for kind, why in left_out.items()]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """How many passed for each checkpoint, as docs/compatibility.md tells it."""
+    if config.getoption("webui", None) is None:
+        return
+    counts = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            if outcome != "passed" or report.when == "call":
+                parts = report.nodeid.partition("[")[2].rstrip("]").split("-")
+                kind = next((kind for kind in kinds_of(config) if kind in parts), "without a checkpoint of its own")
+                counts.setdefault(kind, Counter())[outcome] += 1
+    for kind, outcomes in counts.items():
+        terminalreporter.write_line(f"{kind}: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items()))
 
 
 @pytest.fixture(scope="session")

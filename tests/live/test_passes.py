@@ -64,6 +64,9 @@ def test_img2img_and_inpainting(server, kind, changes):
     assert f"{OURS}: 1" in made.infotext
     assert "error" not in made.infotext
     assert made.seen["own_rows"] == 2
+    (before,), (after,) = plain.seen["hooks"], made.seen["hooks"]
+    assert before["x"] == after["x"] is not None
+    assert before["conds"] == after["conds"] != []
     assert img2img(server, kind, **changes).digest == plain.digest, "something was left behind"
 
 
@@ -138,6 +141,7 @@ def test_hires_passes(server, kind, passes):
     # Forge calls the hook twice there, the first time without a right model: only the last call may change anything.
     assert all(a == b for a, b in second[:-1])
     assert (second[-1][0] != second[-1][1]) is (passes in ("hires", "both"))
+    assert [hook["conds"] for hook in plain.seen["hooks"]] == [hook["conds"] for hook in made.seen["hooks"]]
     assert made.digest != plain.digest
     assert ("Noise Order pass" in made.infotext) is (passes != "first")
     assert made.digest == hires(server, kind, {**ON, "passes": passes}).digest

@@ -90,6 +90,19 @@ def fingerprint(tensor: Any) -> str:
     return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
+def tensors(tree: Any) -> list[Any]:
+    """Every tensor of the host's nested conditionings."""
+    if hasattr(tree, "detach"):
+        return [tree]
+    if isinstance(tree, dict):
+        inner = list(tree.values())
+    elif isinstance(tree, (list, tuple)):
+        inner = list(tree)
+    else:
+        inner = [getattr(tree, name) for name in ("batch", "schedules", "cond") if hasattr(tree, name)]
+    return [tensor for part in inner for tensor in tensors(part)]
+
+
 def hires_calls(p: Any) -> int:
     """How often the host's hires pass calls the hook; img2img has no hires pass."""
     hires = getattr(type(p), "sample_hr_pass", None)
@@ -167,6 +180,8 @@ class Probe(scripts.Script):
                 "has_modified_noise": hasattr(p, "modified_noise"),
                 "infotext": {key: str(value) for key, value in p.extra_generation_params.items()},
                 "noise": fingerprint(noise),
+                "x": None if x is noise else fingerprint(x),
+                "conds": [fingerprint(tensor) for tensor in tensors([kwargs["c"], kwargs["uc"]])],
                 "row": noise.float().flatten(0, -2)[0].tolist(),
                 "std": noise.float().flatten(1).std(dim=1).tolist(),
                 "hires_calls": hires_calls(p),
