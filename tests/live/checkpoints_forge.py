@@ -19,14 +19,27 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     State = dict[str, Tensor]
 
+
+class Maker(NamedTuple):
+    """What has to come of the WebUI's own classes; reForge has others."""
+
+    kinds: dict[str, Callable[[Path], State]]
+    """The checkpoint's names and shapes, from the WebUI's folder."""
+    control_net: Callable[[], State]
+    v_yaml: Callable[[Path], str]
+    """The .yaml that makes an SD1 checkpoint a v-model, from the WebUI's folder."""
+    enter: Callable[[Path], None]
+
+
 FLAGS = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+CONFIGS = Path("backend") / "huggingface"
 SD1 = "runwayml/stable-diffusion-v1-5"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
@@ -89,24 +102,27 @@ def vae(configs: Path) -> State:
     return dict(IntegratedAutoencoderKL.from_config(IntegratedAutoencoderKL.load_config(configs / "vae")).state_dict())
 
 
-def clip(configs: Path, projected: bool = False) -> State:
-    """A CLIP text encoder with thin MLPs; projected: with the matrix to the pooled vector, as SD3 has it."""
+def clip(config: Path, projected: bool = False, thin: bool = True) -> State:
+    """A CLIP text encoder with thin MLPs; projected: with the matrix to the pooled vector, as SD3 has it.
+
+    config: its configuration, a file or a folder with a config.json.
+    """
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    config = CLIPTextConfig.from_pretrained(configs)
-    config.intermediate_size = THIN
-    state = dict(CLIPTextModel(config).state_dict())
+    sizes = CLIPTextConfig.from_pretrained(config)
+    if thin:
+        sizes.intermediate_size = THIN
+    state = dict(CLIPTextModel(sizes).state_dict())
     if projected:
-        state["text_projection.weight"] = torch.empty(config.hidden_size, config.hidden_size)
+        state["text_projection.weight"] = torch.empty(sizes.hidden_size, sizes.hidden_size)
     return state
 
 
-def open_clip(configs: Path) -> State:
+def open_clip(state: State) -> State:
     """SDXL's second encoder, which its checkpoints keep under open_clip's names."""
     import torch
 
-    state = clip(configs)
     heart = "text_model."
     width = state[heart + "final_layer_norm.weight"].shape[0]
     renamed = {
@@ -156,7 +172,8 @@ def padding(count: int) -> State:
     return {f"pad.{index}": torch.empty(1) for index in range(count)}
 
 
-def sd1(configs: Path) -> State:
+def sd1(webui: Path) -> State:
+    configs = webui / CONFIGS
     return {
         **prefixed("model.diffusion_model.", unet(SD1_UNET)),
         **prefixed("cond_stage_model.transformer.", clip(configs / SD1 / "text_encoder")),
@@ -164,26 +181,28 @@ def sd1(configs: Path) -> State:
     }
 
 
-def sdxl(configs: Path) -> State:
+def sdxl(webui: Path) -> State:
+    configs = webui / CONFIGS
     return {
         **prefixed("model.diffusion_model.", unet(SDXL_UNET)),
         **prefixed("conditioner.embedders.0.transformer.", clip(configs / SDXL / "text_encoder")),
-        **prefixed("conditioner.embedders.1.model.", open_clip(configs / SDXL / "text_encoder_2")),
+        **prefixed("conditioner.embedders.1.model.", open_clip(clip(configs / SDXL / "text_encoder_2"))),
         **prefixed("first_stage_model.", vae(configs / SDXL)),
     }
 
 
-def sdxl_v(configs: Path) -> State:
+def sdxl_v(webui: Path) -> State:
     """v-prediction with zero terminal SNR: two keys that are merely there say so."""
     import torch
 
-    return {**sdxl(configs), "v_pred": torch.empty(1), "ztsnr": torch.empty(1)}
+    return {**sdxl(webui), "v_pred": torch.empty(1), "ztsnr": torch.empty(1)}
 
 
-def sd35(configs: Path) -> State:
+def sd35(webui: Path) -> State:
     """SD3.5 whose T5 has no weights: Forge does not call it, as long as its setting "sd3_enable_t5" is off."""
     from backend.nn.mmditx import MMDiTX
 
+    configs = webui / CONFIGS
     side = 192
     depth = 2  # Forge reads it off the width, 64 a block
     context = {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 64 * depth}}
@@ -208,7 +227,7 @@ def sd35(configs: Path) -> State:
     }
 
 
-def flux(configs: Path, variant: str) -> State:
+def flux(webui: Path, variant: str) -> State:
     """A Flux of one block of each sort, two heads wide. It loads with the helper extension small_flux only."""
     from backend.nn.flux import IntegratedFluxTransformer2DModel
 
@@ -226,7 +245,7 @@ def flux(configs: Path, variant: str) -> State:
         qkv_bias=True,
         guidance_embed=variant == "dev",
     )
-    folder = configs / f"{FLUX}{variant}"
+    folder = webui / CONFIGS / f"{FLUX}{variant}"
     return {
         **prefixed("model.diffusion_model.", dict(model.state_dict())),
         **prefixed("text_encoders.clip_l.transformer.", clip(folder / "text_encoder")),
@@ -235,23 +254,12 @@ def flux(configs: Path, variant: str) -> State:
     }
 
 
-KINDS: dict[str, Callable[[Path], State]] = {
-    "sd15": sd1,
-    "sd15v": sd1,
-    "sdxl": sdxl,
-    "sdxlv": sdxl_v,
-    "sd35": sd35,
-    "flux": lambda configs: flux(configs, "dev"),
-    "schnell": lambda configs: flux(configs, "schnell"),
-}
-
-
-def layout(webui: Path, kind: str) -> State:
+def layout(maker: Maker, webui: Path, kind: str) -> State:
     """Names and shapes of one checkpoint, without memory for its numbers."""
     import torch
 
     with torch.device("meta"):
-        return KINDS[kind](webui / "backend" / "huggingface")
+        return maker.kinds[kind](webui)
 
 
 def numbers(name: str, shape: Tensor, generator: Generator) -> Tensor:
@@ -292,9 +300,12 @@ def fill(shapes: State, seed: int) -> State:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    state = {name: numbers(name, shape, generator) for name, shape in shapes.items()}
+    state = {}
+    for name, shape in shapes.items():
+        value = numbers(name, shape, generator)
+        state[name] = value.half() if value.is_floating_point() else value
     narrow_posterior(state)
-    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    return state
 
 
 def control_net() -> State:
@@ -305,7 +316,7 @@ def control_net() -> State:
     return dict(ControlNet(**config, hint_channels=3).state_dict())
 
 
-def build(webui: Path, data: Path, kind: str) -> None:
+def build(maker: Maker, webui: Path, data: Path, kind: str) -> None:
     """Write one checkpoint; with sd15 a LoRA and a ControlNet for it."""
     import torch
     from safetensors.torch import save_file
@@ -314,29 +325,28 @@ def build(webui: Path, data: Path, kind: str) -> None:
     models = data / "models"
     folder = models / "Stable-diffusion"
     folder.mkdir(parents=True, exist_ok=True)
-    shapes = layout(webui, kind)
+    shapes = layout(maker, webui, kind)
     path = folder / f"tiny-{kind}.safetensors"
-    save_file(fill(shapes, 1 + list(KINDS).index(kind)), path)
+    save_file(fill(shapes, 1 + list(maker.kinds).index(kind)), path)
     if kind == "sd15v":
-        yaml = "model:\n  params:\n    parameterization: v\n"
-        path.with_suffix(".yaml").write_text(yaml, encoding="utf-8")
+        path.with_suffix(".yaml").write_text(maker.v_yaml(webui), encoding="utf-8")
     if kind == "sd15":
         prefix = "model.diffusion_model."
         write_lora({name.removeprefix(prefix): v for name, v in shapes.items() if name.startswith(prefix)}, data)
         (models / "ControlNet").mkdir(exist_ok=True)
         with torch.device("meta"):
-            control = control_net()
+            control = maker.control_net()
         save_file(fill(control, 9), models / "ControlNet" / "tiny.safetensors")
     print(f"tiny-{kind}: {path.stat().st_size / 1e6:.0f} MB")
 
 
-def plan(webui: Path) -> tuple[list[str], dict[str, str]]:
+def plan(maker: Maker, webui: Path) -> tuple[list[str], dict[str, str]]:
     """The kinds this machine has memory and disk for, and why not the others."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     disk = shutil.disk_usage(tempfile.gettempdir()).free
     kinds, left_out = [], {}
-    for kind in KINDS:
-        size = BYTES * sum(value.numel() for value in layout(webui, kind).values())
+    for kind in maker.kinds:
+        size = BYTES * sum(value.numel() for value in layout(maker, webui, kind).values())
         # The file's own numbers, the same in fp32, and the program.
         needed = 3 * size + PROGRAM
         if needed > memory:
@@ -357,21 +367,37 @@ def enter(webui: Path) -> None:
     sys.path[1:1] = [str(webui), str(webui / "packages_3rdparty"), str(guess)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+FORGE = Maker(
+    kinds={
+        "sd15": sd1,
+        "sd15v": sd1,
+        "sdxl": sdxl,
+        "sdxlv": sdxl_v,
+        "sd35": sd35,
+        "flux": lambda webui: flux(webui, "dev"),
+        "schnell": lambda webui: flux(webui, "schnell"),
+    },
+    control_net=control_net,
+    v_yaml=lambda _: "model:\n  params:\n    parameterization: v\n",
+    enter=enter,
+)
+
+
+def main(maker: Maker = FORGE, doc: str | None = __doc__) -> None:
+    parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--webui", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plan", action="store_true", help="print the kinds that can be made here, as JSON")
     parser.add_argument("kinds", nargs="*")
     options = parser.parse_args()
     webui, data = options.webui.resolve(), options.out and options.out.resolve()
-    enter(webui)
+    maker.enter(webui)
     if options.plan:
-        kinds, left_out = plan(webui)
+        kinds, left_out = plan(maker, webui)
         print(json.dumps({"kinds": kinds, "left_out": left_out}))
         return
-    for kind in options.kinds or KINDS:
-        build(webui, data, kind)
+    for kind in options.kinds or maker.kinds:
+        build(maker, webui, data, kind)
 
 
 if __name__ == "__main__":
