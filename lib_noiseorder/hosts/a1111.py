@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from modules import prompt_parser, sd_samplers
 from torch import Tensor
 
-from ..core import Denoised, Level, Unsupported
+from ..core import Denoised, Unsupported
 from .base import WebUIHost
 
 
@@ -21,24 +20,13 @@ class A1111Host(WebUIHost):
         model = p.sd_model
         if getattr(model, "is_sd3", False):
             raise Unsupported("SD3 models are not supported on this WebUI; use Forge")
-        key = getattr(model.model, "conditioning_key", None)
-        self.image_conditioned = key in ("hybrid", "concat")
-        if key not in ("crossattn", "hybrid", "concat", None) or getattr(model, "cond_stage_key", None) == "edit":
-            raise Unsupported(f'models with "{key}" conditioning (pix2pix, unCLIP) are not supported')
-        if self.image_conditioned and self.is_hires:
-            raise Unsupported("the hires pass of inpainting models is not supported")
+        self.image_conditioned = self.inpaints()
         # A sampler of our own, only for its wrapper x̂0(x, σ): it serves whatever sampler was chosen, DDIM and
         # UniPC too, and the sampler that will run keeps its state.
         self.wrapper = sd_samplers.create_sampler("Euler", model).model_wrap_cfg.inner_model
 
     def sigmas(self) -> Tensor:
         return self.wrapper.sigmas
-
-    def place(self, noise: Tensor, level: Level) -> Tensor:
-        """`x = z √(1 + σ²)`, the network itself then sees exactly z; around an image `x = x0 + σ z`."""
-        if self.latent is not None:
-            return self.latent + level.sigma * noise
-        return noise * math.sqrt(1 + level.sigma**2)
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # The wrapped model and not CFGDenoiser at scale 1: exact, and no callback, preview or step counter moves.
@@ -56,10 +44,7 @@ class A1111Host(WebUIHost):
 
     def image_conditioning(self, x: Tensor) -> Tensor:
         """What the sampler will be given: (B, 5, 1, 1) zeros, and for inpainting models mask and masked image."""
-        if not self.image_conditioned:
-            return x.new_zeros(x.shape[0], 5, 1, 1)
-        made = self.p.txt2img_image_conditioning(self.noise) if self.latent is None else self.p.image_conditioning
-        return made.expand(x.shape[0], *made.shape[1:])
+        return self.mask_and_image() if self.image_conditioned else x.new_zeros(x.shape[0], 5, 1, 1)
 
 
 def conditioning(cond: Any, concat: Tensor) -> dict[str, Any]:

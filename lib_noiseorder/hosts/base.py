@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -109,11 +110,30 @@ class WebUIHost:
             raise Interrupted
         return self.ask_model(x, torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device), with_uncond)
 
+    def inpaints(self) -> bool:
+        """Whether A1111's model has 9 channels, for mask and masked image too; refuses what takes other images."""
+        model = self.p.sd_model
+        key = getattr(model.model, "conditioning_key", None)
+        if key not in ("crossattn", "hybrid", "concat", None) or getattr(model, "cond_stage_key", None) == "edit":
+            raise Unsupported(f'models with "{key}" conditioning (pix2pix, unCLIP) are not supported')
+        found = key in ("hybrid", "concat") or bool(getattr(model, "is_sdxl_inpaint", False))
+        if found and self.is_hires:
+            raise Unsupported("the hires pass of inpainting models is not supported")
+        return found
+
+    def mask_and_image(self) -> Tensor:
+        """What A1111's sampler will be given for those channels, (B, 5, H, W); in txt2img the VAE makes it."""
+        made = self.p.txt2img_image_conditioning(self.noise) if self.latent is None else self.p.image_conditioning
+        return made.expand(self.noise.shape[0], *made.shape[1:])
+
     def sigmas(self) -> Tensor:
         raise NotImplementedError
 
     def place(self, noise: Tensor, level: Level) -> Tensor:
-        raise NotImplementedError
+        """`x = z √(1 + σ²)`, the network itself then sees exactly z; around an image `x = x0 + σ z`."""
+        if self.latent is not None:
+            return self.latent + level.sigma * noise
+        return noise * math.sqrt(1 + level.sigma**2)
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         """x̂0 for the prompt, and for the negative prompt if asked; counts the rows evaluated."""

@@ -9,7 +9,12 @@ from typing import Any
 def host_class() -> type[Any] | None:
     """The adapter of the running WebUI, None for one that has none yet."""
     if find_spec("ldm_patched") is not None:
-        return None  # reForge: laid out like A1111 with another backend
+        try:
+            from .reforge import ReForgeHost
+        except ImportError:
+            return None  # the first Forge and Forge Classic: an older copy of that back end
+
+        return ReForgeHost
     if find_spec("backend") is not None and find_spec("modules_forge") is not None:
         from .forge import ForgeHost
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import A1111, Forge, ForgeFlow
+from fakes import A1111, Forge, ForgeFlow, ReForge
 
 
-@pytest.fixture(params=[A1111, Forge, ForgeFlow], ids=lambda host: host.__name__)
+@pytest.fixture(params=[A1111, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 
@@ -17,3 +17,20 @@ def a1111(monkeypatch):
 @pytest.fixture
 def forge(monkeypatch):
     return Forge(monkeypatch)
+
+
+@pytest.fixture
+def reforge(monkeypatch):
+    return ReForge(monkeypatch)
+
+
+@pytest.fixture(params=[Forge, ReForge], ids=lambda host: host.__name__)
+def patcher_host(request, monkeypatch):
+    """A host that keeps its model in a patcher."""
+    return request.param(monkeypatch)
+
+
+@pytest.fixture(params=[A1111, ReForge], ids=lambda host: host.__name__)
+def inpainting_host(request, monkeypatch):
+    """A host whose inpainting models can be asked."""
+    return request.param(monkeypatch)

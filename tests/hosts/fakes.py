@@ -4,6 +4,8 @@ A1111 1.10.1: the hook gets x, noise, c, uc, in txt2img x is noise; only a chang
 Exception of a script is swallowed; params.txt is written between process_batch and the hook.
 Forge main: the same, and: everything runs in inference_mode; uc is None at CFG 1; `p.modified_noise` is used and
 cleared after the hook; the hires pass calls the hook twice; sampling_prepare appends to a list in place.
+reForge main: as Forge, but: uc is there at CFG 1 too; the hires pass calls the hook once; a missing negative prompt
+gives zeros; inpainting models get mask and masked image as A1111's do.
 """
 
 from __future__ import annotations
@@ -201,11 +203,12 @@ class FakeHost:
     kind: str = "epsilon"
     shape: tuple[int, ...] = (4, 8, 8)
     processing: type[Processing] = Processing
+    is_sdxl_inpaint = False
 
     def __init__(self, monkeypatch: Any) -> None:
         self.monkeypatch = monkeypatch
         for name in list(sys.modules):
-            if name.partition(".")[0] in ("modules", "backend", "modules_forge", "lib_noiseorder"):
+            if name.partition(".")[0] in ("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder"):
                 monkeypatch.delitem(sys.modules, name)
         self.state = types.SimpleNamespace(
             interrupted=False, skipped=False, textinfo="before", current_latent=None, sampling_step=0
@@ -373,7 +376,8 @@ class A1111(FakeHost):
 
             def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: dict[str, Any]) -> torch.Tensor:
                 image = cond["c_concat"][0]
-                assert image.shape == (len(x), 5, *(x.shape[2:] if host.conditioning_key == "hybrid" else (1, 1)))
+                inpaints = host.conditioning_key == "hybrid" or host.is_sdxl_inpaint
+                assert image.shape == (len(x), 5, *(x.shape[2:] if inpaints else (1, 1)))
                 text = cond["crossattn"] if "crossattn" in cond else cond["c_crossattn"][0]
                 return host.network(x, sigma, text)
 
@@ -388,6 +392,7 @@ class A1111(FakeHost):
     def model(self, p: Processing) -> Any:
         return types.SimpleNamespace(
             is_sd3=False,
+            is_sdxl_inpaint=self.is_sdxl_inpaint,
             cond_stage_key=self.cond_stage_key,
             model=types.SimpleNamespace(conditioning_key=self.conditioning_key),
         )
@@ -420,14 +425,14 @@ class Forge(FakeHost):
     @staticmethod
     def conditions() -> dict[str, Any]:
         def compile_conditions(cond: Any) -> list[dict[str, Any]]:
-            return [{"text": cond["crossattn"] if isinstance(cond, dict) else cond}]
+            return [{"text": cond["crossattn"] if isinstance(cond, dict) else cond, "model_conds": {}}]
 
         def compile_weighted_conditions(cond: Any, parts: list[list[tuple[int, float]]]) -> list[dict[str, Any]]:
             found = []
             for column in zip(*parts, strict=False):
                 rows = [row for row, _ in column]
                 text = cond["crossattn"] if isinstance(cond, dict) else cond
-                found.append({"text": text[rows], "strength": column[-1][1]})
+                found.append({"text": text[rows], "strength": column[-1][1], "model_conds": {}})
             return found
 
         return {"compile_conditions": compile_conditions, "compile_weighted_conditions": compile_weighted_conditions}
@@ -479,3 +484,55 @@ class Forge(FakeHost):
 class ForgeFlow(Forge):
     kind = "const"
     shape = (16, 8, 8)
+
+
+class ReForge(Forge):
+    """As Forge, with A1111's processing around it: uc at CFG 1 too, one hook call in hires, image conditioning."""
+
+    processing = Processing
+
+    def install(self) -> None:
+        self.module("modules_forge", __path__=[])
+        self.module("ldm_patched", __path__=[])
+        self.module("ldm_patched.modules", __path__=[])
+        self.module("ldm_patched.modules.conds", CONDRegular=lambda cond: cond)
+        self.module("ldm_patched.modules.samplers", calc_cond_batch=self.calc_batch)
+        self.prepared: list[str] = []
+        conditions = self.conditions()
+        self.module(
+            "modules_forge.forge_sampler",
+            cond_from_a1111_to_patched_ldm=conditions["compile_conditions"],
+            cond_from_a1111_to_patched_ldm_weighted=conditions["compile_weighted_conditions"],
+            sampling_prepare=self.prepare,
+            sampling_cleanup=lambda unet: self.prepared.append("cleanup"),
+        )
+        self.controlnet: Any = None
+        self.options: dict[str, Any] = {}
+        self.conditioning_key: str | None = "crossattn"
+        self.cond_stage_key = "txt"
+        self.model_type = "EPS"
+        self.object_patches: dict[str, Any] = {}
+        self.left_behind: dict[str, Any] = {}
+
+    def calc_batch(self, model: Any, conds: list[Any], x: torch.Tensor, sigma: Any, options: Any) -> Any:
+        cond, uncond = conds
+        for entry in cond + (uncond or []):
+            image = entry["model_conds"].get("c_concat")
+            assert (image is None) is (self.conditioning_key == "crossattn" and not self.is_sdxl_inpaint)
+            assert image is None or image.shape == (len(x), 5, *x.shape[2:])
+        return list(self.calc(model, cond, uncond, x, sigma, options))
+
+    def model(self, p: Processing) -> Any:
+        made = super().model(p)
+        self.unet.object_patches = self.object_patches
+        self.unet.model = types.SimpleNamespace(
+            model_type=types.SimpleNamespace(name=self.model_type),
+            model_sampling=types.SimpleNamespace(sigmas=SIGMAS),
+        )
+        made.model = types.SimpleNamespace(conditioning_key=self.conditioning_key)
+        made.cond_stage_key, made.is_sdxl_inpaint = self.cond_stage_key, self.is_sdxl_inpaint
+        vars(made).update(self.left_behind)
+        return made
+
+    def uncond(self, p: Processing) -> Any:
+        return FakeHost.uncond(self, p)

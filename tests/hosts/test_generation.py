@@ -424,21 +424,35 @@ def test_sdxl_conditionings(host):
     assert changed(host.txt2img(True, sdxl=True))
 
 
+INPAINTING = [{"conditioning_key": "hybrid"}, {"is_sdxl_inpaint": True}]
+
+
+@pytest.mark.parametrize("model", INPAINTING)
 @pytest.mark.parametrize("is_img2img", [False, True])
-def test_a1111_inpainting_models(a1111, is_img2img):
-    a1111.conditioning_key, a1111.script.is_img2img = "hybrid", is_img2img
+def test_inpainting_models(inpainting_host, is_img2img, model):
+    vars(inpainting_host).update(model)
+    inpainting_host.script.is_img2img = is_img2img
     states = []
     for on in (False, True):
-        result = a1111.txt2img(on, image_conditioning=torch.zeros(1, 5, 8, 8))
+        result = inpainting_host.txt2img(on, image_conditioning=torch.zeros(1, 5, 8, 8))
         states.append(torch.get_rng_state())
     assert changed(result)
     assert torch.equal(*states), "the conditioning is encoded by a VAE that draws from the global generator"
 
 
+@pytest.mark.parametrize("model", INPAINTING)
+def test_the_hires_pass_of_inpainting_models_is_refused(inpainting_host, model):
+    vars(inpainting_host).update(model)
+    result = inpainting_host.txt2img({**ON, "passes": "both"}, hires=True)
+    assert changed(result)
+    assert torch.equal(result.hires_noise, result.hires_untouched)
+    assert "inpainting models" in result.infotext["Noise Order error"]
+
+
 @pytest.mark.parametrize(("key", "stage"), [("crossattn-adm", "txt"), ("hybrid", "edit")])
-def test_a1111_models_with_other_conditioning_are_refused(a1111, key, stage):
-    a1111.conditioning_key, a1111.cond_stage_key = key, stage
-    result = a1111.txt2img(True)
+def test_models_with_other_conditioning_are_refused(inpainting_host, key, stage):
+    inpainting_host.conditioning_key, inpainting_host.cond_stage_key = key, stage
+    result = inpainting_host.txt2img(True)
     assert not changed(result)
     assert key in result.infotext["Noise Order error"]
 
@@ -449,28 +463,30 @@ def test_forge_at_cfg_1_has_no_negative_prompt(forge):
     assert forge.network.rows == 1
 
 
-def test_forge_with_an_image_condition_of_another_extension_is_refused(forge):
-    result = forge.txt2img(True, before_process=lambda p: setattr(forge.unet, "extra_concat_condition", torch.zeros(1)))
+def test_an_image_condition_of_another_extension_is_refused(patcher_host):
+    result = patcher_host.txt2img(
+        True, before_process=lambda p: setattr(patcher_host.unet, "extra_concat_condition", torch.zeros(1))
+    )
     assert not changed(result)
     assert "image condition" in result.infotext["Noise Order error"]
 
 
-def test_forge_prepares_and_cleans_up(forge):
-    forge.controlnet = object()
-    assert changed(forge.txt2img(True))
-    assert forge.prepared == ["prepare", "cleanup"]
-    assert forge.unet.extra_model_patchers_during_sampling == ["mine"]
+def test_prepares_and_cleans_up(patcher_host):
+    patcher_host.controlnet = object()
+    assert changed(patcher_host.txt2img(True))
+    assert patcher_host.prepared == ["prepare", "cleanup"]
+    assert patcher_host.unet.extra_model_patchers_during_sampling == ["mine"]
 
 
-def test_forge_cleans_up_after_a_failure(forge):
-    forge.network.before = lambda: (_ for _ in ()).throw(RuntimeError("x"))
-    forge.txt2img(True)
-    assert forge.prepared == ["prepare", "cleanup"]
-    assert forge.unet.extra_model_patchers_during_sampling == ["mine"]
+def test_cleans_up_after_a_failure(patcher_host):
+    patcher_host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("x"))
+    patcher_host.txt2img(True)
+    assert patcher_host.prepared == ["prepare", "cleanup"]
+    assert patcher_host.unet.extra_model_patchers_during_sampling == ["mine"]
 
 
 @pytest.mark.parametrize(("direction", "negatives"), [("guidance", 1), ("denoised", 0)])
-def test_forge_asks_with_the_modified_conditions(forge, direction, negatives):
+def test_asks_with_the_modified_conditions(patcher_host, direction, negatives):
     """As Revision modifies them; it goes over the negative ones too and takes no None."""
     told = []
 
@@ -479,32 +495,58 @@ def test_forge_asks_with_the_modified_conditions(forge, direction, negatives):
         return model, x, sigma, uncond, [{**entry, "text": -entry["text"]} for entry in cond], scale, options, seed
 
     settings = {"enabled": True, "direction": direction}
-    plain = forge.txt2img(settings, cfg_scale=5.0)
-    forge.options["conditioning_modifiers"] = [modifier]
-    made = forge.txt2img(settings, cfg_scale=5.0)
+    plain = patcher_host.txt2img(settings, cfg_scale=5.0)
+    patcher_host.options["conditioning_modifiers"] = [modifier]
+    made = patcher_host.txt2img(settings, cfg_scale=5.0)
     assert [entry[:2] for entry in told] == [(negatives, 5.0)]
     assert not torch.equal(made.noise, plain.noise)
 
 
-def test_forge_keeps_what_controlnet_inpaint_added(forge):
-    plain = forge.txt2img(True)
-    original = forge.script.process_before_every_sampling
+def test_keeps_what_controlnet_inpaint_added(patcher_host):
+    plain = patcher_host.txt2img(True)
+    original = patcher_host.script.process_before_every_sampling
 
     def built_in_first(p, *args, **kwargs):
         p.modified_noise = kwargs["noise"] + 0.25
         original(p, *args, **kwargs)
 
-    forge.script.process_before_every_sampling = built_in_first
-    result = forge.txt2img(True)
+    patcher_host.script.process_before_every_sampling = built_in_first
+    result = patcher_host.txt2img(True)
     torch.testing.assert_close(result.noise, plain.noise + 0.25)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("model_type", "EDM", 'predict "EDM"'),
+        ("object_patches", {"model_sampling": object()}, "switch it off"),
+        ("left_behind", {"create_denoiser": object()}, "load the checkpoint again"),
+    ],
+)
+def test_reforge_with_another_sampling_is_refused(reforge, setting, value, told):
+    setattr(reforge, setting, value)
+    result = reforge.txt2img(True)
+    assert not changed(result)
+    assert told in result.infotext["Noise Order error"]
+
+
+def test_reforge_without_a_negative_prompt_in_the_hires_pass(reforge):
+    """Its hires CFG below 0 means that."""
+    reforge.uncond = lambda p: None
+    result = reforge.txt2img({**ON, "passes": "hires"}, hires=True, hr_cfg=-1.0)
+    assert not torch.equal(result.hires_noise, result.hires_untouched)
+    assert reforge.network.rows == 1
+
+
 def test_unknown_webui_is_refused(monkeypatch):
-    patched = types.ModuleType("ldm_patched")
-    patched.__spec__ = types.SimpleNamespace(name="ldm_patched")
-    monkeypatch.setitem(sys.modules, "ldm_patched", patched)
-    host = A1111(monkeypatch)
-    result = host.txt2img(True)
+    """The first Forge: reForge's back end by name, without the functions asked for."""
+
+    class FirstForge(A1111):
+        def install(self):
+            super().install()
+            self.module("ldm_patched", __path__=[])
+
+    result = FirstForge(monkeypatch).txt2img(True)
     assert not changed(result)
     assert "not supported yet" in result.infotext["Noise Order error"]
 

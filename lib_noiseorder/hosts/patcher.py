@@ -1,0 +1,93 @@
+"""What Forge and reForge share: the model in a patcher, and conditionings as lists of entries."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from modules import prompt_parser
+from torch import Tensor
+
+from ..core import Denoised, Unsupported
+from .base import WebUIHost
+
+Entries = list[dict[str, Any]]
+
+
+class PatcherHost(WebUIHost):
+    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
+        super().__init__(p, noise, c, uc, latent)
+        if self.is_hires:
+            self.cfg_scale = float(p.hr_cfg)
+        # The patcher object the sampler will use: LoRA, ControlNet and the patches of other scripts hang on it. A
+        # clone would be another model to the host's memory management and be loaded again.
+        self.unet = p.sd_model.forge_objects.unet
+        if getattr(self.unet, "extra_concat_condition", None) is not None:
+            raise Unsupported("an image condition set by another extension is not supported")
+
+    @contextmanager
+    def model_ready(self) -> Iterator[None]:
+        # The host's preparation merges LoRA and loads ControlNet, but appends to this list in place.
+        loaded = self.unet.extra_model_patchers_during_sampling
+        before = list(loaded)
+        self.prepare(self.unet, self.noise)
+        try:
+            yield
+        finally:
+            self.cleanup(self.unet)
+            loaded[:] = before
+
+    def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+        # Not CFGDenoiser: at scale 1 it still multiplies AND and runs post-CFG patches, it may switch to the refiner,
+        # and it raises a BaseException on interruption.
+        parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
+        conds = self.compile_weighted(cond, parts)
+        unconds = self.compile(prompt_parser.reconstruct_cond_batch(self.uc, 0)) if with_uncond else []
+        self.complete(conds + unconds)
+        weight = sum(entry["strength"] for entry in conds)
+        if len(conds) > 1 and abs(weight) < 1e-3:
+            raise Unsupported("the weights of the prompts joined by AND cancel out")
+        model, options, seed = self.unet.model, self.unet.model_options, self.seeds[0]
+        # Revision's image prompt comes this way; it goes over both lists and takes no None.
+        for modify in options.get("conditioning_modifiers", []):
+            model, x, sigma, unconds, conds, _, options, seed = modify(
+                model, x, sigma, unconds, conds, self.cfg_scale, options, seed
+            )
+        found, negative = self.calculate(model, conds, unconds or None, x, sigma, options)
+        self.rows += x.shape[0] * (len(conds) + len(unconds))
+        if not with_uncond:
+            return Denoised(found, None)
+        # The hosts give the weighted mean of the prompts joined by AND, and guide by the sum of their weights.
+        return Denoised(negative + weight * (found - negative) if weight != 1 else found, negative)
+
+    def complete(self, entries: Entries) -> None:
+        """Add what the sampler adds to the entries of the prompts."""
+        control = self.unet.controlnet_linked_list
+        if control is not None:
+            for entry in entries:
+                entry["control"] = control
+
+    @staticmethod
+    @abstractmethod
+    def prepare(unet: Any, x: Tensor) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def cleanup(unet: Any) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def compile(cond: Any) -> Entries: ...
+
+    @staticmethod
+    @abstractmethod
+    def compile_weighted(cond: Any, parts: list[list[tuple[int, float]]]) -> Entries: ...
+
+    @staticmethod
+    @abstractmethod
+    def calculate(
+        model: Any, conds: Entries, unconds: Entries | None, x: Tensor, sigma: Tensor, options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """x̂0 of both lists; without unconds the second is of no meaning."""
