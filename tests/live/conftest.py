@@ -13,7 +13,7 @@ ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux")
 
 def pytest_addoption(parser):
     group = parser.getgroup("live")
-    group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111 or Forge WebUI that already runs")
+    group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111, Forge or reForge WebUI that already runs")
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
 
@@ -23,7 +23,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "forge: what only Forge and its forks have")
+    config.addinivalue_line("markers", "only(*hosts): what the other hosts have not")
     config.addinivalue_line("markers", "not_inpainting: what the 9-channel models cannot do")
 
 
@@ -45,13 +45,13 @@ def pytest_collection_modifyitems(config, items):
     """Leave out what this host or this choice of checkpoints has not, visibly as deselected."""
     if config.getoption("webui", None) is None:
         return
-    from webui import HOSTS, host_of
+    from webui import host_of
 
-    facts, kinds = HOSTS[host_of(config.getoption("webui"))], kinds_of(config)
+    host, kinds = host_of(config.getoption("webui")), kinds_of(config)
     out = [
         item
         for item in items
-        if (item.get_closest_marker("forge") and not facts.is_forge)
+        if any(host not in marker.args for marker in item.iter_markers("only"))
         or (item.get_closest_marker("not_inpainting") and item.callspec.params["kind"] == "sd15inpaint")
         or any(kind in getattr(item, "fixturenames", ()) and kind not in kinds for kind in ONE_KIND)
     ]

@@ -284,7 +284,7 @@ def test_a_lora_is_asked_too(server, sd15):
     assert server.txt2img(sd15, prompt="a red cat <lora:tiny:1>").digest == own.digest != server.baselines[sd15]
 
 
-@pytest.mark.forge
+@pytest.mark.only("forge", "neo", "ersatz", "reforge")
 def test_forges_controlnet_is_asked_too(server, sd15):
     (model,) = [name for name in server.get("/controlnet/model_list")["model_list"] if name.startswith("tiny")]
     settings = {**ON, "erase": 1, "direction": "denoised"}
