@@ -1,7 +1,7 @@
 """Random checkpoints in the layouts reForge loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_reforge.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_reforge.py --webui DIR --out DATA [sd15 sd15v sdxl]
+    WEBUI_PYTHON checkpoints_reforge.py --webui DIR --out DATA [sd15 sd15v sdxl sd15inpaint]
 
 Only the UNet can be small. The sizes of text encoders and VAE stand in the WebUI's code, and unlike Forge's its layers
 do not take the shape of the weights they are given: SDXL has 2 GB for its second text encoder.
@@ -48,10 +48,11 @@ def vae() -> State:
     return dict(AutoencoderKL(ddconfig=VAE, embed_dim=4).state_dict())
 
 
-def sd1(webui: Path) -> State:
+def sd1(webui: Path, channels: int = 4) -> State:
+    """channels: 9 for inpainting."""
     text = clip(webui / TEXT / "sd1_clip_config.json", thin=False)
     return {
-        **prefixed("model.diffusion_model.", unet(SD1_UNET)),
+        **prefixed("model.diffusion_model.", unet({**SD1_UNET, "in_channels": channels})),
         **prefixed("cond_stage_model.transformer.", text),
         **prefixed("first_stage_model.", vae()),
     }
@@ -94,7 +95,12 @@ def enter(webui: Path) -> None:
     args_parser.args = args_parser.parser.parse_args()
 
 
-REFORGE = Maker(kinds={"sd15": sd1, "sd15v": sd1, "sdxl": sdxl}, control_net=control_net, v_yaml=v_yaml, enter=enter)
+REFORGE = Maker(
+    kinds={"sd15": sd1, "sd15v": sd1, "sdxl": sdxl, "sd15inpaint": lambda webui: sd1(webui, channels=9)},
+    control_net=control_net,
+    v_yaml=v_yaml,
+    enter=enter,
+)
 
 if __name__ == "__main__":
     main(REFORGE, __doc__)

@@ -138,6 +138,22 @@ def test_zero_terminal_snr(server, sd15v):
     assert server.txt2img(sd15v).digest == server.baselines[sd15v]
 
 
+@pytest.mark.only("reforge")
+def test_advanced_model_sampling_is_refused(server, sd15, sd15v):
+    """Its flow modes stay in the model after it has been switched off, until another is loaded."""
+
+    def made(*advanced):
+        scripts = {"noise order": {"args": [ON]}, "advanced model sampling for reforge": {"args": list(advanced)}}
+        return server.txt2img(sd15, alwayson_scripts=scripts)
+
+    for told, answer in {"switch it off": made(True, "SD3"), "load the checkpoint again": made(False)}.items():
+        assert told in answer.infotext
+        assert answer.seen["own_rows"] == 0
+    server.load(sd15v)
+    assert "error" not in made(False).infotext
+    assert server.txt2img(sd15).digest == server.baselines[sd15]
+
+
 def test_distilled_guidance_is_asked_too(server, flux):
     asked = [server.txt2img(flux, EXACT, distilled_cfg_scale=scale).seen["outputs"] for scale in (1, 3.5, 3.5)]
     assert asked[0] != asked[1] == asked[2]

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -206,7 +207,7 @@ class WebUI:
             # The hosts answer requests before their API is whole; this line is the last they write. What is not Forge
             # also loads a model beside it, and a second one asked for meanwhile breaks on the first.
             written = self.log.read_text(errors="replace")
-            if "Startup time:" in written and (self.facts.is_forge or "Model loaded in" in written):
+            if "Startup time:" in written and (self.facts.is_forge or re.search("Model .*loaded in", written)):
                 return
             time.sleep(0.5)
         raise RuntimeError(f"the WebUI did not start:\n{self.tail()}")
