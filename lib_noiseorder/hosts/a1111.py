@@ -1,4 +1,4 @@
-"""AUTOMATIC1111 v1.10.1: ε- and v-models with k-diffusion's wrapper around them."""
+"""AUTOMATIC1111 v1.10.1: ε- and v-models with k-diffusion's wrapper around them, and SD3, a flow model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from modules import prompt_parser, sd_samplers
 from torch import Tensor
 
-from ..core import Denoised, Unsupported
+from ..core import Denoised, Level, Unsupported
 from .base import WebUIHost
 
 
@@ -18,8 +18,8 @@ class A1111Host(WebUIHost):
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
         model = p.sd_model
-        if getattr(model, "is_sd3", False):
-            raise Unsupported("SD3 models are not supported on this WebUI; use Forge")
+        # The host's own test for flow: its sampler mixes noise and image by this method where the model has it.
+        self.mix = getattr(model, "add_noise_to_latent", None)
         self.image_conditioned = self.inpaints()
         # A sampler of our own, only for its wrapper x̂0(x, σ): it serves whatever sampler was chosen, DDIM and
         # UniPC too, and the sampler that will run keeps its state.
@@ -27,6 +27,12 @@ class A1111Host(WebUIHost):
 
     def sigmas(self) -> Tensor:
         return self.wrapper.sigmas
+
+    def place(self, noise: Tensor, level: Level) -> Tensor:
+        """Flow: `x = z`; around an image `x = (1 − σ) x0 + σ z`."""
+        if self.mix is None:
+            return super().place(noise, level)
+        return noise if self.latent is None else self.mix(self.latent, noise, level.sigma)
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # The wrapped model and not CFGDenoiser at scale 1: exact, and no callback, preview or step counter moves.
@@ -48,7 +54,7 @@ class A1111Host(WebUIHost):
 
 
 def conditioning(cond: Any, concat: Tensor) -> dict[str, Any]:
-    """The prompt's part, a tensor for SD1 and SD2 and a dict for SDXL, and the image's part."""
+    """The prompt's part, a tensor for SD1 and SD2 and a dict for SDXL and SD3, and the image's part."""
     return {**cond, "c_concat": [concat]} if isinstance(cond, dict) else {"c_crossattn": [cond], "c_concat": [concat]}
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import A1111, Forge, ForgeFlow, ReForge
+from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
 
 
-@pytest.fixture(params=[A1111, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
+@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 

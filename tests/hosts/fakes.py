@@ -1,7 +1,8 @@
 """Hosts as they behave at our hooks, and nothing else: each behaviour is one that tests/live shows in the real host.
 
 A1111 1.10.1: the hook gets x, noise, c, uc, in txt2img x is noise; only a change of noise in place counts; every
-Exception of a script is swallowed; params.txt is written between process_batch and the hook.
+Exception of a script is swallowed; params.txt is written between process_batch and the hook. SD3 is a flow model whose
+own method mixes noise and image, and its conditionings are dicts.
 Forge main: the same, and: everything runs in inference_mode; uc is None at CFG 1; `p.modified_noise` is used and
 cleared after the hook; the hires pass calls the hook twice; sampling_prepare appends to a list in place.
 reForge main: as Forge, but: uc is there at CFG 1 too; the hires pass calls the hook once; a missing negative prompt
@@ -372,7 +373,7 @@ class A1111(FakeHost):
         host = self
 
         class Wrapper:
-            sigmas = SIGMAS
+            sigmas = host.sigmas
 
             def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: dict[str, Any]) -> torch.Tensor:
                 image = cond["c_concat"][0]
@@ -400,6 +401,23 @@ class A1111(FakeHost):
     @torch.no_grad()
     def run(self, *call: Any) -> Result:
         return super().run(*call)
+
+
+@dataclass
+class SD3Processing(Processing):
+    sdxl: bool = True
+
+
+class A1111SD3(A1111):
+    kind = "const"
+    shape = (16, 8, 8)
+    processing = SD3Processing
+
+    def model(self, p: Processing) -> Any:
+        model = super().model(p)
+        model.is_sd3 = True
+        model.add_noise_to_latent = lambda x, noise, amount: (1 - amount) * x + amount * noise
+        return model
 
 
 class Forge(FakeHost):

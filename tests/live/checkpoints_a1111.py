@@ -1,10 +1,11 @@
 """Tiny random checkpoints in the layouts AUTOMATIC1111 loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_a1111.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_a1111.py --webui DIR --out DATA [--channels 32] [sd15 sd15v sdxl sd15inpaint sd2v sdxlv]
+    WEBUI_PYTHON checkpoints_a1111.py --webui DIR --out DATA [--channels 32] [sd15 sd15v sdxl ...]
 
 Each is a .safetensors of a few MB with a .yaml of the same stem that gives the sizes; beside them a CLIP folder whose
-tokenizer knows single characters only, so that nothing has to be downloaded.
+tokenizer knows single characters only, so that nothing has to be downloaded. SD3 has no sizes in its .yaml: it loads
+with the helper extension small_sd3 only, and with HF_HOME at DATA/huggingface, where its tokenizers lie.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-KINDS = ("sd15", "sd15v", "sdxl", "sd15inpaint", "sd2v", "sdxlv")
+KINDS = ("sd15", "sd15v", "sdxl", "sd15inpaint", "sd2v", "sdxlv", "sd3")
 WIDTH = 64
 """Of the CLIP prompt encoding (768 in SD1)."""
 OPEN_CLIP = ("ViT-S-32-alt", 256)
@@ -47,6 +49,11 @@ VAE = {
     "attn_resolutions": [],
     "dropout": 0.0,
 }
+
+SD3_DEPTH, SD3_SIDE = 2, 16
+"""Blocks of the MMDiT, which A1111 reads off its width, 64 a block; and how many 16 pixels wide a picture may be."""
+SD3_LAYERS = 3
+"""Of its CLIP encoders: it takes the last but one, and A1111 wants one more than that."""
 
 
 def clip_folder(folder: Path) -> Any:
@@ -90,6 +97,29 @@ def clip_folder(folder: Path) -> Any:
     )
     config.save_pretrained(folder)
     return config
+
+
+def hub_folder(data: Path, name: str) -> Path:
+    """Where the hub's cache has the files of this model."""
+    root = data / "huggingface" / "hub" / f"models--{name.replace('/', '--')}"
+    revision = "0" * 40
+    (root / "refs").mkdir(parents=True, exist_ok=True)
+    (root / "refs" / "main").write_text(revision, encoding="utf-8")
+    folder = root / "snapshots" / revision
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def t5_folder(folder: Path) -> None:
+    """Write a T5 tokenizer of no words: A1111 makes one for SD3 even while T5 itself is off."""
+    from tokenizers import Tokenizer, models, processors
+
+    words = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = Tokenizer(models.Unigram([(word, 0.0) for word in words.values()], unk_id=2))
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "T5TokenizerFast", "extra_ids": 0, **words}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def sd1_config(webui: Path, kind: str, clip: Path) -> dict[str, Any]:
@@ -172,6 +202,20 @@ def text_encoder(config: Any, generator: Any) -> Any:
     return text
 
 
+def centre(layer: Any, out: Any, size: float) -> None:
+    """Shift and scale the first channels of a last layer, which gave this output, to mean 0 and this deviation."""
+    channels, scale = out.shape[1], size / out.std()
+    layer.weight[:channels] *= scale
+    layer.bias[:channels] = (layer.bias[:channels] - out.mean((0, 2, 3))) * scale
+
+
+def pictures(generator: Any) -> Any:
+    import torch
+
+    small = torch.rand(4, 3, 8, 8, generator=generator) * 2 - 1
+    return torch.nn.functional.interpolate(small, (128, 128), mode="bilinear")
+
+
 def autoencoder(generator: Any) -> Any:
     """The VAE, scaled so that latents and pictures have ordinary sizes."""
     import torch
@@ -179,78 +223,141 @@ def autoencoder(generator: Any) -> Any:
 
     vae = AutoencoderKL(ddconfig=dict(VAE), lossconfig={"target": "torch.nn.Identity"}, embed_dim=4).eval()
     randomise(vae, generator)
-    picture = torch.nn.functional.interpolate(
-        torch.rand(4, 3, 8, 8, generator=generator) * 2 - 1, (128, 128), mode="bilinear"
-    )
-    mean = vae.quant_conv(vae.encoder(picture))[:, :4]
-    scale = 5 / mean.std()
-    vae.quant_conv.weight[:4] *= scale
-    vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - mean.mean((0, 2, 3))) * scale
+    centre(vae.quant_conv, vae.quant_conv(vae.encoder(pictures(generator)))[:, :4], 5)
     vae.quant_conv.weight[4:] *= 0.01
     # The variance of the encoding, which is drawn from the global generator: enough to tell when that was disturbed,
     # too little to tell an image of a batch from the same image alone.
     vae.quant_conv.bias[4:] = -12
     out = vae.decoder(vae.post_quant_conv(torch.randn(4, 4, 16, 16, generator=generator) * 5))
-    scale = 0.4 / out.std()
-    vae.decoder.conv_out.weight.mul_(scale)
-    vae.decoder.conv_out.bias.copy_((vae.decoder.conv_out.bias - out.mean((0, 2, 3))) * scale)
+    centre(vae.decoder.conv_out, out, 0.4)
     return vae
 
 
-def build(webui: Path, data: Path, kind: str) -> None:
-    """Write one checkpoint and its yaml; with sd15 a LoRA for it."""
+def sd3_parts(webui: Path, text_config: Any, generator: Any) -> dict[str, Any]:
+    """MMDiT, VAE and the two CLIP encoders of SD3-medium, as thin as its classes allow."""
+    import torch
+
+    # Its modules ask for the whole WebUI; what is made here has no need of it.
+    sys.path.insert(0, str(webui))
+    sys.modules["modules.sd_hijack"] = ModuleType("modules.sd_hijack")
+    from modules.models.sd3 import sd3_impls
+
+    class VAE(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = sd3_impls.VAEEncoder(ch=32), sd3_impls.VAEDecoder(ch=32)
+
+    vae = VAE().eval()
+    centre(vae.encoder.conv_out, vae.encoder(pictures(generator))[:, :16], 0.65)
+    vae.encoder.conv_out.weight[16:] *= 0.01
+    vae.encoder.conv_out.bias[16:] = -12  # as in the VAE of the others
+    centre(vae.decoder.conv_out, vae.decoder(torch.randn(4, 16, 16, 16, generator=generator) * 0.65), 0.4)
+
+    text_config.num_hidden_layers, text_config.vocab_size = SD3_LAYERS, 49408  # the latter is fixed in A1111
+    encoders = {}
+    for name in ("clip_l", "clip_g"):
+        encoders[name] = text = text_encoder(text_config, generator)
+        text.text_projection = torch.nn.Linear(WIDTH, WIDTH, bias=False)
+
+    width = 64 * SD3_DEPTH
+    context = {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": width}}
+    mmdit = sd3_impls.MMDiT(
+        input_size=None,
+        in_channels=16,
+        depth=SD3_DEPTH,
+        num_patches=SD3_SIDE**2,
+        pos_embed_max_size=SD3_SIDE,
+        adm_in_channels=2 * WIDTH,
+        context_embedder_config=context,
+    ).eval()
+    for parameter in mmdit.parameters():
+        if parameter.dim() >= 2:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter[0].numel() ** -0.5)
+    # Of the 4096 numbers of a token all but these are nought.
+    mmdit.context_embedder.weight.mul_((4096 / (2 * WIDTH)) ** 0.5)
+    mmdit.pos_embed.copy_(torch.randn(mmdit.pos_embed.shape, generator=generator))
+    out = mmdit(
+        torch.randn(4, 16, 16, 16, generator=generator),
+        torch.tensor([50.0, 300, 600, 950]),
+        context=torch.nn.functional.pad(torch.randn(4, 77, 2 * WIDTH, generator=generator), (0, 4096 - 2 * WIDTH)),
+        y=torch.randn(4, 2 * WIDTH, generator=generator),
+    )
+    mmdit.final_layer.linear.weight.div_(out.std())
+    mmdit.final_layer.linear.bias.zero_()
+    return {
+        "model.diffusion_model.": mmdit,
+        "first_stage_model.": vae,
+        **{f"text_encoders.{name}.transformer.": text for name, text in encoders.items()},
+    }
+
+
+def unet_parts(webui: Path, data: Path, kind: str, generator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Modules of a checkpoint with a UNet by their prefix, and its config; with sd15 a LoRA for it is written."""
     import open_clip
     import torch
-    from omegaconf import OmegaConf
-    from safetensors.torch import save_file
     from tiny_lora import write_lora
 
     clip = data / "clip-tiny"
     text_config = clip_folder(clip)
+    parts = {"first_stage_model.": autoencoder(generator)}
+    text = text_encoder(text_config, generator)
+    extra: dict[str, Any] = {}
+    if kind.startswith("sdxl"):
+        from sgm.modules.diffusionmodules.openaimodel import UNetModel
+
+        config = sdxl_config(webui, kind, clip)
+        params = config["model"]["params"]["network_config"]["params"]
+        second = open_clip.create_model(OPEN_CLIP[0])
+        del second.visual
+        parts["conditioner.embedders.0.transformer."] = text
+        parts["conditioner.embedders.1.model."] = second
+        extra["y"] = torch.randn(4, params["adm_in_channels"], generator=generator)
+    else:
+        from ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+        config = sd1_config(webui, kind, clip)
+        params = config["model"]["params"]["unet_config"]["params"]
+        if kind == "sd2v":
+            encoder = open_clip.create_model(OPEN_CLIP[0])
+            del encoder.visual
+            parts["cond_stage_model.model."] = encoder
+        else:
+            parts["cond_stage_model.transformer."] = text
+    unet = UNetModel(**params).eval()
+    randomise(unet, generator)
+    noise = torch.randn(4, params["in_channels"], 16, 16, generator=generator)
+    steps = torch.tensor([50, 300, 600, 950])
+    context = torch.randn(4, 77, params["context_dim"], generator=generator)
+    out = unet(noise, steps, context=context, **extra)
+    unet.out[2].weight.div_(out.std())
+    unet.out[2].bias.zero_()
+    parts["model.diffusion_model."] = unet
+    if kind == "sd15":
+        write_lora(unet.state_dict(), data)
+    return parts, config
+
+
+def build(webui: Path, data: Path, kind: str) -> None:
+    """Write one checkpoint and its yaml; for SD3 its tokenizers, where A1111 has the yaml itself."""
+    import torch
+    from omegaconf import OmegaConf
+    from safetensors.torch import save_file
+
+    folder = data / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1 + KINDS.index(kind))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        parts = {"first_stage_model.": autoencoder(generator)}
-        text = text_encoder(text_config, generator)
-        extra: dict[str, Any] = {}
-        if kind.startswith("sdxl"):
-            from sgm.modules.diffusionmodules.openaimodel import UNetModel
-
-            config = sdxl_config(webui, kind, clip)
-            params = config["model"]["params"]["network_config"]["params"]
-            second = open_clip.create_model(OPEN_CLIP[0])
-            del second.visual
-            parts["conditioner.embedders.0.transformer."] = text
-            parts["conditioner.embedders.1.model."] = second
-            extra["y"] = torch.randn(4, params["adm_in_channels"], generator=generator)
+        if kind == "sd3":
+            text_config = clip_folder(hub_folder(data, "openai/clip-vit-large-patch14"))
+            t5_folder(hub_folder(data, "google/t5-v1_1-xxl"))
+            parts = sd3_parts(webui, text_config, generator)
         else:
-            from ldm.modules.diffusionmodules.openaimodel import UNetModel
-
-            config = sd1_config(webui, kind, clip)
-            params = config["model"]["params"]["unet_config"]["params"]
-            if kind == "sd2v":
-                encoder = open_clip.create_model(OPEN_CLIP[0])
-                del encoder.visual
-                parts["cond_stage_model.model."] = encoder
-            else:
-                parts["cond_stage_model.transformer."] = text
-        unet = UNetModel(**params).eval()
-        randomise(unet, generator)
-        noise = torch.randn(4, params["in_channels"], 16, 16, generator=generator)
-        steps = torch.tensor([50, 300, 600, 950])
-        context = torch.randn(4, 77, params["context_dim"], generator=generator)
-        out = unet(noise, steps, context=context, **extra)
-        unet.out[2].weight.div_(out.std())
-        unet.out[2].bias.zero_()
-        parts["model.diffusion_model."] = unet
-    if kind == "sd15":
-        write_lora(unet.state_dict(), data)
+            parts, config = unet_parts(webui, data, kind, generator)
+            OmegaConf.save(OmegaConf.create(config), folder / f"tiny-{kind}.yaml")
     state = {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
     state = {name: (v.half() if v.is_floating_point() else v).contiguous().clone() for name, v in state.items()}
-    folder = data / "models" / "Stable-diffusion"
-    folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / f"tiny-{kind}.safetensors")
-    OmegaConf.save(OmegaConf.create(config), folder / f"tiny-{kind}.yaml")
     print(f"tiny-{kind}: {(folder / f'tiny-{kind}.safetensors').stat().st_size / 1e6:.1f} MB")
 
 

@@ -48,16 +48,18 @@ class Facts(NamedTuple):
     hires_calls: int
     """How often it calls the hook in the hires pass."""
     encodes_uncond_at_cfg_1: bool
+    helper: str = ""
+    """A folder here: the extension it needs for the small checkpoints."""
 
 
 CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"]
 FORGE_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
-    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False),
-    "neo": Facts("backend/diffusion_engine/qwen.py", FORGE_CPU, True, True, True, 1, False),
-    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False),
-    "a1111": Facts("modules", CPU, False, False, False, 1, True),
+    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False, "small_flux"),
+    "neo": Facts("backend/diffusion_engine/qwen.py", FORGE_CPU, True, True, True, 1, False, "small_flux"),
+    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, "small_flux"),
+    "a1111": Facts("modules", CPU, False, False, False, 1, True, "small_sd3"),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
 OFFLINE = {
@@ -68,7 +70,7 @@ OFFLINE = {
     "OMP_NUM_THREADS": "1",
 }
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35")
+FLOW = ("flux", "schnell", "sd35", "sd3")
 
 
 def host_of(folder: Path) -> str:
@@ -165,8 +167,8 @@ class WebUI:
         extensions = self.data / "extensions"
         extensions.mkdir(exist_ok=True)
         links = {"sd-webui-noiseorder": ROOT, "zz-noiseorder-probe": HERE / "probe"} if extension else {}
-        if self.facts.is_forge:  # in both runs: it is the host's part
-            links["small-flux"] = HERE / "small_flux"
+        if self.facts.helper:  # in both runs: it is the host's part
+            links["small-models"] = HERE / self.facts.helper
         for link in extensions.iterdir():
             link.unlink()
         for name, target in links.items():
@@ -185,7 +187,8 @@ class WebUI:
                 cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **OFFLINE},
+                # The tokenizers of SD3 come from the hub's cache on A1111.
+                env={**os.environ, **OFFLINE, "HF_HOME": str(self.data / "huggingface")},
                 start_new_session=True,
             )
         try:

@@ -112,11 +112,11 @@ def hires_calls(p: Any) -> int:
 def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
     """How far a model input is from this noise at the level the model is told, and how large it is.
 
-    Forge's model is given x itself and σ: σ z for ε, v and flow alike. A1111's is given what k-diffusion makes of
-    σ z for the network, σ z / √(1 + σ²) = z √(1 − ᾱ_t), and t.
+    Forge's model is given x itself and σ: σ z for ε, v and flow alike; so is SD3 on A1111. Its other models are given
+    what k-diffusion makes of σ z for the network, σ z / √(1 + σ²) = z √(1 − ᾱ_t), and t.
     """
     model = shared.sd_model
-    if hasattr(model, "forge_objects"):
+    if hasattr(model, "forge_objects") or model.is_sd3:
         scale = t.float()
     else:
         scale = (1 - model.alphas_cumprod.float()[t.round().long()]).sqrt()
