@@ -30,6 +30,14 @@ def test_the_prediction_is_the_hosts_own(server, kind, direction):
         assert found <= 1e-4
 
 
+def test_around_an_image_the_prediction_is_the_hosts_own(server, kind):
+    """There too: the image and the noise are mixed as the host mixes them."""
+    seen = img2img(server, kind, {**EXACT, "direction": "denoised"}).seen
+    ((x, found),) = seen["agreement"]
+    assert x <= 1e-4 * max(seen["first_sigma"], 1)
+    assert found <= 1e-4
+
+
 @pytest.mark.parametrize(
     "changes", [{"subseed": 9, "subseed_strength": 0.4}, {"seed_resize_from_w": 128, "seed_resize_from_h": 96}]
 )
