@@ -63,8 +63,26 @@
             `${percent < 1 ? "less than +1" : `+${Math.round(percent)}`} % at ${all}, CFG ${cfg}`;
     }
 
+    // What folds, for keyboard and screen reader: in Gradio 3 the head of an accordion is a plain div.
+    function reachable(head) {
+        if (head.tagName !== "BUTTON" && !head.hasAttribute("tabindex")) {
+            head.tabIndex = 0;
+            head.setAttribute("role", "button");
+            head.addEventListener("keydown", (event) => {
+                if (event.key !== "Enter" && event.key !== " ") return;
+                event.preventDefault();
+                head.click();
+            });
+        }
+        head.setAttribute("aria-expanded", head.classList.contains("open"));
+    }
+
     function refresh() {
         for (const {ours, tab} of PANELS) {
+            for (const name of ["enabled", "advanced", "presets"]) {
+                const head = document.querySelector(`#${ours}${name} .label-wrap`);
+                if (head) reachable(head);
+            }
             const place = document.querySelector(`#${ours}curve .noiseorder-curve`);
             const cost = document.getElementById(`${ours}cost`);
             if (place?.dataset.levels && !place.firstChild) draw(place);
@@ -96,7 +114,7 @@
     } else {
         new MutationObserver(soon).observe(document.documentElement, {childList: true, subtree: true});
     }
-    // Steps and CFG are the page's own; moving them changes nothing in the document.
-    for (const event of ["input", "change"]) document.addEventListener(event, soon, true);
+    // Steps and CFG are the page's own; moving them, and folding, adds and removes nothing in the document.
+    for (const event of ["input", "change", "click"]) document.addEventListener(event, soon, true);
     soon();
 })();

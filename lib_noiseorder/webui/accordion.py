@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from ..config import BOTH, FIELDS, NoiseOrderConfig, SettingError
 from ..presets import AUTO, PRESETS, automatic
@@ -70,15 +71,12 @@ def controls(
                 name, told = automatic(family(*told_family))
             values = values_of(presets.get(name))
         except (SettingError, OSError) as error:
-            values, told = [gr.update()] * len(ordered), f"⚠ {error}"
-        return [*values, gr.update(value=told, visible=bool(told))]
+            name, values, told = gr.update(), [gr.update()] * len(ordered), f"⚠ {error}"
+        # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
+        return [name, *values, gr.update(value=told, visible=bool(told))]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(choose, [preset, *asked], [*ordered, said], show_progress="hidden", queue=False)
-    # Presets may have been saved in the other tab or another window.
-    preset.focus(
-        lambda: gr.update(choices=[AUTO, *presets.names()]), None, [preset], show_progress="hidden", queue=False
-    )
+    preset.input(choose, [preset, *asked], [preset, *ordered, said], show_progress="hidden", queue=False)
     for component in ordered:
         component.change(
             lambda *values: (cost_line(*values), curve(*values)),
@@ -92,6 +90,19 @@ def controls(
 
 def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, ordered: list[Any]) -> None:
     """The folded group in which a person saves, renames and deletes presets. No script argument is in it."""
+
+    def offered() -> list[str]:
+        return [AUTO, *presets.names()]
+
+    def renewed(known: list[str]) -> list[Any]:
+        # New choices make an open list close in on the name that is chosen: only where there are new ones.
+        names = offered()
+        return [gr.update() if names == known else gr.update(choices=names), names]
+
+    # Presets may have been saved since the page was made, or in the other tab.
+    known = gr.State(offered())
+    Context.root_block.load(renewed, [known], [preset, known], show_progress="hidden", queue=False)
+    preset.focus(renewed, [known], [preset, known], show_progress="hidden", queue=False)
     with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
         name = gr.Textbox(
             label="Preset name",
@@ -113,10 +124,10 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
             try:
                 chosen, told = act(*values)
             except (SettingError, OSError) as error:
-                return [gr.update(), f"⚠ {error}"]
-            return [gr.update(choices=[AUTO, *presets.names()], value=chosen), told]
+                return [gr.update(), offered(), f"⚠ {error}"]
+            return [gr.update(choices=offered(), value=chosen), offered(), told]
 
-        button.click(click, inputs, [preset, message], show_progress="hidden", queue=False)
+        button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
 
     def kept(name: str, *values: Any) -> tuple[str | None, str]:
         name = presets.save(name, NoiseOrderConfig(True, *values))
