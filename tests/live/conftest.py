@@ -11,6 +11,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("live")
     group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111 or Forge WebUI that already runs")
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
+    group.addoption("--screenshots", type=Path, help="folder for pictures of the accordion; without it none are made")
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
 
 
@@ -47,6 +48,7 @@ def pytest_collection_modifyitems(config, items):
         item
         for item in items
         if (item.get_closest_marker("forge") and not facts.is_forge)
+        or ("screenshots" in getattr(item, "fixturenames", ()) and not config.getoption("screenshots"))
         or ("sd15" in getattr(item, "fixturenames", ()) and "sd15" not in kinds)
     ]
     if out:
@@ -81,6 +83,11 @@ def server(request, tmp_path_factory):
         webui.baselines = {kind: webui.plain_pixels(kind) for kind in webui.kinds}
     with webui.running(extension=True):
         yield webui
+
+
+@pytest.fixture
+def screenshots(request):
+    return request.config.getoption("screenshots")
 
 
 @pytest.fixture

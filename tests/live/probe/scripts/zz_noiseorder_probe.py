@@ -32,6 +32,8 @@ def reset() -> None:
         outputs=[],
         values=[],
         textinfo=[],
+        progress=[],
+        state_after=[],
         sampling=False,
         first=[],
     )
@@ -52,6 +54,7 @@ def counted(original: Any) -> Any:
         if not SEEN["sampling"]:
             SEEN["own_sigmas"].append(float(t.float().max()))
             SEEN["textinfo"].append(shared.state.textinfo)
+            SEEN["progress"].append([shared.state.sampling_step, shared.state.sampling_steps])
             if PLAN.get("fail_at") == SEEN["calls"]:
                 raise RuntimeError("the probe made the model fail")
             if PLAN.get("interrupt_at") == SEEN["calls"]:
@@ -64,6 +67,11 @@ def counted(original: Any) -> Any:
 
     apply_model.probe = True  # type: ignore[attr-defined]
     return apply_model
+
+
+def told_state() -> list[Any]:
+    """What the progress bar and its text are made of."""
+    return [shared.state.textinfo, shared.state.sampling_step, shared.state.sampling_steps]
 
 
 def fingerprint(tensor: Any) -> str:
@@ -117,12 +125,14 @@ class Probe(scripts.Script):
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         SEEN["sampling"] = False
+        SEEN["state_before"] = told_state()
 
     def before_hr(self, p: Any, *args: Any) -> None:
         SEEN["before_hires"] = SEEN["rows"]
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         noise, x = kwargs["noise"], kwargs["x"]
+        SEEN["state_after"].append(told_state())
         if getattr(p, "is_hr_pass", False):
             SEEN["hires_rows"] = SEEN["rows"] - SEEN["before_hires"]
         else:
