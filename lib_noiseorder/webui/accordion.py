@@ -77,14 +77,13 @@ def controls(
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
     preset.input(choose, [preset, *asked], [preset, *ordered, said], show_progress="hidden", queue=False)
-    for component in ordered:
-        component.change(
-            lambda *values: (cost_line(*values), curve(*values)),
-            ordered,
-            [cost, drawing],
-            show_progress="hidden",
-            queue=False,
-        )
+
+    def tell(*values: Any) -> tuple[str, str]:
+        return cost_line(*values), curve(*values)
+
+    # Also at first: the host may have put the person's own defaults into the controls.
+    for event in (Context.root_block.load, *(component.change for component in ordered)):
+        event(tell, ordered, [cost, drawing], show_progress="hidden", queue=False)
     return ordered
 
 
@@ -124,7 +123,7 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
             try:
                 chosen, told = act(*values)
             except (SettingError, OSError) as error:
-                return [gr.update(), offered(), f"⚠ {error}"]
+                return [gr.update(choices=offered()), offered(), f"⚠ {error}"]
             return [gr.update(choices=offered(), value=chosen), offered(), told]
 
         button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
