@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .config import BOTH, EVERYWHERE, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
-from .core import Interrupted, Unsupported, modulate
+from .config import BOTH, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
+from .core import Interrupted, Report, Unsupported, modulate
 from .webui import infotext, xyz
+from .webui.options import ERRORS, EVERYTHING, STOP, Options
 
 STATE = "_noiseorder"
 """The one attribute set on the host's processing object: the job of this generation, None when there is nothing to
@@ -22,41 +23,59 @@ do. It is set anew in every `process`, because the cells of an X/Y/Z plot are co
 
 @dataclass
 class Job:
-    """The settings of a generation, and of this batch: how often the hires pass called the hook, whether we refused."""
+    """The settings of a generation, and of this batch: how often the hires pass called the hook, whether we refused.
+
+    interrupt: ends the host's generation.
+    """
 
     config: NoiseOrderConfig
+    options: Options
+    interrupt: Callable[[], None]
     hires_calls: int = 0
     refused: bool = False
 
+    def failed(self) -> None:
+        """End the generation where the person wants that."""
+        if self.options.on_failure == STOP:
+            self.interrupt()
 
-def begin(p: Any, args: Sequence[Any], host: type[Any] | None, is_img2img: bool) -> None:
+
+def begin(
+    p: Any,
+    args: Sequence[Any],
+    host: type[Any] | None,
+    is_img2img: bool,
+    options: Options,
+    interrupt: Callable[[], None],
+) -> None:
     """Hook `process`: check the settings and write the infotext, which some hosts save before sampling."""
     setattr(p, STATE, None)
     infotext.clear(p.extra_generation_params)
     # ADetailer's inner pass carries the settings of the outer one; nobody asked for anything there.
     if getattr(p, "_ad_inner", False):
         return
+    job = Job(OFF, options, interrupt)
     try:
         config = parse(args, xyz.overrides(p))
+        if not config.active:
+            return
+        if host is None:
+            raise SettingError("this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge and reForge are")
+        if config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
+            raise SettingError(f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
     except SettingError as error:
-        refuse(p, str(error))
-        return
-    if not config.active:
-        return
-    if host is None:
-        refuse(p, "this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge and reForge are")
-    elif config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
-        refuse(p, f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
+        refuse(p, str(error), job)
     else:
         # What has no meaning in this tab is not used, and not claimed: img2img has one pass, txt2img has no mask.
-        setattr(p, STATE, Job(config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)))
-        announce(p)
+        job.config = config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)
+    setattr(p, STATE, job)
+    announce(p)
 
 
 def announce(p: Any) -> None:
     """Hook `process_batch`: the infotext of this batch, also after an earlier batch was refused."""
     job = getattr(p, STATE, None)
-    if job is not None:
+    if job is not None and job.config.active:
         job.hires_calls, job.refused = 0, False
         infotext.clear(p.extra_generation_params)
         p.extra_generation_params.update(infotext.write(job.config))
@@ -88,6 +107,10 @@ def hires_calls(p: Any) -> int:
 def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Tensor | None, c: Any, uc: Any) -> None:
     """Hook `process_before_every_sampling`: modulate the noise in place, or leave it exactly as it is and say why."""
     job = getattr(p, STATE, None)
+    if job is not None and not job.config.active:
+        # Refused in `process`. Only here: to end a generation without a single picture fails in the hosts.
+        job.failed()
+        return
     if job is None or host is None or noise is None or not is_wanted(p, job):
         return
     try:
@@ -99,24 +122,36 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         refuse(p, "interrupted while the model was asked", job)
     except Unsupported as error:
         refuse(p, str(error), job)
+        job.failed()
     except Exception as error:  # the host would swallow it and go on with an infotext that claims an effect
         traceback.print_exc()
         refuse(p, f"{type(error).__name__}: {error}", job)
+        job.failed()
     else:
-        print(f"[Noise Order] {report}")
+        tell(report, job)
 
 
-def refuse(p: Any, reason: str, job: Job | None = None) -> None:
+def tell(report: Report, job: Job) -> None:
+    """What was done, in the console, as much as the person wants to read there."""
+    if job.options.console == ERRORS:
+        return
+    print(f"[Noise Order] {report}")
+    if job.options.console == EVERYTHING:
+        print(f"[Noise Order] settings: {', '.join(f'{k}: {v}' for k, v in infotext.write(job.config).items())}")
+        levels = ", ".join(f"{level.fraction:g} (sigma {level.sigma:.4g})" for level in report.levels)
+        print(f"[Noise Order] levels asked: {levels or 'none'}")
+
+
+def refuse(p: Any, reason: str, job: Job) -> None:
     """Say in the console, below the picture and in the infotext that the noise was left as it is, and why."""
     reason = " ".join(reason.split())
     infotext.clear(p.extra_generation_params)
-    if job is not None:
-        job.refused = True
-        if getattr(p, "is_hr_pass", False):
-            reason = f"hires pass: {reason}"
-            if job.config.passes == BOTH:
-                # The first pass was modulated, and the picture can only be made again with that.
-                p.extra_generation_params.update(infotext.write(job.config.replace(passes=FIRST)))
+    job.refused = True
+    if getattr(p, "is_hr_pass", False):
+        reason = f"hires pass: {reason}"
+        if job.config.passes == BOTH:
+            # The first pass was modulated, and the picture can only be made again with that.
+            p.extra_generation_params.update(infotext.write(job.config.replace(passes=FIRST)))
     p.extra_generation_params[infotext.ERROR] = reason
     message = f"Noise left as it is. {reason}"
     print(f"[Noise Order] {message}")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from modules import script_callbacks, scripts
+from modules import script_callbacks, scripts, shared
+from modules.paths_internal import data_path
 from modules.ui_components import InputAccordion
 
 from lib_noiseorder import generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
-from lib_noiseorder.webui import accordion, api, infotext, xyz
+from lib_noiseorder.webui import accordion, api, infotext, options, xyz
+from lib_noiseorder.webui.userpresets import Presets
 
 HOST = host_class()
+PRESETS = Presets(Path(data_path, "noiseorder", "presets.json"))
+
+
+def chosen() -> options.Options:
+    """The settings page, as it is now or as a request overrides it."""
+    return options.read(shared.opts.data)
 
 
 class NoiseOrderScript(scripts.Script):
@@ -24,15 +33,17 @@ class NoiseOrderScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
-            components = [enabled, *accordion.controls(self.elem_id)]
+            family = HOST.family if HOST else lambda: None
+            components = [enabled, *accordion.controls(self.elem_id, PRESETS, family, start=chosen().default_preset)]
         self.infotext_fields = [
-            (component, infotext.reader(field)) for component, field in zip(components, FIELDS, strict=True)
+            (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
+            for component, field in zip(components, FIELDS, strict=True)
         ]
         self.paste_field_names = [field.infotext for field in FIELDS]
         return components
 
     def process(self, p: Any, *args: Any) -> None:
-        generation.begin(p, args, HOST, self.is_img2img)
+        generation.begin(p, args, HOST, self.is_img2img, chosen(), shared.state.interrupt)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         generation.announce(p)
@@ -41,6 +52,7 @@ class NoiseOrderScript(scripts.Script):
         generation.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
 
 
-script_callbacks.on_app_started(lambda _, app: api.register(app))
+script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable))
 # Not at import: the X/Y/Z script may be loaded after this one.
-script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data))
+script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, PRESETS.usable))
+script_callbacks.on_ui_settings(lambda: options.register(shared.opts, shared.OptionInfo, PRESETS.names))

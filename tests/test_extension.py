@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
+import re
 import socket
 import subprocess
 import sys
@@ -80,3 +82,10 @@ def test_no_network_at_import(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     for name in [name for name in sys.modules if name.partition(".")[0] == "lib_noiseorder"]:
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_index_entry_has_what_the_index_asks_for():
+    entry = json.loads((ROOT / "docs" / "index-entry.json").read_text())
+    assert set(entry) == {"name", "url", "description", "tags"}
+    assert re.fullmatch(r"https://[^ ]+/sd-webui-noiseorder\.git", entry["url"])
+    assert set(entry["tags"]) <= {"script", "manipulations", "science"}

@@ -55,8 +55,8 @@ class Host(Protocol):
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
         """One draw per seed from the host's noise source, scaled as its noise is; no other generator moves."""
 
-    def predicting(self) -> AbstractContextManager[None]:
-        """A context with the model ready; on leaving, whatever a prediction disturbs is as before."""
+    def predicting(self, total: int) -> AbstractContextManager[None]:
+        """A context with the model ready for `total` predictions; on leaving, whatever they disturb is as before."""
 
     def level(self, fraction: float) -> Level:
         """The level at this position of the part of the model's schedule that will run, 1 = where it begins."""

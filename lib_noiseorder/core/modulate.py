@@ -72,7 +72,7 @@ def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tenso
         if direction == GUIDANCE and not host.has_uncond:
             direction = DENOISED
             notes = (f'no negative prompt at CFG {host.cfg_scale:g}: direction "{DENOISED}" instead of "{GUIDANCE}"',)
-        with host.predicting():
+        with host.predicting(len(keys)):
             levels, directions = ask(erased, keys, direction, host)
         if not all(bool(torch.isfinite(direction).all()) for direction in directions):
             raise Unsupported("the model's predictions hold NaN or infinity")

@@ -25,6 +25,12 @@ class A1111Host(WebUIHost):
         # UniPC too, and the sampler that will run keeps its state.
         self.wrapper = sd_samplers.create_sampler("Euler", model).model_wrap_cfg.inner_model
 
+    @staticmethod
+    def prediction(model: Any) -> str | None:
+        if getattr(model, "is_sd3", False):
+            return "flow"
+        return {"eps": "eps", "v": "v"}.get(getattr(model, "parameterization", ""))
+
     def sigmas(self) -> Tensor:
         return self.wrapper.sigmas
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from modules import rng, sd_samplers_common, shared
+from modules import rng, sd_models, sd_samplers_common, shared
 from torch import Tensor
 
 from ..core import Denoised, Interrupted, Level, Unsupported
+
+FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
+"""In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
 
 
 class WebUIHost:
@@ -33,7 +37,7 @@ class WebUIHost:
         self.mask: Tensor | None = None if latent is None or self.is_hires else getattr(p, "nmask", None)
         self.seeds: Sequence[int] = list(p.seeds)
         self.cfg_scale = float(p.cfg_scale)
-        self.rows = 0
+        self.rows = self.asked = 0
         batch = noise.shape[0]
         for name, count in (
             ("seeds", len(self.seeds)),
@@ -42,6 +46,24 @@ class WebUIHost:
         ):
             if count != batch:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
+
+    @classmethod
+    def family(cls) -> str | None:
+        """The family of the loaded model, a key of presets.FAMILIES; None where none is loaded or known."""
+        # Not shared.sd_model: on A1111 that loads one.
+        model = sd_models.model_data.sd_model
+        prediction = cls.prediction(model)
+        if prediction is None:
+            return None
+        name = getattr(getattr(model, "sd_checkpoint_info", None), "name", "")
+        # Flux dev has Forge's distilled CFG scale, and no negative prompt at CFG 1.
+        few = getattr(model, "use_distilled_cfg_scale", False) or FEW_STEPS.search(str(name))
+        return "few" if few else prediction
+
+    @staticmethod
+    def prediction(model: Any) -> str | None:
+        """What a model predicts: "eps", "v" or "flow"; None for one that does not tell, and for no model at all."""
+        raise NotImplementedError
 
     @property
     def has_uncond(self) -> bool:
@@ -67,17 +89,21 @@ class WebUIHost:
             self.p.modified_noise = self.noise + added
 
     @contextmanager
-    def predicting(self) -> Iterator[None]:
+    def predicting(self, total: int) -> Iterator[None]:
         state = shared.state
-        text, latent = state.textinfo, state.current_latent
+        names = ("textinfo", "current_latent", "sampling_step", "sampling_steps")
+        before = [(name, getattr(state, name)) for name in names]
         cuda = [self.noise.device] if self.noise.device.type == "cuda" else []
+        self.asked = 0
+        state.sampling_step, state.sampling_steps = 0, total
         state.textinfo = "Noise Order: asking the model"
         try:
             # Some patches (token merging, 9-channel conditioning) draw from the global generators.
             with torch.random.fork_rng(devices=cuda), self.model_ready():
                 yield
         finally:
-            state.textinfo, state.current_latent = text, latent
+            for name, value in before:
+                setattr(state, name, value)
 
     @contextmanager
     def model_ready(self) -> Iterator[None]:
@@ -108,6 +134,10 @@ class WebUIHost:
         # Raising the host's own InterruptedException from the hook would end the whole Forge process.
         if shared.state.interrupted or shared.state.skipped:
             raise Interrupted
+        # The page's progress bar and its text; the hosts compute the bar from these two numbers.
+        shared.state.sampling_step = self.asked
+        self.asked += 1
+        shared.state.textinfo = f"Noise Order: asking the model {self.asked}/{shared.state.sampling_steps}"
         return self.ask_model(x, torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device), with_uncond)
 
     def inpaints(self) -> bool:

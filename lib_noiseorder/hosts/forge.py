@@ -30,6 +30,14 @@ class ForgeHost(PatcherHost):
         if self.predictor.prediction_type not in ("epsilon", "v_prediction", "const"):
             raise Unsupported(f'models that predict "{self.predictor.prediction_type}" are not supported')
 
+    @staticmethod
+    def prediction(model: Any) -> str | None:
+        # Before the first generation a placeholder without any of these stands for the model.
+        objects = getattr(model, "forge_objects", None)
+        predictor = None if objects is None else getattr(objects.unet.model, "predictor", None)
+        kinds = {"epsilon": "eps", "v_prediction": "v", "const": "flow"}
+        return kinds.get(getattr(predictor, "prediction_type", ""))
+
     def sigmas(self) -> Tensor:
         return self.predictor.sigmas
 

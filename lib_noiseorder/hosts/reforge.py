@@ -40,6 +40,12 @@ class ReForgeHost(PatcherHost):
         self.concat: Tensor | None = None
         self.image_conditioned = self.inpaints()
 
+    @staticmethod
+    def prediction(model: Any) -> str | None:
+        objects = getattr(model, "forge_objects", None)
+        kind = None if objects is None else getattr(objects.unet.model, "model_type", None)
+        return {"EPS": "eps", "V_PREDICTION": "v"}.get(getattr(kind, "name", ""))
+
     @contextmanager
     def model_ready(self) -> Iterator[None]:
         if self.image_conditioned:

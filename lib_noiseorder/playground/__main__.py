@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--save", type=Path, default=Path("grid.png"), help="where the grid is written")
     made.add_argument("--port", type=int, help="of the page; default: the first free one from 7860")
     made.add_argument("--no-browser", action="store_true", help="serve the page without opening it")
+    made.add_argument("--data", type=Path, help="folder of your own presets; default: the system's")
     settings = made.add_argument_group("Noise Order")
     settings.add_argument("--preset", default="Default", choices=list(PRESETS))
     for field in FIELDS[1:]:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.prompt is None:
         from .page import launch
 
-        launch(options.port, not options.no_browser)
+        launch(options.port, not options.no_browser, options.data)
         return
     changes = {
         field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None

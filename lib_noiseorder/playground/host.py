@@ -42,7 +42,7 @@ class PlaygroundHost:
         return seed_noise(seeds)
 
     @contextmanager
-    def predicting(self) -> Iterator[None]:
+    def predicting(self, total: int) -> Iterator[None]:
         yield
 
     def level(self, fraction: float) -> Level:

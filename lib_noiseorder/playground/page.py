@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
+import inspect
 import io
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +18,7 @@ from PIL import Image
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
 from ..webui import accordion
+from ..webui.userpresets import Presets
 from .compare import MODELS, Side, compare, load
 
 EXAMPLES = (
@@ -27,6 +32,7 @@ WORLD = (
     "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads each back."
 )
 MAX_IMAGES = 16
+SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
 
 
 def generate(
@@ -77,8 +83,19 @@ def figures(seeds: Sequence[int], side: Side) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(shown)}</div>'
 
 
-def build() -> gr.Blocks:
-    """The page, not yet launched."""
+def user_data() -> Path:
+    """Where this system keeps what a person's programs remember."""
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "noiseorder"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home)) / "noiseorder"
+    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "noiseorder"
+
+
+def build(data: Path | None = None) -> gr.Blocks:
+    """The page, not yet launched. data: the folder of the person's own presets; default: the system's."""
+    presets = Presets((data or user_data()) / "presets.json")
     # Fonts of the reader's own: Gradio's default theme would fetch them from elsewhere.
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     with gr.Blocks(title="Noise Order playground", theme=theme, analytics_enabled=False) as page:
@@ -97,7 +114,13 @@ def build() -> gr.Blocks:
                 cfg_scale = gr.Slider(1, 10, 1.5, step=0.1, label="CFG Scale", elem_id="cfg_scale")
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Accordion(accordion.TITLE, open=True):
-            settings = accordion.controls(lambda name: f"noiseorder_{name}", accordion.ABOUT)
+            settings = accordion.controls(
+                lambda name: f"noiseorder_{name}",
+                presets,
+                lambda words: "flow" if words == MODELS["dit"] else "eps",
+                [model],
+                about=accordion.ABOUT,
+            )
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
             halves = []
@@ -110,13 +133,16 @@ def build() -> gr.Blocks:
             [model, prompt, negative, seed, count, steps, cfg_scale, *settings],
             [*halves, summary],
         )
+        # A WebUI loads the file by itself. Gradio 4 renamed the argument.
+        keyword = "js" if "js" in inspect.signature(page.load).parameters else "_js"
+        page.load(None, None, None, **{keyword: f"() => {{{SCRIPT.read_text(encoding='utf-8')}}}"})
     return page
 
 
-def launch(port: int | None = None, browser: bool = True, **options: Any) -> Any:
+def launch(port: int | None = None, browser: bool = True, data: Path | None = None, **options: Any) -> Any:
     """Serve the page on this machine only."""
     return (
-        build()
+        build(data)
         .queue()
         .launch(server_name="127.0.0.1", server_port=port, inbrowser=browser, show_api=False, share=False, **options)
     )

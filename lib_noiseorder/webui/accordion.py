@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
-from ..config import BOTH, FIELDS, NoiseOrderConfig
-from ..presets import PRESETS
+from ..config import BOTH, FIELDS, NoiseOrderConfig, SettingError
+from ..presets import AUTO, PRESETS, automatic
+from .curve import curve
+from .userpresets import Presets
 
 TITLE = "Noise Order"
 ABOUT = (
@@ -17,49 +20,151 @@ ABOUT = (
 )
 PASSES = "Works in txt2img, in its hires pass where that is chosen under Advanced, and in img2img."
 SIMPLE = ("erase", "inject")
+DEFAULT = next(iter(PRESETS))
 
 
-def controls(elem_id: Callable[[str], str], about: str = f"{ABOUT} {PASSES}") -> list[Any]:
+def controls(
+    elem_id: Callable[[str], str],
+    presets: Presets,
+    family: Callable[..., str | None],
+    asked: Sequence[Any] = (),
+    start: str = DEFAULT,
+    about: str = f"{ABOUT} {PASSES}",
+) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
-    elem_id: makes the DOM id of a control from its name.
+    elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
+    presets.FAMILIES, for the preset "Auto", from the values of the components in `asked`. start: the preset whose
+    settings the controls begin with.
     """
+    start, begin = starting(presets, start)
     made: dict[str, Any] = {}
     gr.Markdown(about, elem_id=elem_id("about"))
     preset = gr.Dropdown(
         label="Noise Order preset",
-        choices=list(PRESETS),
-        value=next(iter(PRESETS)),
-        info="Sets the controls below; they can be changed afterwards",
+        choices=[AUTO, *presets.names()],
+        value=start,
+        info="Sets the controls below; they can be changed afterwards. Auto chooses by the loaded model, once",
         elem_id=elem_id("preset"),
     )
+    said = gr.Markdown("", visible=False, elem_id=elem_id("said"))
     with gr.Row():
         for field in FIELDS:
             if field.name in SIMPLE:
-                made[field.name] = control(field, elem_id)
-    cost = gr.Markdown(cost_line(*defaults()), elem_id=elem_id("cost"))
+                made[field.name] = control(field, elem_id, getattr(begin, field.name))
+    cost = gr.Markdown(cost_line(*values_of(begin)), elem_id=elem_id("cost"))
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
+        drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
             if field.name != "enabled" and field.name not in SIMPLE:
-                made[field.name] = control(field, elem_id)
+                made[field.name] = control(field, elem_id, getattr(begin, field.name))
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
+    own_presets(elem_id, presets, preset, ordered)
+    for component in [preset, *ordered]:
+        # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
+        component.do_not_save_to_config = start != DEFAULT
+
+    def choose(name: object, *told_family: Any) -> list[Any]:
+        told = ""
+        try:
+            if name == AUTO:
+                name, told = automatic(family(*told_family))
+            values = values_of(presets.get(name))
+        except (SettingError, OSError) as error:
+            name, values, told = gr.update(), [gr.update()] * len(ordered), f"⚠ {error}"
+        # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
+        return [name, *values, gr.update(value=told, visible=bool(told))]
+
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(lambda name: [getattr(PRESETS[name], field.name) for field in FIELDS[1:]], [preset], ordered)
-    for component in ordered:
-        component.change(cost_line, ordered, [cost], show_progress="hidden", queue=False)
+    preset.input(choose, [preset, *asked], [preset, *ordered, said], show_progress="hidden", queue=False)
+
+    def tell(*values: Any) -> tuple[str, str]:
+        return cost_line(*values), curve(*values)
+
+    # Also at first: the host may have put the person's own defaults into the controls.
+    for event in (Context.root_block.load, *(component.change for component in ordered)):
+        event(tell, ordered, [cost, drawing], show_progress="hidden", queue=False)
     return ordered
 
 
-def control(field: Any, elem_id: Callable[[str], str]) -> Any:
+def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, ordered: list[Any]) -> None:
+    """The folded group in which a person saves, renames and deletes presets. No script argument is in it."""
+
+    def offered() -> list[str]:
+        return [AUTO, *presets.names()]
+
+    def renewed(known: list[str]) -> list[Any]:
+        # New choices make an open list close in on the name that is chosen: only where there are new ones.
+        names = offered()
+        return [gr.update() if names == known else gr.update(choices=names), names]
+
+    # Presets may have been saved since the page was made, or in the other tab.
+    known = gr.State(offered())
+    Context.root_block.load(renewed, [known], [preset, known], show_progress="hidden", queue=False)
+    preset.focus(renewed, [known], [preset, known], show_progress="hidden", queue=False)
+    with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
+        name = gr.Textbox(
+            label="Preset name",
+            info="Save keeps the settings above under this name. Rename and Delete act on the preset chosen above",
+            max_lines=1,
+            elem_id=elem_id("preset_name"),
+        )
+        with gr.Row():
+            save, rename, delete = (
+                gr.Button(f"{word} preset", elem_id=elem_id(f"preset_{word.lower()}"))
+                for word in ("Save", "Rename", "Delete")
+            )
+        message = gr.Markdown("", elem_id=elem_id("preset_message"))
+    for scratch in (name, save, rename, delete):
+        scratch.do_not_save_to_config = True
+
+    def on(button: Any, act: Callable[..., tuple[str | None, str]], inputs: list[Any]) -> None:
+        def click(*values: Any) -> list[Any]:
+            try:
+                chosen, told = act(*values)
+            except (SettingError, OSError) as error:
+                return [gr.update(choices=offered()), offered(), f"⚠ {error}"]
+            return [gr.update(choices=offered(), value=chosen), offered(), told]
+
+        button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
+
+    def kept(name: str, *values: Any) -> tuple[str | None, str]:
+        name = presets.save(name, NoiseOrderConfig(True, *values))
+        return name, f"Saved “{name}”."
+
+    def renamed(chosen: object, name: str) -> tuple[str | None, str]:
+        name = presets.rename(chosen, name)
+        return name, f"Renamed “{chosen}” to “{name}”."
+
+    def deleted(chosen: object) -> tuple[str | None, str]:
+        presets.delete(chosen)
+        return None, f"Deleted “{chosen}”. The controls stay as they are."
+
+    on(save, kept, [name, *ordered])
+    on(rename, renamed, [preset, name])
+    on(delete, deleted, [preset])
+
+
+def starting(presets: Presets, name: str) -> tuple[str, NoiseOrderConfig]:
+    """The preset to begin with; the default one, with a line in the console, where it cannot be had."""
+    try:
+        return name, presets.get(name)
+    except (SettingError, OSError) as error:
+        print(f"[Noise Order] the controls begin with “{DEFAULT}”: {error}")
+        return DEFAULT, PRESETS[DEFAULT]
+
+
+def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
     """The Gradio component of one setting."""
-    common = {"label": field.label, "value": field.default, "info": field.help, "elem_id": elem_id(field.name)}
+    common = {"label": field.label, "value": value, "info": field.help, "elem_id": elem_id(field.name)}
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
     return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **common)
 
 
-def defaults() -> list[Any]:
-    return [field.default for field in FIELDS if field.name != "enabled"]
+def values_of(config: NoiseOrderConfig) -> list[Any]:
+    """The values of the controls, in the order of FIELDS without "enabled"."""
+    return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
 
 
 def cost_line(*values: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..config import FIELDS, Field
-from ..presets import PRESETS
+from ..config import FIELDS, Field, NoiseOrderConfig
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
@@ -34,17 +34,17 @@ def describe(field: Field) -> dict[str, Any]:
     return {**told, "type": kind, "minimum": field.minimum, "maximum": field.maximum}
 
 
-def presets() -> dict[str, Any]:
-    """The built-in presets, each as an object that can be sent as it is."""
-    return {name: dataclasses.asdict(preset) for name, preset in PRESETS.items()}
-
-
 def version() -> dict[str, str]:
     """The version of the algorithm, as infotexts carry it."""
     return {"algorithm": VERSION}
 
 
-def register(app: Any) -> None:
-    """Add the routes to the WebUI's FastAPI app."""
-    for name, answer in (("schema", schema), ("presets", presets), ("version", version)):
+def register(app: Any, presets: Callable[[], Mapping[str, NoiseOrderConfig]]) -> None:
+    """Add the routes to the WebUI's FastAPI app. presets: the built-in ones and the person's own, as they are now."""
+
+    def told() -> dict[str, Any]:
+        """Every preset as an object that can be sent as it is."""
+        return {name: dataclasses.asdict(preset) for name, preset in presets().items()}
+
+    for name, answer in (("schema", schema), ("presets", told), ("version", version)):
         app.add_api_route(f"{PREFIX}/{name}", answer, methods=["GET"], response_model=None)

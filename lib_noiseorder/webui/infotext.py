@@ -42,15 +42,15 @@ def clear(params: dict[str, Any]) -> None:
         params.pop(key, None)
 
 
-def reader(field: Field) -> Callable[[Mapping[str, Any]], Any]:
+def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Callable[[Mapping[str, Any]], Any]:
     """What pasting an infotext puts into a field's control; None leaves the control alone.
 
-    An image made without us switches us off and changes nothing else.
+    An image made without us switches us off, unless switch_off says no, and changes nothing else.
     """
 
     def read(params: Mapping[str, Any]) -> Any:
         if field.name == "enabled":
-            return MARKER in params
+            return True if MARKER in params else False if switch_off() else None
         if MARKER not in params:
             return None
         written = params.get(field.infotext)

@@ -7,12 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..config import FIELDS, Field, SettingError
-from ..presets import PRESETS
+from ..config import FIELDS, Field, NoiseOrderConfig, SettingError
 
 PREFIX = "[Noise Order] "
 OVERRIDES = "_noiseorder_xyz"
 """On a cell's processing object: the settings of that cell, in place of the accordion's."""
+GetPresets = Callable[[], Mapping[str, NoiseOrderConfig]]
+"""Tells the built-in presets and the person's own, as they are now."""
 
 
 def overrides(p: Any) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def overrides(p: Any) -> dict[str, Any]:
     return {"enabled": True, **chosen} if chosen else {}
 
 
-def register(scripts_data: Sequence[Any]) -> bool:
+def register(scripts_data: Sequence[Any], presets: GetPresets) -> bool:
     """Add the axes to the host's X/Y/Z script, once; False where the person has it disabled.
 
     scripts_data: the host's `scripts.scripts_data`, each entry with `path` and `module`.
@@ -32,17 +33,34 @@ def register(scripts_data: Sequence[Any]) -> bool:
         module: ModuleType = entry.module
         # "Reload UI" keeps the list of axes of a built-in X/Y/Z script.
         if not any(option.label.startswith(PREFIX) for option in module.axis_options):
-            module.axis_options.extend(axes(module.AxisOption))
+            module.axis_options.extend(axes(module.AxisOption, presets))
         return True
     return False
 
 
-def axes(option: Callable[..., Any]) -> list[Any]:
+def axes(option: Callable[..., Any], presets: GetPresets) -> list[Any]:
     """The axes, made with the host's own AxisOption."""
-    return [
-        option(f"{PREFIX}Preset", str, apply_preset, confirm=confirm_presets, choices=lambda: list(PRESETS)),
-        *(axis(field, option) for field in FIELDS),
-    ]
+    return [preset_axis(option, presets), *(axis(field, option) for field in FIELDS)]
+
+
+def preset_axis(option: Callable[..., Any], presets: GetPresets) -> Any:
+    """The axis of the presets by name."""
+    label = f"{PREFIX}Preset"
+
+    def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
+        preset = presets()[value]
+        put(p, {field.name: getattr(preset, field.name) for field in FIELDS})
+
+    def confirm(p: Any, values: Sequence[Any]) -> None:
+        known = presets()
+
+        def read(value: Any) -> None:
+            if value not in known:
+                raise SettingError(f"{value!r} is no preset: the presets are {', '.join(known)}")
+
+        refuse_bad(label, values, read)
+
+    return option(label, str, apply, confirm=confirm, choices=lambda: list(presets()))
 
 
 def axis(field: Field, option: Callable[..., Any]) -> Any:
@@ -66,18 +84,6 @@ def axis(field: Field, option: Callable[..., Any]) -> Any:
     if field.choices:
         return option(label, str, apply, confirm=confirm, choices=lambda: list(field.choices))
     return option(label, type(field.default), apply, confirm=confirm)
-
-
-def apply_preset(p: Any, value: Any, values: Sequence[Any]) -> None:
-    put(p, {field.name: getattr(PRESETS[value], field.name) for field in FIELDS})
-
-
-def confirm_presets(p: Any, values: Sequence[Any]) -> None:
-    def read(value: Any) -> None:
-        if value not in PRESETS:
-            raise SettingError(f"{value!r} is no preset: the presets are {', '.join(PRESETS)}")
-
-    refuse_bad(f"{PREFIX}Preset", values, read)
 
 
 def refuse_bad(label: str, values: Sequence[Any], read: Callable[[Any], object]) -> None:

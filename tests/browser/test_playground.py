@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import subprocess
 import sys
@@ -14,15 +15,23 @@ import pytest
 import requests
 from PIL import Image
 
+from lib_noiseorder.core.schedule import key_levels
+
 ROOT = Path(__file__).parents[2]
-MILLISECONDS = 60_000
+MILLISECONDS = 20_000
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory, data):
     log = tmp_path_factory.mktemp("page") / "log.txt"
     port = 17860 + hash(sys.version) % 1000
     command = [sys.executable, "-u", "-m", "lib_noiseorder.playground", "--no-browser", "--port", str(port)]
+    command += ["--data", str(data)]
     with log.open("wb") as out:
         served = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}/"
@@ -60,6 +69,23 @@ def choose(page, name, value):
     page.locator(f"#{name} input").click()
     # A tick stands before the chosen one's name.
     page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){value}\s*$")).click()
+
+
+def offered(page, name):
+    """What a dropdown offers now."""
+    page.locator(f"#{name} input").click()
+    page.locator("ul.options li").first.wait_for()
+    names = [text.strip().removeprefix("✓").strip() for text in page.locator("ul.options li").all_inner_texts()]
+    page.locator(f"#{name} input").press("Escape")
+    page.locator(f"#{name} input").blur()
+    return names
+
+
+def drawn(page):
+    """The words of the drawing, once it shows the settings that the words tell."""
+    curve = page.locator("#noiseorder_curve [role=img]")
+    curve.locator("svg").wait_for(state="attached")
+    return curve.get_attribute("aria-label")
 
 
 def pictures(page, half):
@@ -118,6 +144,168 @@ def test_preset_sets_the_controls(page):
     page.locator("#noiseorder_advanced .label-wrap").click()
     assert page.locator("#noiseorder_normalisation input").input_value() == "as printed"
     assert page.locator("#noiseorder_last_level input[type=number]").input_value() == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("levels", "first", "last", "weights"),
+    [(3, 0.9, 0.7, (1, 1, 1)), (2, 1, 0.5, (2, 0, 0.5)), (8, 0.95, 0.3, (0, 2, 1))],
+)
+def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, first, last, weights):
+    page.locator("#noiseorder_advanced .label-wrap").click()
+    for name, value in zip(
+        ("levels", "first_level", "last_level", "layout", "structure", "detail"),
+        (levels, first, last, *weights),
+        strict=True,
+    ):
+        number(page, f"noiseorder_{name}", value)
+    keys = key_levels(levels, first, last, weights)
+    told = ", ".join(f"{key.fraction:.2f}" for key in keys)
+    told += " with weights " + ", ".join(f"{key.weight:.2f}" for key in keys)
+    page.locator(f'#noiseorder_curve [aria-label*="{levels} key levels at {told};"] svg').wait_for()
+    places = page.locator("#noiseorder_curve circle").evaluate_all(
+        "all => all.map(c => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy'))])"
+    )
+    assert len(places) == levels
+    # Left to right from noise to picture, and higher for a greater weight, both in proportion.
+    for (x, y), key in zip(places, keys, strict=True):
+        assert (x - places[0][0]) == pytest.approx(336 * (first - key.fraction))
+        assert (places[0][1] - y) == pytest.approx(28 * (key.weight - keys[0].weight))
+    assert page.locator("#noiseorder_curve svg").bounding_box()["height"] > 40
+
+
+def test_the_drawing_says_what_is_not_used(page):
+    assert drawn(page).startswith("1 key level at 0.90;")
+    page.locator("#noiseorder_advanced .label-wrap").click()
+    choose(page, "noiseorder_preset", "Look-ahead")
+    page.locator('#noiseorder_curve [aria-label*="1.00, 0.90, 0.80; look-ahead uses no weights"] svg').wait_for()
+    number(page, "noiseorder_inject", 0)
+    page.locator("#noiseorder_curve").get_by_text("not used, Inject is 0").wait_for()
+    assert page.locator("#noiseorder_curve svg").count() == 0
+    number(page, "noiseorder_inject", 0.05)
+    page.locator("#noiseorder_curve svg").wait_for()
+
+
+def test_the_share_of_the_cost_follows_steps_and_cfg(page):
+    cost = page.locator("#noiseorder_cost").first
+    cost.get_by_text("+2 evaluations ≈ +10 % at 10 steps, CFG 1.5").wait_for()
+    number(page, "steps", 50)
+    cost.get_by_text("+2 evaluations ≈ +2 % at 50 steps").wait_for()
+    number(page, "cfg_scale", 1)
+    cost.get_by_text("+2 evaluations ≈ +4 % at 50 steps, CFG 1").wait_for()
+    choose(page, "noiseorder_preset", "Few steps")
+    cost.get_by_text("+1 evaluation ≈ +2 % at 50 steps").wait_for()
+    number(page, "noiseorder_inject", 0)
+    cost.get_by_text("Costs nothing.").wait_for()
+    assert "≈" not in cost.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
+    opened = browser.new_page(viewport={"width": 1400, "height": 1600})
+    opened.set_default_timeout(MILLISECONDS)
+    opened.goto(f"{url}?__theme={scheme}", wait_until="domcontentloaded")
+    opened.locator("#noiseorder_advanced .label-wrap").click()
+    svg = opened.locator("#noiseorder_curve svg")
+    svg.wait_for()
+    ink, paper = (
+        svg.evaluate(
+            """(svg, what) => {
+            if (what === "color") return getComputedStyle(svg).color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+            for (let e = svg; e; e = e.parentElement) {
+                const found = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
+                if (found.length < 4 || found[3] > 0) return found.slice(0, 3);
+            }
+            return [255, 255, 255];
+        }""",
+            what,
+        )
+        for what in ("color", "background")
+    )
+    opened.close()
+    assert abs(sum(ink) - sum(paper)) > 300
+    assert (sum(paper) < 380) is (scheme == "dark")
+
+
+def test_nothing_is_open_at_first(page):
+    for name in ("erase", "preset", "cost"):
+        assert page.locator(f"#noiseorder_{name}").first.is_visible()
+    for name in ("levels", "curve", "preset_name"):
+        assert not page.locator(f"#noiseorder_{name}").first.is_visible()
+
+
+def test_advanced_opens_by_the_keyboard(page):
+    head = page.locator("#noiseorder_advanced .label-wrap")
+    page.locator("#noiseorder_advanced .label-wrap[aria-expanded=false]").wait_for()
+    for key in ("Enter", "Space"):
+        head.focus()
+        page.keyboard.press(key)
+        page.locator("#noiseorder_levels").wait_for()
+        page.locator("#noiseorder_advanced .label-wrap[aria-expanded=true]").wait_for()
+        head.click()
+        page.locator("#noiseorder_levels").wait_for(state="hidden")
+
+
+def test_auto_says_which_preset_it_took_and_why(page):
+    choose(page, "noiseorder_preset", "Erase only")
+    page.locator("#noiseorder_cost").get_by_text("Costs nothing.").wait_for()
+    choose(page, "noiseorder_preset", "Auto")
+    page.locator("#noiseorder_said").get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
+    page.locator("#noiseorder_cost").get_by_text("Cost: 2 model evaluations").wait_for()
+    page.locator("#model label").get_by_text("DiT, rectified flow").click()
+    choose(page, "noiseorder_preset", "Auto")
+    page.locator("#noiseorder_said").get_by_text("a flow model is loaded").wait_for()
+    assert page.locator("#noiseorder_preset input").input_value() == "Default"
+    choose(page, "noiseorder_preset", "Erase only")
+    page.locator("#noiseorder_said").first.wait_for(state="hidden")
+
+
+def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
+    number(page, "noiseorder_erase", 9)
+    page.locator("#noiseorder_presets .label-wrap").click()
+    name, message = (
+        page.locator("#noiseorder_preset_name").get_by_role("textbox"),
+        page.locator("#noiseorder_preset_message"),
+    )
+    name.fill("default")
+    page.locator("#noiseorder_preset_save").click()
+    message.get_by_text("a built-in preset has that name").wait_for()
+    name.fill("Mine")
+    page.locator("#noiseorder_preset_save").click()
+    message.get_by_text("Saved “Mine”.").wait_for()
+    assert page.locator("#noiseorder_preset input").input_value() == "Mine"
+    assert json.loads((data / "presets.json").read_text())["presets"]["Mine"]["erase"] == 9
+
+    choose(page, "noiseorder_preset", "Default")
+    page.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '4'")
+    # A page opened since then knows it too.
+    other = browser.new_page()
+    other.set_default_timeout(MILLISECONDS)
+    other.goto(url, wait_until="domcontentloaded")
+    choose(other, "noiseorder_preset", "Mine")
+    other.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '9'")
+    other.close()
+
+    choose(page, "noiseorder_preset", "Mine")
+    page.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '9'")
+    name.fill("Yours")
+    page.locator("#noiseorder_preset_rename").click()
+    message.get_by_text("Renamed “Mine” to “Yours”.").wait_for()
+    assert [text for text in offered(page, "noiseorder_preset") if text in ("Mine", "Yours")] == ["Yours"]
+    page.locator("#noiseorder_preset_delete").click()
+    message.get_by_text("Deleted “Yours”.").wait_for()
+    assert "Yours" not in offered(page, "noiseorder_preset")
+    page.locator("#noiseorder_preset_delete").click()
+    message.get_by_text("choose one of your own (there is none yet)").wait_for()
+    assert json.loads((data / "presets.json").read_text()) == {"version": 1, "presets": {}}
+
+
+def test_a_preset_that_cannot_be_used_is_explained(page, data):
+    (data / "presets.json").write_text('{"version": 1, "presets": {"Odd": {"erase": 99}}}')
+    page.reload(wait_until="domcontentloaded")
+    choose(page, "noiseorder_preset", "Odd")
+    page.locator("#noiseorder_said").get_by_text("Erase (erase) = 99: must be a number from 1 to 64").wait_for()
+    assert page.locator("#noiseorder_erase input[type=number]").input_value() == "4"
+    (data / "presets.json").unlink()
 
 
 def test_the_other_model(page):

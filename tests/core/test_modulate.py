@@ -35,7 +35,7 @@ class GaussianHost:
         return torch.stack([torch.randn(*SHAPE, generator=torch.Generator().manual_seed(s)) for s in seeds]).double()
 
     @contextmanager
-    def predicting(self):
+    def predicting(self, total):
         self.inside = True
         yield
         self.inside = False

@@ -11,6 +11,7 @@ gives zeros; inpainting models get mask and masked image as A1111's do.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -198,11 +199,38 @@ def setup_img2img_steps(p: Processing, steps: int | None = None) -> tuple[int, i
     return p.steps, int(min(p.denoising_strength, 0.999) * p.steps)
 
 
+class OptionInfo:
+    """modules.shared.OptionInfo, as far as the script uses it."""
+
+    def __init__(self, default: Any, label: str, component: Any, component_args: Any, section: Any) -> None:
+        self.default, self.label, self.component, self.component_args = default, label, component, component_args
+        self.section, self.comment = section, ""
+
+    def info(self, text: str) -> OptionInfo:
+        self.comment += text
+        return self
+
+    def needs_reload_ui(self) -> OptionInfo:
+        return self.info("reload")
+
+
+class Opts:
+    """modules.shared.opts: what was stored, also under keys that nobody has added yet."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self.added: dict[str, OptionInfo] = {}
+
+    def add_option(self, key: str, info: OptionInfo) -> None:
+        self.added[key] = info
+
+
 class FakeHost:
     """One WebUI: installs its modules, loads the script, runs generations."""
 
     kind: str = "epsilon"
     shape: tuple[int, ...] = (4, 8, 8)
+    checkpoint = "tiny.safetensors"
     processing: type[Processing] = Processing
     is_sdxl_inpaint = False
 
@@ -212,12 +240,18 @@ class FakeHost:
             if name.partition(".")[0] in ("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder"):
                 monkeypatch.delitem(sys.modules, name)
         self.state = types.SimpleNamespace(
-            interrupted=False, skipped=False, textinfo="before", current_latent=None, sampling_step=0
+            interrupted=False, skipped=False, textinfo="before", current_latent=None, sampling_step=4, sampling_steps=9
         )
+        self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
+        self.opts = Opts()
+        # Nothing is loaded before the first generation, and on Forge a placeholder stands there.
+        self.model_data = types.SimpleNamespace(sd_model=self.no_model())
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
         self.module("modules.sd_samplers_common", setup_img2img_steps=setup_img2img_steps)
-        self.module("modules.shared", state=self.state)
+        self.module("modules.shared", state=self.state, opts=self.opts, OptionInfo=OptionInfo)
+        self.module("modules.sd_models", model_data=self.model_data)
+        self.module("modules.paths_internal", data_path="no such folder")
         self.module("modules.rng", create_generator=self.create_generator, randn_without_seed=self.randn_without_seed)
         self.module(
             "modules.prompt_parser",
@@ -227,16 +261,19 @@ class FakeHost:
         self.module("modules.scripts", Script=Script, AlwaysVisible=object(), scripts_data=[])
         self.before_ui: list[Callable[[], None]] = []
         self.app_started: list[Callable[[Any, Any], None]] = []
+        self.ui_settings: list[Callable[[], None]] = []
         self.module(
             "modules.script_callbacks",
             on_before_ui=self.before_ui.append,
             on_app_started=self.app_started.append,
+            on_ui_settings=self.ui_settings.append,
         )
         self.module("modules.ui_components", InputAccordion=input_accordion)
         self.install()
         spec = importlib.util.spec_from_file_location("noiseorder.py", ROOT / "scripts" / "noiseorder.py")
         loaded = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)
+        self.loaded = loaded
         self.script = loaded.NoiseOrderScript()
         self.script.is_img2img = False
 
@@ -261,6 +298,10 @@ class FakeHost:
     def install(self) -> None:
         raise NotImplementedError
 
+    @staticmethod
+    def no_model() -> Any:
+        return None
+
     def swallow(self, errors: list[Exception], call: Callable[[], None]) -> None:
         """What both ScriptRunners do: an Exception is reported and the generation goes on."""
         try:
@@ -281,6 +322,7 @@ class FakeHost:
         )
         p.enable_hr = hires
         p.sd_model, p.sampler = self.model(p), Sampler(self.network)
+        self.model_data.sd_model = p.sd_model
         before_process(p)
         return self.run(p, args, hires, before_hook)
 
@@ -356,14 +398,7 @@ def input_accordion(value: bool, **settings: Any) -> Any:
     """modules.ui_components.InputAccordion: a function on Forge, so that nothing may subclass it."""
     import gradio as gr
 
-    class Accordion(gr.Checkbox):
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            return None
-
-    return Accordion(value, label=settings["label"], elem_id=settings["elem_id"])
+    return contextlib.nullcontext(gr.Checkbox(value, label=settings["label"], elem_id=settings["elem_id"]))
 
 
 class A1111(FakeHost):
@@ -394,6 +429,8 @@ class A1111(FakeHost):
         return types.SimpleNamespace(
             is_sd3=False,
             is_sdxl_inpaint=self.is_sdxl_inpaint,
+            parameterization="v" if self.kind == "v_prediction" else "eps",
+            sd_checkpoint_info=types.SimpleNamespace(name=self.checkpoint),
             cond_stage_key=self.cond_stage_key,
             model=types.SimpleNamespace(conditioning_key=self.conditioning_key),
         )
@@ -424,6 +461,11 @@ class Forge(FakeHost):
     """modified_noise, inference tensors, uc None at CFG 1, two hook calls in hires."""
 
     processing = ForgeProcessing
+    distilled = False
+
+    @staticmethod
+    def no_model() -> Any:
+        return types.SimpleNamespace(cond_stage_model=None)
 
     def install(self) -> None:
         self.module("modules_forge", __path__=[])
@@ -481,7 +523,12 @@ class Forge(FakeHost):
             extra_model_patchers_during_sampling=["mine"],
             controlnet_linked_list=self.controlnet,
         )
-        return types.SimpleNamespace(is_inpaint=False, forge_objects=types.SimpleNamespace(unet=self.unet))
+        return types.SimpleNamespace(
+            is_inpaint=False,
+            use_distilled_cfg_scale=self.distilled,
+            sd_checkpoint_info=types.SimpleNamespace(name=self.checkpoint),
+            forge_objects=types.SimpleNamespace(unet=self.unet),
+        )
 
     def uncond(self, p: Processing) -> Any:
         return None if p.cfg_scale == 1 else super().uncond(p)

@@ -98,15 +98,18 @@ def test_random_numbers_of_others_are_left_alone(host):
 def test_state_of_the_host_is_put_back(host):
     host.state.current_latent = latent = torch.zeros(1)
     host.txt2img(True)
-    assert host.state.textinfo == "before"
+    assert (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps) == ("before", 4, 9)
     assert host.state.current_latent is latent
 
 
-def test_says_what_it_does_while_the_model_works(host):
+@pytest.mark.parametrize("direction", ["denoised", "look-ahead"])
+def test_text_and_bar_move_while_the_model_works(host, direction):
     seen = []
-    host.network.before = lambda: seen.append(host.state.textinfo)
-    host.txt2img(True)
-    assert set(seen) == {"Noise Order: asking the model"}
+    host.network.before = lambda: seen.append(
+        (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps)
+    )
+    host.txt2img({**ON, "levels": 3, "direction": direction})
+    assert sorted(set(seen)) == [(f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("call", [0, 1])
@@ -122,7 +125,7 @@ def test_a_failing_model_leaves_the_noise_and_an_honest_infotext(host, call, err
     assert list(result.infotext) == ["Noise Order error"]
     assert type(error).__name__ in result.infotext["Noise Order error"]
     assert type(error).__name__ in result.comments[0]
-    assert host.state.textinfo == "before"
+    assert (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps) == ("before", 4, 9)
     host.network.before = lambda: None
     assert changed(host.txt2img(True))
 
@@ -202,11 +205,10 @@ def test_a_later_success_is_told_again_after_a_failure(host):
     result = host.txt2img(True, before_hook=second_batch)
     assert "Noise Order" in p_keys[0]
     assert "Noise Order" not in result.infotext
-    from lib_noiseorder import generation
-
     p = types.SimpleNamespace(extra_generation_params=dict(result.infotext))
-    setattr(p, generation.STATE, generation.Job(generation.parse((True,))))
-    generation.announce(p)
+    host.script.process(p, True)
+    p.extra_generation_params = dict(result.infotext)
+    host.script.process_batch(p)
     assert "Noise Order error" not in p.extra_generation_params
     assert p.extra_generation_params["Noise Order"] == "1"
 
@@ -305,10 +307,9 @@ def test_timestep_samplers_begin_at_their_timestep(img2img):
 
 def test_inner_pass_of_adetailer_is_not_ours(host):
     host.script.is_img2img = True
-    from lib_noiseorder import generation
-
     p = types.SimpleNamespace(_ad_inner=True, extra_generation_params={})
-    generation.begin(p, (True,), object, True)
+    host.script.process(p, True)
+    host.script.process_batch(p)
     assert p.extra_generation_params == {}
 
 

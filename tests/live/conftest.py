@@ -15,6 +15,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("live")
     group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111, Forge or reForge WebUI that already runs")
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
+    group.addoption("--screenshots", type=Path, help="folder for pictures of the accordion; without it none are made")
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
 
 
@@ -54,6 +55,7 @@ def pytest_collection_modifyitems(config, items):
         if any(host not in marker.args for marker in item.iter_markers("only"))
         or (item.get_closest_marker("not_inpainting") and item.callspec.params["kind"] == "sd15inpaint")
         or any(kind in getattr(item, "fixturenames", ()) and kind not in kinds for kind in ONE_KIND)
+        or ("screenshots" in getattr(item, "fixturenames", ()) and not config.getoption("screenshots"))
     ]
     if out:
         config.hook.pytest_deselected(items=out)
@@ -102,6 +104,11 @@ def server(request, tmp_path_factory):
         webui.baselines = {kind: webui.plain_pixels(kind) for kind in webui.kinds}
     with webui.running(extension=True):
         yield webui
+
+
+@pytest.fixture
+def screenshots(request):
+    return request.config.getoption("screenshots")
 
 
 @pytest.fixture

@@ -312,7 +312,25 @@ def test_forges_controlnet_is_asked_too(server, sd15):
 
 
 def test_says_what_it_does_while_the_model_works(server, kind):
-    assert set(server.txt2img(kind, True).seen["textinfo"]) == {"Noise Order: asking the model"}
+    seen = server.txt2img(kind, {**ON, "levels": 3}).seen
+    told = zip(seen["textinfo"], seen["progress"], strict=True)
+    assert sorted({(text, *numbers) for text, numbers in told}) == [
+        (f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)
+    ]
+    assert seen["state_after"] == [seen["state_before"]]
+
+
+@pytest.mark.parametrize("bad", [{"erase": 99}, {}])
+def test_a_failure_ends_the_generation_if_wanted(server, sd15, bad):
+    """A bad setting is refused before the first batch, a failing model in the hook; both end with one picture."""
+    for choice, pictures in (("stop", 1), ("continue", 2)):
+        server.probe(fail_at=0 if bad else 1)
+        override = {"noiseorder_on_failure": choice}
+        answer = server.txt2img(sd15, {**ON, **bad}, n_iter=2, do_not_save_grid=True, override_settings=override)
+        assert "Noise Order error" in answer.infotext
+        assert len(answer.infotexts) - answer.info["index_of_first_image"] == pictures
+        if choice == "stop":
+            assert answer.seen["rows"] == answer.seen["own_rows"], "the sampler asked the model"
 
 
 def test_script_info_lists_every_setting(server):

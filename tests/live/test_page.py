@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from webui import WebUI
 
 MILLISECONDS = 120_000
 OURS = "#script_txt2img_noise_order_"
@@ -99,3 +101,143 @@ def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}cost").get_by_text("at least one must be above 0").wait_for()
     assert "Noise Order error" in generate(page)
     page.get_by_text("Noise left as it is").first.wait_for()
+
+
+def choose(page, name, value):
+    page.locator(f"{OURS}{name} input").first.click()
+    # A tick stands before the chosen one's name.
+    page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){value}\s*$")).first.click()
+
+
+def holds(page, name, value):
+    """Wait until a control has a value."""
+    page.wait_for_function(
+        "([id, value]) => document.querySelector(id + ' input[type=number]').value === value",
+        arg=[OURS + name, str(value)],
+    )
+
+
+def test_the_drawing_and_the_share_of_the_cost(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    cost = page.locator(f"{OURS}cost").first
+    cost.get_by_text("+2 evaluations ≈ +25 % at 4 steps, CFG 7").wait_for()
+    number(page, "#txt2img_steps", 20)
+    cost.get_by_text("+2 evaluations ≈ +5 % at 20 steps, CFG 7").wait_for()
+    number(page, "#txt2img_cfg_scale", 1)
+    cost.get_by_text("+2 evaluations ≈ +10 % at 20 steps, CFG 1").wait_for()
+    page.wait_for_function(
+        "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes('denoising 0.75')"
+    )
+    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f'{OURS}curve [aria-label*="1 key level at 0.90"] svg').wait_for()
+    number(page, f"{OURS}levels", 3)
+    number(page, f"{OURS}detail", 0.5)
+    drawing = page.locator(f'{OURS}curve [aria-label*="0.90, 0.80, 0.70 with weights 1.00, 1.00, 0.50"] svg')
+    drawing.wait_for()
+    assert drawing.locator("circle").count() == 3
+    assert drawing.bounding_box()["height"] > 40
+
+
+def test_folding_is_told_to_a_screen_reader_and_done_by_the_keyboard(page):
+    page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").focus()
+    page.keyboard.press("Enter")
+    page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=true]").wait_for()
+    page.locator(f"{OURS}erase").wait_for(state="visible")
+
+
+def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    choose(page, "preset", "Erase only")
+    page.locator(f"{OURS}cost").first.get_by_text("Costs nothing.").wait_for()
+    choose(page, "preset", "Auto")
+    page.locator(f"{OURS}said").first.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
+    page.locator(f"{OURS}cost").first.get_by_text("Cost: 2 model evaluations").wait_for()
+
+
+def test_own_presets(page, server):
+    file = server.data / "noiseorder" / "presets.json"
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}presets .label-wrap").click()
+    number(page, f"{OURS}erase", 9)
+    name, message = page.locator(f"{OURS}preset_name textarea, {OURS}preset_name input"), f"{OURS}preset_message"
+    name.fill("Mine")
+    page.locator(f"{OURS}preset_save").click()
+    page.locator(message).first.get_by_text("Saved “Mine”.").wait_for()
+    assert json.loads(file.read_text())["presets"]["Mine"]["erase"] == 9
+    assert server.get("/noiseorder/v1/presets")["Mine"]["erase"] == 9
+    choose(page, "preset", "Default")
+    holds(page, "erase", 4)
+    choose(page, "preset", "Mine")
+    holds(page, "erase", 9)
+    name.fill("Yours")
+    page.locator(f"{OURS}preset_rename").click()
+    page.locator(message).first.get_by_text("Renamed “Mine” to “Yours”.").wait_for()
+    page.reload(wait_until="domcontentloaded")
+    page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
+    choose(page, "preset", "Yours")
+    holds(page, "erase", 9)
+    page.locator(f"{OURS}presets .label-wrap").click()
+    page.locator(f"{OURS}preset_delete").click()
+    page.locator(message).first.get_by_text("Deleted “Yours”.").wait_for()
+    assert json.loads(file.read_text())["presets"] == {}
+
+
+def test_the_settings_page(page, server):
+    options = server.get("/sdapi/v1/options")
+    for key in ("default_preset", "paste", "on_failure", "console", "inspector"):
+        assert f"noiseorder_{key}" in options
+        assert page.locator(f"#setting_noiseorder_{key}").count() == 1
+
+
+def test_pasting_can_leave_us_alone(page, server):
+    server.post("/sdapi/v1/options", {"noiseorder_paste": "leave alone"})
+    try:
+        page.locator(f"{OURS}enabled > .label-wrap").click()
+        page.locator("#txt2img_prompt textarea").fill("a tree\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64")
+        page.locator("#paste").first.click()
+        page.wait_for_function("() => document.querySelector('#txt2img_prompt textarea').value === 'a tree'")
+        assert "Noise Order: 1" in generate(page)
+    finally:
+        server.post("/sdapi/v1/options", {"noiseorder_paste": "switch off"})
+
+
+def test_after_a_restart(server, browser):
+    """Own presets, the preset to begin with, and the person's language, in a second server on the same data folder."""
+    file = server.data / "noiseorder" / "presets.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"version": 1, "presets": {"Kept": {"erase": 7}}}')
+    server.post("/sdapi/v1/options", {"noiseorder_default_preset": "Kept", "localization": "noiseorder-test"})
+    again = WebUI(server.folder, server.python, server.data)
+    try:
+        with again.running(extension=True):
+            page = browser.new_page(viewport={"width": 1400, "height": 1800})
+            page.set_default_timeout(MILLISECONDS)
+            page.goto(again.url, wait_until="domcontentloaded")
+            page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
+            # ui-config.json holds the 4 that the first server wrote down.
+            holds(page, "erase", 7)
+            assert page.locator(f"{OURS}preset input").first.input_value() == "Kept"
+            page.locator(f"{OURS}erase").get_by_text("Ausradieren", exact=True).wait_for()
+            page.locator(f"{OURS}advanced").get_by_text("Mehr davon", exact=True).wait_for()
+            page.close()
+    finally:
+        server.post("/sdapi/v1/options", {"noiseorder_default_preset": "Default", "localization": "None"})
+        file.unlink()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_screenshots(server, browser, screenshots, theme):
+    page = browser.new_page(viewport={"width": 1400, "height": 2400})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")
+    page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
+    page.locator(f"{OURS}advanced .label-wrap").click()
+    number(page, f"{OURS}levels", 3)
+    number(page, f"{OURS}structure", 1.5)
+    number(page, f"{OURS}detail", 0.5)
+    page.locator(f'{OURS}curve [aria-label*="1.00, 1.50, 0.50"] svg').wait_for()
+    page.mouse.move(0, 0)
+    screenshots.mkdir(exist_ok=True)
+    suffix = "" if theme == "light" else "-dark"
+    page.locator(f"{OURS}enabled").screenshot(path=screenshots / f"accordion-{server.host}{suffix}.png")
+    page.close()

@@ -8,12 +8,23 @@ import pytest
 from lib_noiseorder.config import FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import accordion
+from lib_noiseorder.webui.userpresets import Presets
 
 
 @pytest.fixture
-def components():
+def build(tmp_path):
+    """Make the controls, with the person's own presets in a folder of this test."""
+
+    def made(elem_id=lambda name: name, **more):
+        return accordion.controls(elem_id, Presets(tmp_path / "presets.json"), lambda: "flow", **more)
+
+    return made
+
+
+@pytest.fixture
+def components(build):
     with gr.Blocks():
-        return accordion.controls(lambda name: f"test_{name}")
+        return build(lambda name: f"test_{name}")
 
 
 def test_controls_follow_the_table(components):
@@ -27,23 +38,68 @@ def test_controls_follow_the_table(components):
             assert (component.minimum, component.maximum, component.step) == (field.minimum, field.maximum, field.step)
 
 
-def test_labels_are_unique_because_defaults_are_stored_by_them(components):
+def test_labels_are_unique_because_defaults_are_stored_by_them(build):
     with gr.Blocks() as page:
-        accordion.controls(lambda name: name)
+        build()
     labels = [block.label for block in page.blocks.values() if getattr(block, "label", None)]
     assert len(labels) == len(set(labels))
 
 
-def test_building_twice_in_one_page_works():
+def test_building_twice_in_one_page_works(build, tmp_path):
     """A WebUI with --api builds every script's controls three times."""
     with gr.Blocks():
-        first, second = (accordion.controls(lambda name: name) for _ in range(2))
+        first, second = (build() for _ in range(2))
     assert not set(map(id, first)) & set(map(id, second))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_default_preset_of_the_settings_page_sets_the_controls(build):
+    with gr.Blocks() as page:
+        components = build(start="Look-ahead")
+    assert [component.value for component in components] == accordion.values_of(PRESETS["Look-ahead"])
+    # The host writes every default down when it first sees it; those must not win over the chosen preset.
+    assert all(component.do_not_save_to_config for component in components)
+    with gr.Blocks():
+        assert not any(component.do_not_save_to_config for component in build())
+    assert "6 model evaluations" in str([block.value for block in page.blocks.values() if hasattr(block, "value")])
+
+
+def test_a_default_preset_that_is_gone_is_told_and_replaced(build, capsys):
+    with gr.Blocks():
+        components = build(start="Mine")
+    assert [component.value for component in components] == accordion.values_of(PRESETS["Default"])
+    assert "'Mine' is no preset" in capsys.readouterr().out
+
+
+def test_scratch_controls_are_no_arguments_and_no_stored_defaults(build):
+    with gr.Blocks() as page:
+        arguments = build()
+    scratch = [block for block in page.blocks.values() if str(block.elem_id).startswith("preset_")]
+    kept = [block for block in scratch if not isinstance(block, gr.Markdown)]
+    assert len(kept) == 4
+    assert all(block.do_not_save_to_config for block in kept)
+    assert not {block._id for block in scratch} & {block._id for block in arguments}
+
+
+def test_everything_that_can_be_set_says_what_it_does(build):
+    with gr.Blocks() as page:
+        build()
+    told = [block for block in page.blocks.values() if isinstance(block, gr.Slider | gr.Dropdown | gr.Textbox)]
+    assert len(told) == len(FIELDS) + 1
+    assert all(len(block.info) > 20 for block in told)
+
+
+def test_everything_that_opens_is_closed(build):
+    with gr.Blocks() as page:
+        build()
+    folded = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
+    assert {block.label: block.open for block in folded} == {"Advanced": False, "Presets": False}
 
 
 def test_cost_line():
-    assert accordion.cost_line(*accordion.defaults()) == "Cost: 2 model evaluations per image."
-    changed = dict(zip([field.name for field in FIELDS[1:]], accordion.defaults(), strict=True))
+    defaults = accordion.values_of(NoiseOrderConfig())
+    assert accordion.cost_line(*defaults) == "Cost: 2 model evaluations per image."
+    changed = dict(zip([field.name for field in FIELDS[1:]], defaults, strict=True))
     assert "1 model evaluation " in accordion.cost_line(*{**changed, "direction": "denoised"}.values())
     assert accordion.cost_line(*{**changed, "inject": 0}.values()) == "Costs nothing."
     assert "Nothing is changed" in accordion.cost_line(*{**changed, "inject": 0, "erase": 1}.values())
@@ -57,8 +113,8 @@ def test_presets_are_valid_settings_of_the_controls(name):
     assert NoiseOrderConfig(True, *(getattr(preset, field.name) for field in FIELDS[1:])) == preset
 
 
-def test_says_where_it_works():
+def test_says_where_it_works(build):
     with gr.Blocks() as page:
-        accordion.controls(lambda name: name)
+        build()
     texts = " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown))
     assert "in its hires pass where that is chosen" in texts

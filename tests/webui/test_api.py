@@ -6,15 +6,17 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lib_noiseorder.config import FIELDS, SettingError, parse
+from lib_noiseorder.config import FIELDS, NoiseOrderConfig, SettingError, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import api
+
+MINE = NoiseOrderConfig(True, erase=2.0, variant=7)
 
 
 @pytest.fixture
 def client():
     app = FastAPI()
-    api.register(app)
+    api.register(app, lambda: {**PRESETS, "Mine": MINE})
     return TestClient(app)
 
 
@@ -47,7 +49,7 @@ def test_schema_and_settings_agree_on_what_is_allowed(client):
 
 def test_presets_can_be_sent_as_they_are(client):
     told = client.get("/noiseorder/v1/presets").json()
-    assert {name: parse((preset,)) for name, preset in told.items()} == PRESETS
+    assert {name: parse((preset,)) for name, preset in told.items()} == {**PRESETS, "Mine": MINE}
 
 
 def test_version(client):

@@ -72,6 +72,12 @@ def test_an_image_made_without_us_switches_us_off_and_touches_nothing_else():
     assert paste("Steps: 20, Seed: 1") == {"enabled": False, **{field.name: None for field in FIELDS[1:]}}
 
 
+def test_an_image_made_without_us_can_be_told_to_leave_us_alone():
+    enabled = infotext.reader(FIELDS[0], switch_off=lambda: False)
+    assert enabled({"Steps": "20"}) is None
+    assert enabled({infotext.MARKER: "1"}) is True
+
+
 def test_an_image_where_we_failed_is_one_made_without_us():
     assert paste(f"Steps: 20, {infotext.ERROR}: no")["enabled"] is False
 

@@ -5,9 +5,11 @@ import types
 
 import pytest
 
-from lib_noiseorder.config import FIELDS, parse
+from lib_noiseorder.config import FIELDS, NoiseOrderConfig, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import xyz
+
+MINE = NoiseOrderConfig(True, erase=2.0, variant=7)
 
 
 class AxisOption:
@@ -25,8 +27,9 @@ def options():
         types.SimpleNamespace(path="scripts/other.py", module=None),
         types.SimpleNamespace(path="x/xyz_grid.py", module=module),
     ]
-    assert xyz.register(data)
-    assert xyz.register(data), "a second time, as after Reload UI"
+    presets = lambda: {**PRESETS, "Mine": MINE}  # noqa: E731
+    assert xyz.register(data, presets)
+    assert xyz.register(data, presets), "a second time, as after Reload UI"
     return {option.label.removeprefix(xyz.PREFIX): option for option in module.axis_options}
 
 
@@ -39,7 +42,7 @@ def test_every_setting_has_its_axis_once(options):
 
 
 def test_a_disabled_xyz_script_is_no_error():
-    assert xyz.register([]) is False
+    assert xyz.register([], dict) is False
 
 
 def test_values_reach_the_settings(options):
@@ -72,11 +75,11 @@ def test_cells_do_not_leak_into_each_other(options):
     assert xyz.overrides(second) == {"enabled": True, "erase": 2.0, "inject": 0.1}
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", [*PRESETS, "Mine"])
 def test_presets(options, name):
     p = cell()
     options["Preset"].apply(p, name, [])
-    assert parse((), xyz.overrides(p)) == PRESETS[name]
+    assert parse((), xyz.overrides(p)) == {**PRESETS, "Mine": MINE}[name]
     assert name in options["Preset"].choices()
 
 
@@ -95,7 +98,7 @@ def test_types_are_what_the_plot_reads_numbers_by(options):
         ("Key levels", [1, 8], [0], ["0", "from 1 to 8"]),
         ("Direction", ["noise"], ["up"], ["'up'", "look-ahead"]),
         ("Enabled", ["True", "false"], ["perhaps"], ["'perhaps'", "true or false"]),
-        ("Preset", ["Default"], ["Mine"], ["'Mine'", "Paper, as printed"]),
+        ("Preset", ["Default", "Mine"], ["Yours"], ["'Yours'", "Paper, as printed"]),
     ],
 )
 def test_bad_values_are_named_before_anything_is_generated(options, label, good, bad, told):

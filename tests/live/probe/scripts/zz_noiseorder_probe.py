@@ -36,6 +36,8 @@ def reset() -> None:
         outputs=[],
         values=[],
         textinfo=[],
+        progress=[],
+        state_after=[],
         sampling=False,
         first=[],
         agreement=[],
@@ -58,6 +60,7 @@ def counted(original: Any) -> Any:
         if not SEEN["sampling"]:
             SEEN["own_sigmas"].append(float(t.float().max()))
             SEEN["textinfo"].append(shared.state.textinfo)
+            SEEN["progress"].append([shared.state.sampling_step, shared.state.sampling_steps])
             if PLAN.get("fail_at") == SEEN["calls"]:
                 raise RuntimeError("the probe made the model fail")
             if PLAN.get("interrupt_at") == SEEN["calls"]:
@@ -84,6 +87,11 @@ def agree(x: Any, out: Any) -> None:
                 nearest = float((own_found - found).abs().max())
                 if SEEN["agreement"][index][1] is None or nearest < SEEN["agreement"][index][1]:
                     SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest]
+
+
+def told_state() -> list[Any]:
+    """What the progress bar and its text are made of."""
+    return [shared.state.textinfo, shared.state.sampling_step, shared.state.sampling_steps]
 
 
 def fingerprint(tensor: Any) -> str:
@@ -156,6 +164,7 @@ class Probe(scripts.Script):
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         SEEN["sampling"] = False
+        SEEN["state_before"] = told_state()
 
     def before_hr(self, p: Any, *args: Any) -> None:
         watch()  # the hires pass may have a checkpoint of its own
@@ -163,6 +172,7 @@ class Probe(scripts.Script):
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         noise, x = kwargs["noise"], kwargs["x"]
+        SEEN["state_after"].append(told_state())
         if getattr(p, "is_hr_pass", False):
             SEEN["hires_rows"] = SEEN["rows"] - SEEN["before_hires"]
         else:

@@ -1,0 +1,78 @@
+"""The WebUI's settings page: what is chosen once and not for every picture. The keys are stored: never rename."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from ..presets import PRESETS
+
+PREFIX = "noiseorder_"
+SECTION = ("noiseorder", "Noise Order")
+SWITCH_OFF, LEAVE_ALONE = "switch off", "leave alone"
+CONTINUE, STOP = "continue", "stop"
+PER_BATCH, ERRORS, EVERYTHING = "one line per batch", "errors only", "everything"
+CHOICES = {
+    "paste": (SWITCH_OFF, LEAVE_ALONE),
+    "on_failure": (CONTINUE, STOP),
+    "console": (PER_BATCH, ERRORS, EVERYTHING),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is set on the settings page, or its defaults; in the WebUI each key begins with PREFIX."""
+
+    default_preset: str = next(iter(PRESETS))
+    paste: str = SWITCH_OFF
+    on_failure: str = CONTINUE
+    console: str = PER_BATCH
+    inspector: bool = False
+
+
+WORDS = {
+    "default_preset": (
+        "Preset that the controls begin with",
+        "with another than Default, defaults of these controls from the Defaults page (ui-config.json) are not used",
+    ),
+    "paste": ("Pasting an image that was made without Noise Order", "whether it is switched off or left as it is"),
+    "on_failure": (
+        "When Noise Order cannot do what was asked",
+        "continue: the picture is made with its noise untouched; stop: the generation is ended. Both say why",
+    ),
+    "console": ("What is written to the console", "everything: also the settings and the noise levels asked"),
+    "inspector": ("Keep what the noise inspector shows", "the noise of the last generation, before and after"),
+}
+
+
+def read(data: Mapping[str, Any]) -> Options:
+    """The options in a WebUI's `shared.opts.data`; a value that is none of the choices counts as the default."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(Options):
+        value = data.get(PREFIX + field.name, field.default)
+        allowed = CHOICES.get(field.name)
+        if type(value) is type(field.default) and (allowed is None or value in allowed):
+            found[field.name] = value
+    return Options(**found)
+
+
+def register(opts: Any, option_info: Callable[..., Any], preset_names: Callable[[], list[str]]) -> None:
+    """Add the settings page.
+
+    opts, option_info: the host's `shared.opts` and `shared.OptionInfo`; preset_names: asked when the page is made.
+    """
+    for field in dataclasses.fields(Options):
+        label, info = WORDS[field.name]
+        component: Any = gr.Checkbox
+        arguments: Any = {}
+        if field.name == "default_preset":
+            component, arguments = gr.Dropdown, lambda: {"choices": preset_names()}
+        elif field.name in CHOICES:
+            component, arguments = gr.Radio, {"choices": list(CHOICES[field.name])}
+        option = option_info(field.default, label, component, arguments, section=SECTION).info(info)
+        # Set afterwards: a host without categories then ignores it.
+        option.category_id = "sd"
+        opts.add_option(PREFIX + field.name, option.needs_reload_ui() if field.name == "default_preset" else option)

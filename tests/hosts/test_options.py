@@ -1,0 +1,146 @@
+"""The settings page as the script reads it, the presets, and what the adapters tell of the loaded model."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+from fakes import A1111, Forge, ForgeFlow
+
+BAD = {"erase": 99}
+
+
+def failing(host):
+    def fail():
+        raise RuntimeError("out of memory")
+
+    host.network.before = fail
+
+
+def test_settings_page(host):
+    for callback in host.ui_settings:
+        callback()
+    added = host.opts.added
+    assert {key: info.default for key, info in added.items()} == {
+        "noiseorder_default_preset": "Default",
+        "noiseorder_paste": "switch off",
+        "noiseorder_on_failure": "continue",
+        "noiseorder_console": "one line per batch",
+        "noiseorder_inspector": False,
+    }
+    assert {(info.section, info.category_id) for info in added.values()} == {(("noiseorder", "Noise Order"), "sd")}
+    for key in ("paste", "on_failure", "console"):
+        info = added[f"noiseorder_{key}"]
+        assert info.default in info.component_args["choices"]
+    assert "reload" in added["noiseorder_default_preset"].comment
+    assert added["noiseorder_default_preset"].component_args()["choices"][0] == "Default"
+
+
+@pytest.mark.parametrize("choice", ["continue", "stop"])
+def test_a_failing_model_ends_the_generation_if_wanted(host, choice):
+    host.opts.data["noiseorder_on_failure"] = choice
+    failing(host)
+    result = host.txt2img(True)
+    assert host.state.interrupted is (choice == "stop")
+    assert "out of memory" in result.infotext["Noise Order error"]
+
+
+@pytest.mark.parametrize("choice", ["continue", "stop"])
+def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_a_picture(host, choice):
+    host.opts.data["noiseorder_on_failure"] = choice
+    seen = []
+    result = host.txt2img(BAD, before_hook=lambda p: seen.append(host.state.interrupted))
+    assert seen == [False], "both hosts fail where a generation ends without a single picture"
+    assert host.state.interrupted is (choice == "stop")
+    assert "from 1 to 64" in result.infotext["Noise Order error"]
+
+
+def test_what_was_skipped_by_hand_is_no_failure(host):
+    host.opts.data["noiseorder_on_failure"] = "stop"
+    host.state.skipped = True
+    host.txt2img(True)
+    assert host.state.interrupted is False
+
+
+@pytest.mark.parametrize(("choice", "lines"), [("one line per batch", 1), ("errors only", 0), ("everything", 3)])
+def test_console(host, choice, lines, capsys):
+    host.opts.data["noiseorder_console"] = choice
+    host.txt2img({"levels": 2})
+    told = capsys.readouterr().out
+    assert told.count("[Noise Order]") == told.count("\n") == lines
+    assert ("0.7 (sigma " in told) is (choice == "everything")
+    failing(host)
+    host.txt2img(True)
+    assert "out of memory" in capsys.readouterr().out
+
+
+def controls(host, monkeypatch, tmp_path):
+    import gradio as gr
+
+    host.loaded.PRESETS.path = tmp_path / "presets.json"
+    host.script.is_img2img = False
+    with gr.Blocks():
+        return host.script.ui(False)
+
+
+@pytest.mark.parametrize(("choice", "pasted"), [("switch off", False), ("leave alone", None)])
+def test_paste(host, choice, pasted, monkeypatch, tmp_path):
+    components = controls(host, monkeypatch, tmp_path)
+    host.opts.data["noiseorder_paste"] = choice
+    component, read = host.script.infotext_fields[0]
+    assert component is components[0]
+    assert read({"Steps": "4"}) is pasted
+    assert read({"Noise Order": "1"}) is True
+
+
+def test_default_preset(host, monkeypatch, tmp_path):
+    host.opts.data["noiseorder_default_preset"] = "Erase only"
+    values = [component.value for component in controls(host, monkeypatch, tmp_path)]
+    assert values[:3] == [False, 4.0, 0.0]
+
+
+def test_no_model_is_no_family(host):
+    assert host.loaded.HOST.family() is None
+
+
+@pytest.mark.parametrize(
+    ("fake", "kind", "family"),
+    [(A1111, "epsilon", "eps"), (A1111, "v_prediction", "v"), (Forge, "epsilon", "eps"), (Forge, "v_prediction", "v")],
+)
+def test_family_by_what_the_model_predicts(monkeypatch, fake, kind, family):
+    monkeypatch.setattr(fake, "kind", kind)
+    host = fake(monkeypatch)
+    host.txt2img(False)
+    assert host.loaded.HOST.family() == family
+
+
+def test_families_of_models_with_flags(monkeypatch):
+    host = ForgeFlow(monkeypatch)
+    host.txt2img(False)
+    assert host.loaded.HOST.family() == "flow"
+    host.distilled = True
+    host.txt2img(False)
+    assert host.loaded.HOST.family() == "few"
+    a1111 = A1111(monkeypatch)
+    a1111.model_data.sd_model = types.SimpleNamespace(is_sd3=True)
+    assert a1111.loaded.HOST.family() == "flow"
+
+
+@pytest.mark.parametrize(
+    ("name", "few"),
+    [
+        ("sd_xl_turbo_1.0_fp16.safetensors", True),
+        ("DreamShaperXLTurbo.safetensors", True),
+        ("sdxl_lightning_4step.safetensors", True),
+        ("fast/flux1-schnell-fp8.safetensors", True),
+        ("dreamshaper_8LCM.safetensors", True),
+        ("Hyper-SDXL-8steps.safetensors", True),
+        ("hyperrealism_v2.safetensors", False),
+        ("v1-5-pruned-emaonly.safetensors", False),
+        ("welcome.safetensors", False),
+    ],
+)
+def test_few_step_models_by_their_name(host, name, few):
+    host.checkpoint = name
+    host.txt2img(False)
+    assert (host.loaded.HOST.family() == "few") is few
