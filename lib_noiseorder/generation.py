@@ -22,11 +22,13 @@ do. It is set anew in every `process`, because the cells of an X/Y/Z plot are co
 
 @dataclass
 class Job:
-    """The settings of a generation, and of this batch: how often the hires pass called the hook, whether we refused."""
+    """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, and how
+    often the hires pass called the hook."""
 
     config: NoiseOrderConfig
     hires_calls: int = 0
     refused: bool = False
+    failed: bool = False
 
 
 def begin(p: Any, args: Sequence[Any], host: type[Any] | None, is_img2img: bool) -> None:
@@ -111,14 +113,18 @@ def refuse(p: Any, reason: str, job: Job | None = None) -> None:
     reason = " ".join(reason.split())
     infotext.clear(p.extra_generation_params)
     if job is not None:
-        job.refused = True
+        job.refused = job.failed = True
         if getattr(p, "is_hr_pass", False):
             reason = f"hires pass: {reason}"
             if job.config.passes == BOTH:
                 # The first pass was modulated, and the picture can only be made again with that.
                 p.extra_generation_params.update(infotext.write(job.config.replace(passes=FIRST)))
     p.extra_generation_params[infotext.ERROR] = reason
-    message = f"Noise left as it is. {reason}"
+    tell(p, f"Noise left as it is. {reason}")
+
+
+def tell(p: Any, message: str) -> None:
+    """Say it in the console and below the picture."""
     print(f"[Noise Order] {message}")
     if hasattr(p, "comment"):
         p.comment(f"Noise Order: {message}")

@@ -7,7 +7,7 @@ from typing import Any
 from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
-from lib_noiseorder import generation
+from lib_noiseorder import compare, generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
 from lib_noiseorder.webui import accordion, api, infotext, xyz
@@ -31,14 +31,21 @@ class NoiseOrderScript(scripts.Script):
         self.paste_field_names = [field.infotext for field in FIELDS]
         return components
 
+    def before_process(self, p: Any, *args: Any) -> None:
+        compare.keep(p, args)
+
     def process(self, p: Any, *args: Any) -> None:
         generation.begin(p, args, HOST, self.is_img2img)
+        compare.count(p)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         generation.announce(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         generation.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
+
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        compare.finish(p, processed)
 
 
 script_callbacks.on_app_started(lambda _, app: api.register(app))

@@ -30,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     for field in FIELDS[1:]:
         option = "--" + field.name.replace("_", "-")
         text = f"{field.help} ({field.allowed})".replace("%", "%%")
+        if isinstance(field.default, bool):
+            settings.add_argument(option, dest=field.name, action="store_true", default=None, help=field.help)
+            continue
         settings.add_argument(
             option, dest=field.name, type=type(field.default), choices=field.choices or None, help=text
         )

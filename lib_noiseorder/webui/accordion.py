@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..config import BOTH, FIELDS, NoiseOrderConfig
+from ..config import BOTH, COMPARE, FIELDS, NoiseOrderConfig
 from ..presets import PRESETS
 
 TITLE = "Noise Order"
@@ -37,14 +37,22 @@ def controls(elem_id: Callable[[str], str], about: str = f"{ABOUT} {PASSES}") ->
         for field in FIELDS:
             if field.name in SIMPLE:
                 made[field.name] = control(field, elem_id)
+    with gr.Row():
+        for field in FIELDS:
+            if field.name in COMPARE:
+                made[field.name] = control(field, elem_id)
     cost = gr.Markdown(cost_line(*defaults()), elem_id=elem_id("cost"))
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         for field in FIELDS:
-            if field.name != "enabled" and field.name not in SIMPLE:
+            if field.name != "enabled" and field.name not in (*SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id)
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(lambda name: [getattr(PRESETS[name], field.name) for field in FIELDS[1:]], [preset], ordered)
+    # What is made beside the picture is no part of a preset.
+    names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
+    preset.input(
+        lambda name: [getattr(PRESETS[name], each) for each in names], [preset], [made[each] for each in names]
+    )
     for component in ordered:
         component.change(cost_line, ordered, [cost], show_progress="hidden", queue=False)
     return ordered
@@ -53,6 +61,8 @@ def controls(elem_id: Callable[[str], str], about: str = f"{ABOUT} {PASSES}") ->
 def control(field: Any, elem_id: Callable[[str], str]) -> Any:
     """The Gradio component of one setting."""
     common = {"label": field.label, "value": field.default, "info": field.help, "elem_id": elem_id(field.name)}
+    if isinstance(field.default, bool):
+        return gr.Checkbox(**common)
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
     return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **common)

@@ -27,7 +27,7 @@ def describe(field: Field) -> dict[str, Any]:
     """One setting. An object sent without "enabled" is enabled, so that is the default here."""
     told: dict[str, Any] = {"title": field.label, "description": field.help, "default": field.default}
     if isinstance(field.default, bool):
-        return {**told, "type": "boolean", "default": True}
+        return {**told, "type": "boolean", "default": field.default or field.name == "enabled"}
     if field.choices:
         return {**told, "type": "string", "enum": list(field.choices)}
     kind = "integer" if isinstance(field.default, int) else "number"

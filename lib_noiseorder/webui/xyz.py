@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..config import FIELDS, Field, SettingError
+from ..config import COMPARE, FIELDS, Field, SettingError
 from ..presets import PRESETS
 
 PREFIX = "[Noise Order] "
@@ -69,7 +69,7 @@ def axis(field: Field, option: Callable[..., Any]) -> Any:
 
 
 def apply_preset(p: Any, value: Any, values: Sequence[Any]) -> None:
-    put(p, {field.name: getattr(PRESETS[value], field.name) for field in FIELDS})
+    put(p, {field.name: getattr(PRESETS[value], field.name) for field in FIELDS if field.name not in COMPARE})
 
 
 def confirm_presets(p: Any, values: Sequence[Any]) -> None:

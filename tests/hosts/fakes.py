@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 SIGMAS = torch.linspace(-3.5, 2.68, 1000).exp()
@@ -147,6 +148,23 @@ class Processing:
     sampler: Any = None
     image_conditioning: Any = None
     nmask: Any = None
+    prompt: Any = ""
+    negative_prompt: Any = ""
+    seed: Any = 1
+    subseed: Any = 2
+    styles: list[str] = field(default_factory=list)
+    batch_size: int = 1
+    n_iter: int = 1
+    override_settings: dict[str, Any] = field(default_factory=dict)
+    script_args: tuple[Any, ...] = (0,)
+    scripts: Any = None
+    do_not_save_grid: bool = False
+    do_not_save_samples: bool = False
+    outpath_grids: str = "grids"
+    mask_for_overlay: Any = None
+
+    def close(self) -> None:
+        self.sampler = None
 
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
         """A1111: one call of the hook. Which host calls it how often is read from the source of this method."""
@@ -182,6 +200,27 @@ class ForgeProcessing(Processing):
         return host.process_before_every_sampling(*call)
 
 
+class Processed:
+    """What a generation gives, as far as both hosts agree; Forge has extra_images besides."""
+
+    def __init__(self, images: list[Any], infotexts: list[str], first: int, p: Processing, comments: str) -> None:
+        self.images, self.infotexts, self.index_of_first_image, self.comments = images, infotexts, first, comments
+        self.all_prompts, self.all_negative_prompts = p.all_prompts, p.all_negative_prompts
+        self.all_seeds, self.all_subseeds = p.all_seeds, p.all_subseeds
+        self.extra_images = getattr(p, "extra_result_images", None)
+
+
+def listed(value: Any, count: int) -> list[str]:
+    return value if isinstance(value, list) else [value] * count
+
+
+def as_image(noise: torch.Tensor, encoded: float) -> Any:
+    """A "picture" that tells the noise it began with and what the VAE drew."""
+    pixels = (noise[:3].float() * 40 + 128).clamp(0, 255).byte().movedim(0, 2).contiguous()
+    pixels[0, 0] = int(encoded * 255)
+    return Image.fromarray(pixels.numpy())
+
+
 class Sampler:
     """A k-diffusion sampler: the sigmas of its steps, from pure noise down."""
 
@@ -212,12 +251,43 @@ class FakeHost:
             if name.partition(".")[0] in ("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder"):
                 monkeypatch.delitem(sys.modules, name)
         self.state = types.SimpleNamespace(
-            interrupted=False, skipped=False, textinfo="before", current_latent=None, sampling_step=0
+            interrupted=False,
+            skipped=False,
+            stopping_generation=False,
+            textinfo="before",
+            current_latent=None,
+            sampling_step=0,
+            job_no=0,
+            job_count=-1,
+            processing_has_refined_job_count=False,
         )
+        self.opts = types.SimpleNamespace(
+            return_grid=True,
+            grid_save=True,
+            grid_format="png",
+            grid_extended_filename=False,
+            enable_pnginfo=True,
+            return_mask=False,
+            return_mask_composite=False,
+        )
+        self.cmd_opts = types.SimpleNamespace(no_prompt_history=False)
+        self.params_txt = ""
+        self.saved: list[Any] = []
+        self.saved_grids: list[Any] = []
+        self.overridden: list[Any] = []
+        self.labels: list[list[str]] = []
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
         self.module("modules.sd_samplers_common", setup_img2img_steps=setup_img2img_steps)
-        self.module("modules.shared", state=self.state)
+        self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts)
+        self.module("modules.processing", process_images=lambda p: self.process_images(p))
+        self.module(
+            "modules.images",
+            image_grid=lambda images, rows=1: self.image_grid(images, rows),
+            draw_grid_annotations=lambda *arguments: self.draw_grid_annotations(*arguments),
+            GridAnnotation=lambda text: types.SimpleNamespace(text=text),
+            save_image=lambda image, *arguments, **settings: self.saved_grids.append((image, settings)),
+        )
         self.module("modules.rng", create_generator=self.create_generator, randn_without_seed=self.randn_without_seed)
         self.module(
             "modules.prompt_parser",
@@ -323,6 +393,76 @@ class FakeHost:
             hires_untouched,
         )
 
+    def process_images(self, p: Processing) -> Processed:
+        """A whole generation, in the order of both hosts: what they resolve, build and hand to `postprocess`."""
+        errors: list[Exception] = []
+        args, opts, state = p.script_args[1:], self.opts, self.state
+        for key, value in p.override_settings.items():
+            self.overridden.append((key, value))
+        self.swallow(errors, lambda: self.script.before_process(p, *args))
+        count = p.batch_size * p.n_iter
+
+        p.all_prompts = [" ".join([text, *p.styles]) for text in listed(p.prompt, count)]
+        p.all_negative_prompts = listed(p.negative_prompt, count)
+        p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + k for k in range(count)]
+        p.all_subseeds = p.subseed if isinstance(p.subseed, list) else [p.subseed + k for k in range(count)]
+        self.swallow(errors, lambda: self.script.process(p, *args))
+        encoded = torch.rand(1).item()  # `init`: the VAE draws from the global generator
+        p.sd_model, p.sampler = self.model(p), Sampler(self.network)
+        if state.job_count == -1:
+            state.job_count = p.n_iter
+        images, infotexts = [], []
+        for n in range(p.n_iter):
+            state.skipped = False
+            if state.interrupted or state.stopping_generation:
+                break
+            part = slice(n * p.batch_size, (n + 1) * p.batch_size)
+            p.prompts, p.negative, p.seeds = p.all_prompts[part], p.all_negative_prompts[part], p.all_seeds[part]
+            self.swallow(errors, lambda n=n: self.script.process_batch(p, *args, batch_number=n))
+            if n == 0 and not self.cmd_opts.no_prompt_history:
+                self.params_txt = self.infotext(p, 0)
+            noise = ImageRNG(self.shape, p.seeds).next()
+            c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
+            used = self.process_before_every_sampling(p, args, errors, noise, noise, c, uc)
+            self.sampled(p)
+            state.job_no += 1
+            for k, seed in enumerate(p.seeds):
+                images.append(as_image(used[k], encoded))
+                infotexts.append(self.infotext(p, k))
+                if p.mask_for_overlay is not None and opts.return_mask:
+                    images.append(p.mask_for_overlay)
+                if not p.do_not_save_samples:
+                    self.saved.append((seed, infotexts[-1]))
+        first = 0
+        if opts.return_grid and not p.do_not_save_grid and len(images) > 1:
+            first = 1
+            images.insert(0, self.image_grid(images))
+            infotexts.insert(0, infotexts[0])
+        result = Processed(images, infotexts, first, p, "".join(f"{text}\n" for text in p.comments))
+        self.swallow(errors, lambda: self.script.postprocess(p, result, *args))
+        assert not errors, errors
+        return result
+
+    def infotext(self, p: Processing, k: int) -> str:
+        told = {"Seed": p.seeds[k], **p.extra_generation_params}
+        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in told.items())
+
+    def sampled(self, p: Processing) -> None:
+        """For a test to do something while an image is being made."""
+
+    def image_grid(self, images: list[Any], rows: int = 1) -> Any:
+        columns = len(images) // rows
+        width, height = images[0].size
+        made = Image.new("RGB", (columns * width, rows * height))
+        for k, image in enumerate(images):
+            made.paste(image, (k % columns * width, k // columns * height))
+        return made
+
+    def draw_grid_annotations(self, grid: Any, width: int, height: int, across: Any, down: Any) -> Any:
+        assert (grid.width // width, grid.height // height) == (len(across), len(down)), "as the hosts assert"
+        self.labels = [[line.text for line in lines] for texts in (across, down) for lines in texts]
+        return grid.copy()
+
     def uncond(self, p: Processing) -> Any:
         return [scheduled(prompt, p.sdxl) for prompt in p.negative]
 
@@ -401,6 +541,10 @@ class A1111(FakeHost):
     @torch.no_grad()
     def run(self, *call: Any) -> Result:
         return super().run(*call)
+
+    def process_images(self, p: Processing) -> Processed:
+        with torch.no_grad():
+            return super().process_images(p)
 
 
 @dataclass
@@ -490,6 +634,11 @@ class Forge(FakeHost):
     def run(self, *call: Any) -> Result:
         call[0].modified_noise = None
         return super().run(*call)
+
+    def process_images(self, p: Processing) -> Processed:
+        p.extra_result_images = getattr(p, "extra_result_images", [])
+        with torch.inference_mode():
+            return super().process_images(p)
 
     def process_before_every_sampling(self, *call: Any) -> torch.Tensor:
         p = call[0]
