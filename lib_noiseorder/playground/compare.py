@@ -20,7 +20,7 @@ MODELS = {"unet": "UNet, ε-prediction", "dit": "DiT, rectified flow"}
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two halves: pictures (B, H, W, 3) uint8, what was found in them, model evaluations per image."""
+    """One way to make the seeds: pictures (B, H, W, 3) uint8, what was found in them, model evaluations per image."""
 
     pictures: np.ndarray
     found: list[CheckResult]
@@ -38,11 +38,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both halves of the same seeds."""
+    """The same seeds without and with, and between them what was asked for besides: erased, injected."""
 
     seeds: tuple[int, ...]
     without: Side
     modulated: Side
+    between: dict[str, Side]
     report: Report
 
 
@@ -63,7 +64,7 @@ def compare(
     progress: Callable[[float, str], object] = lambda fraction, text: None,
     enlarge: int = 8,
 ) -> Comparison:
-    """Make every seed's picture twice, without and with the settings.
+    """Make every seed's picture without and with the settings, and in the variants they ask for.
 
     progress: called with the share done and a word. Raises ValueError for a prompt that is not a caption of the
     playground's world, no seeds, or steps < 1.
@@ -74,17 +75,19 @@ def compare(
     tokens, uncond = encode(scenes), null_tokens(len(seeds))
     if negative.strip():
         uncond = encode([parse_caption(negative)] * len(seeds))
-    sides = []
+    sides: dict[str, Side] = {}
     report = Report(applied=False)
-    for part, settings in enumerate((NoiseOrderConfig(), config)):
+    # "without" is the original already.
+    between = {name: variant for name, variant in config.variants.items() if variant.active}
+    ways = {"without": NoiseOrderConfig(), **between, "with": config}
+    for part, (name, settings) in enumerate(ways.items()):
         host = PlaygroundHost(model, seeds, tokens, uncond, cfg_scale)
-        noise, made = modulate(seed_noise(seeds), settings, host)
-        report = made if part else report
+        noise, report = modulate(seed_noise(seeds), settings, host)
 
-        def tell(step: int, total: int, denoised: torch.Tensor, part: int = part) -> None:
-            progress((part + (step + 1) / total) / 2, ("without", "with")[part])
+        def tell(step: int, total: int, denoised: torch.Tensor, part: int = part, name: str = name) -> None:
+            progress((part + (step + 1) / total) / len(ways), name)
 
         images = model.sample(noise, tokens, uncond, cfg_scale, steps, tell)
-        sides.append(Side(to_uint8(images, enlarge), check(images, scenes), host.evaluations))
-    without, modulated = sides
-    return Comparison(tuple(seeds), without, modulated, report)
+        sides[name] = Side(to_uint8(images, enlarge), check(images, scenes), host.evaluations)
+    without, modulated = sides.pop("without"), sides.pop("with")
+    return Comparison(tuple(seeds), without, modulated, sides, report)

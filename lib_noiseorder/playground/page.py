@@ -27,6 +27,8 @@ WORLD = (
     "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads each back."
 )
 MAX_IMAGES = 16
+COLUMNS = {"without": "Without", "erased": "Erased", "injected": "Injected", "with": "With Noise Order"}
+"""The columns of pictures; those between the first and the last are shown when they are asked for."""
 
 
 def generate(
@@ -39,8 +41,8 @@ def generate(
     cfg_scale: float,
     *settings: Any,
     progress: Any = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
-) -> tuple[str, str, str]:
-    """The Generate button: both halves and a summary; what cannot be done is told in Gradio's error box."""
+) -> list[Any]:
+    """The Generate button: summary, columns and what is in them; what cannot be done is told in Gradio's error box."""
     if seed is None:
         raise gr.Error("Seed is empty: give a whole number")
     try:
@@ -53,16 +55,19 @@ def generate(
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
 
-    summary = (
-        f"<p><b>Without:</b> {html.escape(made.without.tally())}<br>"
-        f"<b>With:</b> {html.escape(made.modulated.tally())}<br>"
-        f"<b>Noise:</b> {html.escape(str(made.report))}</p>"
-    )
-    return figures(made.seeds, made.without), figures(made.seeds, made.modulated), summary
+    sides = {"without": made.without, **made.between, "with": made.modulated}
+    told = {name: side.tally() for name, side in sides.items()} | {"noise": str(made.report)}
+    summary = "<br>".join(f"<b>{name.capitalize()}:</b> {html.escape(text)}" for name, text in told.items())
+    shown = [gr.update(visible=name in sides) for name in COLUMNS]
+    return [
+        f"<p>{summary}</p>",
+        *shown,
+        *(figures(made.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
+    ]
 
 
 def figures(seeds: Sequence[int], side: Side) -> str:
-    """One half as HTML: every picture with what the checker found under it."""
+    """One column as HTML: every picture with what the checker found under it."""
     shown = []
     for seed, picture, found in zip(seeds, side.pictures, side.found, strict=True):
         png = io.BytesIO()
@@ -100,15 +105,16 @@ def build() -> gr.Blocks:
             settings = accordion.controls(lambda name: f"noiseorder_{name}", accordion.ABOUT)
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
-            halves = []
-            for title, name in (("Without", "without"), ("With Noise Order", "with")):
-                with gr.Column():
+            columns, contents = [], []
+            for name, title in COLUMNS.items():
+                with gr.Column(visible=name in ("without", "with")) as column:
                     gr.Markdown(f"### {title}")
-                    halves.append(gr.HTML(elem_id=name))
+                    contents.append(gr.HTML(elem_id=name))
+                columns.append(column)
         button.click(
             generate,
             [model, prompt, negative, seed, count, steps, cfg_scale, *settings],
-            [*halves, summary],
+            [summary, *columns, *contents],
         )
     return page
 

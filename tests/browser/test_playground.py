@@ -120,6 +120,27 @@ def test_preset_sets_the_controls(page):
     assert page.locator("#noiseorder_last_level input[type=number]").input_value() == "0.1"
 
 
+def test_variants_beside_without_and_with(page):
+    number(page, "count", 2)
+    number(page, "steps", 4)
+    assert not page.locator("#erased").is_visible()
+    for name in ("original", "erased", "injected"):
+        page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").check()
+    generate(page)
+    for column in ("without", "erased", "injected", "with"):
+        page.locator(f"#{column} figure img").nth(1).wait_for()
+        assert page.locator(f"#{column} figure img").count() == 2
+    seen = {column: pictures(page, column) for column in ("without", "erased", "injected", "with")}
+    assert len({image[0].tobytes() for image in seen.values()}) == 4
+    assert "Injected:" in page.locator("#summary").first.inner_text()
+    for name in ("erased", "injected"):
+        page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").uncheck()
+    number(page, "noiseorder_inject", 0)
+    generate(page)
+    page.locator("#erased").wait_for(state="hidden")
+    assert pictures(page, "with")[0].tobytes() == seen["erased"][0].tobytes()
+
+
 def test_the_other_model(page):
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
     number(page, "count", 2)
