@@ -23,8 +23,6 @@ from .webui import infotext, xyz
 
 KEPT = "_noiseorder_compare"
 """On the processing object, from before_process to postprocess: what the variants are made from; else None."""
-VARIANT = "_noiseorder_variant"
-"""On the processing object of a variant: its name."""
 OURS = "Noise Order"
 Pictures = tuple[list[Any], list[str]]
 """Images and their infotexts."""
@@ -42,7 +40,7 @@ class Kept:
 def keep(p: Any, args: Sequence[Any]) -> None:
     """Hook `before_process`: remember the generation as it is, if variants of it are wanted."""
     setattr(p, KEPT, None)
-    if hasattr(p, VARIANT) or getattr(p, "_ad_inner", False):
+    if hasattr(p, generation.VARIANT) or getattr(p, "_ad_inner", False):
         return
     try:
         config = parse(args, xyz.overrides(p))
@@ -169,11 +167,12 @@ def variant(kept: Any, p: Any, name: str) -> Any:
     if getattr(p, "enable_hr", False):
         q.hr_prompt, q.hr_negative_prompt = list(p.all_hr_prompts), list(p.all_hr_negative_prompts)
     q.do_not_save_grid = True
-    # Files named by the seed alone would overwrite each other.
-    q.override_settings["save_images_add_number"] = True
+    if not shared.opts.save_images_add_number:
+        # Files named by the seed alone would overwrite each other.
+        q.override_settings["save_images_add_number"] = True
     q.extra_generation_params[infotext.VARIANT] = name
     xyz.put(q, {**VARIANTS[name], **dict.fromkeys(COMPARE, False)})
-    setattr(q, VARIANT, name)
+    setattr(q, generation.VARIANT, name)
     return q
 
 

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from .config import BOTH, EVERYWHERE, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
-from .core import Interrupted, Unsupported, modulate
-from .webui import infotext, xyz
+from .core import Interrupted, Unsupported, modulate, previews
+from .webui import infotext, inspector, xyz
 
 STATE = "_noiseorder"
 """The one attribute set on the host's processing object: the job of this generation, None when there is nothing to
 do. It is set anew in every `process`, because the cells of an X/Y/Z plot are copies of one object."""
+VARIANT = "_noiseorder_variant"
+"""On the processing object of what is made beside a picture: which variant it is."""
 
 
 @dataclass
@@ -38,6 +40,8 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None, is_img2img: bool)
     # ADetailer's inner pass carries the settings of the outer one; nobody asked for anything there.
     if getattr(p, "_ad_inner", False):
         return
+    if not hasattr(p, VARIANT):
+        inspector.forget()
     try:
         config = parse(args, xyz.overrides(p))
     except SettingError as error:
@@ -95,7 +99,8 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
     try:
         # In txt2img the hosts hand over one tensor as both; elsewhere x is the image to start from.
         batch = host(p, noise, c, uc, latent=None if x is noise else x)
-        result, report = modulate(noise, job.config, batch)
+        look = Look(p, job.config, batch, noise) if host.inspects() and not hasattr(p, VARIANT) else None
+        result, report = modulate(noise, job.config, batch, look.watch) if look else modulate(noise, job.config, batch)
         batch.write(result)
     except Interrupted:
         refuse(p, "interrupted while the model was asked", job)
@@ -106,6 +111,34 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         refuse(p, f"{type(error).__name__}: {error}", job)
     else:
         print(f"[Noise Order] {report}")
+        if look:
+            look.finish(result)
+
+
+class Look:
+    """The inspector's look at one batch: copies beforehand, and afterwards what the model sees in both noises."""
+
+    def __init__(self, p: Any, config: NoiseOrderConfig, batch: Any, noise: Tensor) -> None:
+        self.config, self.batch, self.before = config, batch, noise.clone()
+
+    def watch(self, erased: Tensor) -> None:
+        self.erased = erased.clone()
+
+    def finish(self, after: Tensor) -> None:
+        """The noise is written already: nothing that goes wrong here may reach the picture."""
+        batch, noises = self.batch, {"before": self.before, "erased": self.erased, "after": after}
+        if not inspector.room(batch.stage):
+            return
+        asked = batch.evaluations
+        try:
+            seen = previews(self.before, after, self.config, batch)
+            images = inspector.observe(batch.seeds, batch.stage, noises, seen, batch.preview)
+        except Exception:
+            traceback.print_exc()
+            images = inspector.observe(batch.seeds, batch.stage, noises)
+        cost = batch.evaluations - asked
+        inspector.keep(self.config, cost, images)
+        print(f"[Noise Order] inspector: {cost} more evaluations per image")
 
 
 def refuse(p: Any, reason: str, job: Job | None = None) -> None:

@@ -10,9 +10,13 @@ from modules.ui_components import InputAccordion
 from lib_noiseorder import compare, generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
-from lib_noiseorder.webui import accordion, api, infotext, xyz
+from lib_noiseorder.webui import accordion, api, infotext, inspector, xyz
 
 HOST = host_class()
+
+
+def inspects() -> bool:
+    return HOST is not None and HOST.inspects()
 
 
 class NoiseOrderScript(scripts.Script):
@@ -25,6 +29,7 @@ class NoiseOrderScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
             components = [enabled, *accordion.controls(self.elem_id)]
+            inspector.panel(self.elem_id, inspects)
         self.infotext_fields = [
             (component, infotext.reader(field)) for component, field in zip(components, FIELDS, strict=True)
         ]
@@ -48,6 +53,6 @@ class NoiseOrderScript(scripts.Script):
         compare.finish(p, processed)
 
 
-script_callbacks.on_app_started(lambda _, app: api.register(app))
+script_callbacks.on_app_started(lambda _, app: api.register(app, inspects))
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data))

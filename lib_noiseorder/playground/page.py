@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+import torch
 from PIL import Image
 
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
-from ..webui import accordion
-from .compare import MODELS, Side, compare, load
+from ..webui import accordion, inspector
+from .compare import MODELS, Comparison, Side, compare, load
+from .scenes import to_uint8
 
 EXAMPLES = (
     "a red cross left of a blue ring",
@@ -39,6 +41,7 @@ def generate(
     count: float,
     steps: float,
     cfg_scale: float,
+    look: bool,
     *settings: Any,
     progress: Any = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
 ) -> list[Any]:
@@ -50,7 +53,15 @@ def generate(
         seeds = range(int(seed), int(seed) + int(count))
         name = next(name for name, words in MODELS.items() if words == model)
         made = compare(
-            load(name), prompt, negative, seeds, int(steps), float(cfg_scale), config, lambda f, text: progress(f, text)
+            load(name),
+            prompt,
+            negative,
+            seeds,
+            int(steps),
+            float(cfg_scale),
+            config,
+            lambda f, text: progress(f, text),
+            look=look,
         )
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
@@ -63,7 +74,18 @@ def generate(
         f"<p>{summary}</p>",
         *shown,
         *(figures(made.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
+        gr.update(value=inspected(made) if look else "", visible=look),
     ]
+
+
+def inspected(made: Comparison) -> str:
+    """The inspector's page for the first images; its pictures of what the model sees need no decoder here."""
+
+    def draw(denoised: torch.Tensor) -> Image.Image:
+        return Image.fromarray(to_uint8(denoised[None], 8)[0])
+
+    images = inspector.observe(made.seeds, "", made.noises, made.previews, draw)
+    return inspector.page(images)
 
 
 def figures(seeds: Sequence[int], side: Side) -> str:
@@ -103,6 +125,7 @@ def build() -> gr.Blocks:
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Accordion(accordion.TITLE, open=True):
             settings = accordion.controls(lambda name: f"noiseorder_{name}", accordion.ABOUT)
+        look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
             columns, contents = [], []
@@ -111,10 +134,11 @@ def build() -> gr.Blocks:
                     gr.Markdown(f"### {title}")
                     contents.append(gr.HTML(elem_id=name))
                 columns.append(column)
+        inside = gr.HTML(visible=False, elem_id="inspected")
         button.click(
             generate,
-            [model, prompt, negative, seed, count, steps, cfg_scale, *settings],
-            [summary, *columns, *contents],
+            [model, prompt, negative, seed, count, steps, cfg_scale, look, *settings],
+            [summary, *columns, *contents, inside],
         )
     return page
 

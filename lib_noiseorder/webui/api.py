@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+from fastapi import HTTPException
 
 from ..config import FIELDS, Field
 from ..presets import PRESETS
+from . import inspector
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
@@ -44,7 +48,14 @@ def version() -> dict[str, str]:
     return {"algorithm": VERSION}
 
 
-def register(app: Any) -> None:
-    """Add the routes to the WebUI's FastAPI app."""
-    for name, answer in (("schema", schema), ("presets", presets), ("version", version)):
+def register(app: Any, inspects: Callable[[], bool] = lambda: False) -> None:
+    """Add the routes to the WebUI's FastAPI app; inspects: whether the noise inspector is on."""
+
+    def inspect() -> dict[str, Any]:
+        """What the noise of the last generation was; 404 says why there is nothing to tell."""
+        if inspector.last is None:
+            raise HTTPException(404, inspector.NOTHING if inspects() else inspector.OFF)
+        return inspector.describe(inspector.last)
+
+    for name, answer in (("schema", schema), ("presets", presets), ("version", version), ("inspect", inspect)):
         app.add_api_route(f"{PREFIX}/{name}", answer, methods=["GET"], response_model=None)

@@ -141,6 +141,26 @@ def test_variants_beside_without_and_with(page):
     assert pictures(page, "with")[0].tobytes() == seen["erased"][0].tobytes()
 
 
+def test_inspector(page):
+    number(page, "count", 1)
+    number(page, "steps", 4)
+    generate(page)
+    without = pictures(page, "with")[0].tobytes()
+    assert page.locator("#inspected table").count() == 0
+    page.locator("#noiseorder_advanced .label-wrap").click()
+    number(page, "noiseorder_levels", 2)
+    number(page, "noiseorder_levels", 1)
+    page.locator("#inspect input[type=checkbox]").check()
+    generate(page)
+    page.locator("#inspected h4").get_by_text("Seed 1").wait_for()
+    for word in ("rms", "kurtosis", "cosine", "seen before", "seen after"):
+        page.locator("#inspected th").get_by_text(word, exact=True).first.wait_for()
+    assert page.locator("#inspected img").count() == 3 + 1 + 2
+    assert pictures(page, "with")[0].tobytes() == without
+    cells = page.locator("#inspected tr").filter(has_text="before").first.locator("td").all_inner_texts()
+    assert cells[3] == "1.000", "the seed's own noise, to itself"
+
+
 def test_the_other_model(page):
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
     number(page, "count", 2)

@@ -267,6 +267,7 @@ class FakeHost:
             grid_format="png",
             grid_extended_filename=False,
             enable_pnginfo=True,
+            save_images_add_number=True,
             return_mask=False,
             return_mask_composite=False,
         )
@@ -278,7 +279,11 @@ class FakeHost:
         self.labels: list[list[str]] = []
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
-        self.module("modules.sd_samplers_common", setup_img2img_steps=setup_img2img_steps)
+        self.module(
+            "modules.sd_samplers_common",
+            setup_img2img_steps=setup_img2img_steps,
+            single_sample_to_image=self.single_sample_to_image,
+        )
         self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts)
         self.module("modules.processing", process_images=lambda p: self.process_images(p))
         self.module(
@@ -323,6 +328,11 @@ class FakeHost:
     @staticmethod
     def create_generator(seed: int) -> torch.Generator:
         return torch.Generator().manual_seed(int(seed))
+
+    def single_sample_to_image(self, sample: torch.Tensor, approximation: int) -> Any:
+        assert approximation == 2, "the others may download a model"
+        assert sample.ndim == 3
+        return as_image(sample, 0)
 
     @staticmethod
     def randn_without_seed(shape: tuple[int, ...], generator: torch.Generator | None = None) -> torch.Tensor:

@@ -114,7 +114,13 @@ def test_show_grid_in_results_off(host):
 def test_images_are_saved_by_the_host_or_not_at_all(host, do_not):
     generate(host, ALL, do_not_save_samples=do_not)
     assert len(host.saved) == (0 if do_not else 4)
-    assert host.overridden.count(("save_images_add_number", True)) == 3, "files named by the seed alone would be lost"
+    assert host.overridden == []
+
+
+def test_files_named_by_the_seed_alone_are_not_overwritten(host):
+    host.opts.save_images_add_number = False
+    generate(host, ALL)
+    assert host.overridden == [("save_images_add_number", True)] * 3
 
 
 @pytest.mark.parametrize(

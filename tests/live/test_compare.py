@@ -67,13 +67,9 @@ def test_img2img_and_inpainting(server, kind, changes):
     assert_each_as_alone(made, count, lambda settings: img2img(server, kind, settings, **changes))
 
 
-def test_masks_in_the_answer(server, kind):
-    changes = {
-        "mask": picture("black", (16, 16, 48, 48)),
-        "inpainting_fill": 1,
-        "batch_size": 2,
-        "override_settings": {"return_mask": True, "return_mask_composite": True},
-    }
+def test_masks_in_the_answer(server, kind, options):
+    options(return_mask=True, return_mask_composite=True)
+    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": 2}
     made = img2img(server, kind, {**SETTINGS, "compare_original": True}, **changes)
     plain = img2img(server, kind, {"enabled": False}, **changes)
     assert len(plain.images) == 6
@@ -115,12 +111,10 @@ def saved(server):
 
 
 @pytest.mark.parametrize(("save", "grids"), [(True, True), (True, False), (False, True)])
-def test_files_are_saved_as_the_options_say(server, kind, save, grids):
+def test_files_are_saved_as_the_options_say(server, kind, options, save, grids):
     before = saved(server)
-    overrides = {"grid_save": grids, "samples_save": True, "save_images_add_number": False}
-    made = server.txt2img(
-        kind, {**SETTINGS, **ALL}, save_images=save, do_not_save_grid=not save, override_settings=overrides
-    )
+    options(grid_save=grids, samples_save=True, save_images_add_number=False)
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, save_images=save)
     new = saved(server) - before
     in_grids = {path for path in new if "grid" in path.name}
     assert len(new - in_grids) == (4 if save else 0)

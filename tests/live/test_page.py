@@ -99,3 +99,23 @@ def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}cost").get_by_text("at least one must be above 0").wait_for()
     assert "Noise Order error" in generate(page)
     page.get_by_text("Noise left as it is").first.wait_for()
+
+
+def test_make_the_original_too(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}compare_original input[type=checkbox]").check()
+    assert "Noise Order compare original: True" in generate(page)
+    # The labelled grid first, as the WebUI shows its own.
+    page.wait_for_function("() => document.querySelectorAll('#txt2img_gallery .thumbnail-item').length === 3")
+
+
+def test_inspector_panel(page, options):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}inspector > .label-wrap").click()
+    page.locator(f"{OURS}inspect").click()
+    page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    options(noiseorder_inspector=True)
+    generate(page)
+    page.locator(f"{OURS}inspect").click()
+    page.locator(f"{OURS}inspected h4").get_by_text("Seed 1").wait_for()
+    assert page.locator(f"{OURS}inspected img").count() == 3 + 1 + 2
