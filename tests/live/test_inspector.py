@@ -19,6 +19,13 @@ def inspecting(options):
     options(noiseorder_inspector=True)
 
 
+def stds(answer):
+    """Of the noise of each image as the last hook of that generation left it, from the probe."""
+    hook = answer.seen["hooks"][-1]
+    count = np.prod(hook["shape"][1:])
+    return [std * np.sqrt((count - 1) / count) for std in hook["std"]]
+
+
 def told(server):
     return server.get("/noiseorder/v1/inspect")
 
@@ -75,8 +82,8 @@ def test_tells_what_the_sampler_was_given(server, kind, inspecting):
     assert made["settings"]["erase"] == 2
     assert made["evaluations"] == 4
     assert [image["seed"] for image in made["images"]] == [1, 2]
-    for image, std in zip(made["images"], answer.seen["hooks"][0]["std"], strict=True):
-        assert np.hypot(std, image["after"]["mean"]) == pytest.approx(image["after"]["rms"], rel=1e-3)
+    for image, std in zip(made["images"], stds(answer), strict=True):
+        assert np.hypot(std, image["after"]["mean"]) == pytest.approx(image["after"]["rms"], rel=1e-5)
         assert image["before"]["cosine"] == pytest.approx(1)
         assert image["erased"]["cosine"] == pytest.approx(2**-0.5, abs=0.15)
         assert 0 < image["cosine"] < 0.95
@@ -93,11 +100,11 @@ def test_tells_what_the_sampler_was_given(server, kind, inspecting):
 
 
 def test_before_is_the_seed_s_own_noise(server, kind, inspecting):
-    """Told by the numbers, which no two noises share."""
-    std = server.txt2img(kind).seen["hooks"][0]["std"][0]
+    """Told by a number that no two noises share."""
+    (std,) = stds(server.txt2img(kind))
     server.txt2img(kind, True)
     before = told(server)["images"][0]["before"]
-    assert np.sqrt(before["rms"] ** 2 - before["mean"] ** 2) == pytest.approx(std, rel=2e-3)
+    assert np.hypot(std, before["mean"]) == pytest.approx(before["rms"], rel=1e-5)
 
 
 def test_both_passes_and_no_more_images_than_needed(server, kind, inspecting):
