@@ -444,6 +444,8 @@ class FakeHost:
                 if not p.do_not_save_samples:
                     self.saved.append((seed, infotexts[-1]))
         first = 0
+        if opts.grid_save and not p.do_not_save_grid and len(images) > 1:
+            self.saved_grids.append((self.image_grid(images), {"info": infotexts[0], "grid": True}))
         if opts.return_grid and not p.do_not_save_grid and len(images) > 1:
             first = 1
             images.insert(0, self.image_grid(images))

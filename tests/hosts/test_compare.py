@@ -103,6 +103,24 @@ def test_the_grid_is_saved_where_the_host_saves_grids(host, grid_save, do_not, s
     assert all(settings["info"] == made.infotexts[0] and settings["grid"] for _, settings in host.saved_grids)
 
 
+def test_only_the_hosts_own_grid_and_ours_are_saved(host):
+    generate(host, ALL, batch_size=2)
+    assert [image.width for image, _ in host.saved_grids] == [2 * 8, 4 * 8]
+
+
+def test_nothing_of_the_variants_stays_on_the_processing_object(host):
+    """Cells of an X/Y/Z plot share its dicts."""
+    p = processing(host, ALL, extra_generation_params={"Mine": 1}, override_settings={"mine": 2})
+    p.extra_result_images = []
+    host.opts.save_images_add_number = False
+    host.sampled = lambda q: (q.comment("hello"), q.extra_result_images.append("x"))
+    host.process_images(p)
+    assert "Noise Order compare" not in p.extra_generation_params
+    assert p.override_settings == {"mine": 2}
+    assert p.comments == ["hello"]
+    assert p.extra_result_images == ["x"]
+
+
 def test_show_grid_in_results_off(host):
     host.opts.return_grid = False
     made = generate(host, ALL)

@@ -106,7 +106,9 @@ def test_make_the_original_too(page):
     page.locator(f"{OURS}compare_original input[type=checkbox]").check()
     assert "Noise Order compare original: True" in generate(page)
     # The labelled grid first, as the WebUI shows its own.
-    page.wait_for_function("() => document.querySelectorAll('#txt2img_gallery .thumbnail-item').length === 3")
+    page.wait_for_function(
+        "() => new Set([...document.querySelectorAll('#txt2img_gallery img')].map(image => image.src)).size === 3"
+    )
 
 
 def test_inspector_panel(page, options):
