@@ -132,7 +132,8 @@ def options(server):
     changed = {}
 
     def change(**values):
-        changed.update({key: before[key] for key in values})
+        # Forge's API tells only the options that were there before the extensions; ours is off.
+        changed.update({key: before.get(key, False) for key in values})
         server.post("/sdapi/v1/options", values)
 
     yield change
