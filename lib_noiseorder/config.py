@@ -201,8 +201,37 @@ FIELDS: tuple[Field, ...] = (
         "Noise Order region",
         choices=(EVERYWHERE, INSIDE, OUTSIDE),
     ),
+    Field(
+        "compare_original",
+        False,
+        "Also make: original",
+        "Beside the picture, the same seeds without Noise Order; a generation more",
+        "Noise Order compare original",
+    ),
+    Field(
+        "compare_erased",
+        False,
+        "Also make: erased",
+        "Beside the picture, the same seeds with Inject 0; a generation more",
+        "Noise Order compare erased",
+    ),
+    Field(
+        "compare_injected",
+        False,
+        "Also make: injected",
+        "Beside the picture, the same seeds with Erase 1; a generation more",
+        "Noise Order compare injected",
+    ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
+VARIANTS: dict[str, dict[str, float]] = {
+    "original": {"erase": 1.0, "inject": 0.0},
+    "erased": {"inject": 0.0},
+    "injected": {"erase": 1.0},
+}
+"""What can be made beside the picture, each asked for by "compare_" and its name, and what is set there."""
+COMPARE = tuple(f"compare_{name}" for name in VARIANTS)
+"""The settings that have no say in the picture itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +252,9 @@ class NoiseOrderConfig:
     variant: int = 0
     passes: str = FIRST
     region: str = EVERYWHERE
+    compare_original: bool = False
+    compare_erased: bool = False
+    compare_injected: bool = False
 
     def __post_init__(self) -> None:
         for field in FIELDS:
@@ -248,6 +280,22 @@ class NoiseOrderConfig:
         if not self.active or self.inject == 0:
             return 0
         return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD) else 1)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of the variants to make beside the picture."""
+        return tuple(name for name, field in zip(VARIANTS, COMPARE, strict=True) if getattr(self, field))
+
+    @property
+    def variants(self) -> dict[str, NoiseOrderConfig]:
+        """The settings of the variants asked for, without those that would be a picture already made."""
+        made, found = {(self.erase, self.inject)}, {}
+        for name in self.asked:
+            variant = self.replace(**VARIANTS[name], **dict.fromkeys(COMPARE, False))
+            if (variant.erase, variant.inject) not in made:
+                made.add((variant.erase, variant.inject))
+                found[name] = variant
+        return found
 
     def replace(self, **changes: object) -> NoiseOrderConfig:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

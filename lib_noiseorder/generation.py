@@ -12,18 +12,21 @@ import torch
 from torch import Tensor
 
 from .config import BOTH, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
-from .core import Interrupted, Report, Unsupported, modulate
-from .webui import infotext, xyz
+from .core import Interrupted, Report, Unsupported, modulate, previews
+from .webui import infotext, inspector, xyz
 from .webui.options import ERRORS, EVERYTHING, STOP, Options
 
 STATE = "_noiseorder"
 """The one attribute set on the host's processing object: the job of this generation, None when there is nothing to
 do. It is set anew in every `process`, because the cells of an X/Y/Z plot are copies of one object."""
+VARIANT = "_noiseorder_variant"
+"""On the processing object of what is made beside a picture: which variant it is."""
 
 
 @dataclass
 class Job:
-    """The settings of a generation, and of this batch: how often the hires pass called the hook, whether we refused.
+    """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, and how
+    often the hires pass called the hook.
 
     interrupt: ends the host's generation.
     """
@@ -33,8 +36,9 @@ class Job:
     interrupt: Callable[[], None]
     hires_calls: int = 0
     refused: bool = False
+    failed: bool = False
 
-    def failed(self) -> None:
+    def give_up(self) -> None:
         """End the generation where the person wants that."""
         if self.options.on_failure == STOP:
             self.interrupt()
@@ -54,6 +58,8 @@ def begin(
     # ADetailer's inner pass carries the settings of the outer one; nobody asked for anything there.
     if getattr(p, "_ad_inner", False):
         return
+    if not hasattr(p, VARIANT):
+        inspector.forget()
     job = Job(OFF, options, interrupt)
     try:
         config = parse(args, xyz.overrides(p))
@@ -109,29 +115,59 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
     job = getattr(p, STATE, None)
     if job is not None and not job.config.active:
         # Refused in `process`. Only here: to end a generation without a single picture fails in the hosts.
-        job.failed()
+        job.give_up()
         return
     if job is None or host is None or noise is None or not is_wanted(p, job):
         return
     try:
         # In txt2img the hosts hand over one tensor as both; elsewhere x is the image to start from.
         batch = host(p, noise, c, uc, latent=None if x is noise else x)
-        result, report = modulate(noise, job.config, batch)
+        look = Look(job, batch, noise) if job.options.inspector and not hasattr(p, VARIANT) else None
+        result, report = modulate(noise, job.config, batch, look.watch) if look else modulate(noise, job.config, batch)
         batch.write(result)
     except Interrupted:
         refuse(p, "interrupted while the model was asked", job)
     except Unsupported as error:
         refuse(p, str(error), job)
-        job.failed()
+        job.give_up()
     except Exception as error:  # the host would swallow it and go on with an infotext that claims an effect
         traceback.print_exc()
         refuse(p, f"{type(error).__name__}: {error}", job)
-        job.failed()
+        job.give_up()
     else:
-        tell(report, job)
+        log(report, job)
+        if look:
+            look.finish(result)
 
 
-def tell(report: Report, job: Job) -> None:
+class Look:
+    """The inspector's look at one batch: copies beforehand, and afterwards what the model sees in both noises."""
+
+    def __init__(self, job: Job, batch: Any, noise: Tensor) -> None:
+        self.job, self.batch, self.before = job, batch, noise.clone()
+
+    def watch(self, erased: Tensor) -> None:
+        self.erased = erased.clone()
+
+    def finish(self, after: Tensor) -> None:
+        """The noise is written already: nothing that goes wrong here may reach the picture."""
+        batch, noises = self.batch, {"before": self.before, "erased": self.erased, "after": after}
+        if not inspector.room(batch.stage):
+            return
+        asked = batch.evaluations
+        try:
+            seen = previews(self.before, after, self.job.config, batch)
+            images = inspector.observe(batch.seeds, batch.stage, noises, seen, batch.preview)
+        except Exception:
+            traceback.print_exc()
+            images = inspector.observe(batch.seeds, batch.stage, noises)
+        cost = batch.evaluations - asked
+        inspector.keep(self.job.config, cost, images)
+        if self.job.options.console != ERRORS:
+            print(f"[Noise Order] inspector: {cost} more evaluations per image")
+
+
+def log(report: Report, job: Job) -> None:
     """What was done, in the console, as much as the person wants to read there."""
     if job.options.console == ERRORS:
         return
@@ -146,14 +182,18 @@ def refuse(p: Any, reason: str, job: Job) -> None:
     """Say in the console, below the picture and in the infotext that the noise was left as it is, and why."""
     reason = " ".join(reason.split())
     infotext.clear(p.extra_generation_params)
-    job.refused = True
+    job.refused = job.failed = True
     if getattr(p, "is_hr_pass", False):
         reason = f"hires pass: {reason}"
         if job.config.passes == BOTH:
             # The first pass was modulated, and the picture can only be made again with that.
             p.extra_generation_params.update(infotext.write(job.config.replace(passes=FIRST)))
     p.extra_generation_params[infotext.ERROR] = reason
-    message = f"Noise left as it is. {reason}"
+    tell(p, f"Noise left as it is. {reason}")
+
+
+def tell(p: Any, message: str) -> None:
+    """Say it in the console and below the picture."""
     print(f"[Noise Order] {message}")
     if hasattr(p, "comment"):
         p.comment(f"Noise Order: {message}")

@@ -9,10 +9,10 @@ from modules import script_callbacks, scripts, shared
 from modules.paths_internal import data_path
 from modules.ui_components import InputAccordion
 
-from lib_noiseorder import generation
+from lib_noiseorder import compare, generation
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import host_class
-from lib_noiseorder.webui import accordion, api, infotext, options, xyz
+from lib_noiseorder.webui import accordion, api, infotext, inspector, options, xyz
 from lib_noiseorder.webui.userpresets import Presets
 
 HOST = host_class()
@@ -22,6 +22,10 @@ PRESETS = Presets(Path(data_path, "noiseorder", "presets.json"))
 def chosen() -> options.Options:
     """The settings page, as it is now or as a request overrides it."""
     return options.read(shared.opts.data)
+
+
+def inspects() -> bool:
+    return chosen().inspector
 
 
 class NoiseOrderScript(scripts.Script):
@@ -35,6 +39,7 @@ class NoiseOrderScript(scripts.Script):
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
             family = HOST.family if HOST else lambda: None
             components = [enabled, *accordion.controls(self.elem_id, PRESETS, family, start=chosen().default_preset)]
+            inspector.panel(self.elem_id, inspects)
         self.infotext_fields = [
             (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
             for component, field in zip(components, FIELDS, strict=True)
@@ -42,8 +47,12 @@ class NoiseOrderScript(scripts.Script):
         self.paste_field_names = [field.infotext for field in FIELDS]
         return components
 
+    def before_process(self, p: Any, *args: Any) -> None:
+        compare.keep(p, args)
+
     def process(self, p: Any, *args: Any) -> None:
         generation.begin(p, args, HOST, self.is_img2img, chosen(), shared.state.interrupt)
+        compare.count(p)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         generation.announce(p)
@@ -51,8 +60,11 @@ class NoiseOrderScript(scripts.Script):
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         generation.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
 
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        compare.finish(p, processed)
 
-script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable))
+
+script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, inspects))
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, PRESETS.usable))
 script_callbacks.on_ui_settings(lambda: options.register(shared.opts, shared.OptionInfo, PRESETS.names))

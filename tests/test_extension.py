@@ -24,6 +24,7 @@ RUNS_IN_A_WEBUI = [
 ]
 THERE = {"torch", "gradio", "numpy", "PIL", "modules", "lib_noiseorder", *sys.stdlib_module_names}
 THERE |= {"backend", "ldm_patched", "modules_forge"}  # of Forge and reForge, imported by their adapters alone
+THERE |= {"fastapi"}  # with which every WebUI serves its API
 
 
 def test_install_does_nothing_and_quickly(tmp_path):

@@ -3,6 +3,7 @@
 from .erasure import erase
 from .host import Denoised, Host, Interrupted, Level, Unsupported
 from .injection import inject
+from .inspection import Preview, previews
 from .modulate import Report, modulate
 from .schedule import KeyLevel, key_levels
 
@@ -12,10 +13,12 @@ __all__ = [
     "Interrupted",
     "KeyLevel",
     "Level",
+    "Preview",
     "Report",
     "Unsupported",
     "erase",
     "inject",
     "key_levels",
     "modulate",
+    "previews",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -45,10 +46,13 @@ class Report:
         return "; ".join((*parts, *self.notes))
 
 
-def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tensor, Report]:
+def modulate(
+    noise: Tensor, config: NoiseOrderConfig, host: Host, watch: Callable[[Tensor], object] = lambda erased: None
+) -> tuple[Tensor, Report]:
     """`z' = inject(erase(z))`: the modulated noise and the report of it.
 
     noise: the seeds' own unit-variance noise, (B, C, ...); it is not changed. An inactive config returns it itself.
+    watch: is given the erased noise, which is the noise itself where nothing is erased; only to look at.
     Raises Interrupted, Unsupported when a prediction is not finite, and whatever the model raises.
     """
     if not config.active:
@@ -63,6 +67,7 @@ def modulate(noise: Tensor, config: NoiseOrderConfig, host: Host) -> tuple[Tenso
             raise Unsupported(f'Region is "{config.region}", but there is no mask: set it to "{EVERYWHERE}"')
         mask = host.mask if config.region == INSIDE else 1 - host.mask
     erased = erase(noise, config.erase, draw, mask)
+    watch(erased)
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()

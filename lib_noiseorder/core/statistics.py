@@ -30,3 +30,38 @@ def cosine(a: Tensor, b: Tensor) -> tuple[float, ...]:
     """Cosine between two noises of each image, `⟨a, b⟩ / (‖a‖ ‖b‖)`; 0 where one of them is zero."""
     norm = (dot(a, a) * dot(b, b)).sqrt()
     return tuple((dot(a, b) / norm.clamp_min(torch.finfo(norm.dtype).tiny)).flatten().tolist())
+
+
+def mean(tensor: Tensor) -> tuple[float, ...]:
+    """Mean of each image's noise; a unit Gaussian has 0."""
+    return tuple(accumulate(tensor).flatten(1).mean(dim=1).tolist())
+
+
+def kurtosis(tensor: Tensor) -> tuple[float, ...]:
+    """Excess kurtosis of each image's noise, `m₄ / m₂² − 3`; a Gaussian has 0, and so has a constant here."""
+    centred = accumulate(tensor).flatten(1)
+    centred = centred - centred.mean(dim=1, keepdim=True)
+    square, fourth = centred.square().mean(dim=1), centred.pow(4).mean(dim=1)
+    found = fourth / square.square().clamp_min(torch.finfo(square.dtype).tiny) - 3
+    return tuple(torch.where(square > 0, found, 0).tolist())
+
+
+def spectrum(tensor: Tensor) -> Tensor:
+    """Radial power spectrum `⟨|F|²⟩ / (H W)` of each image; white noise of unit variance has 1 everywhere.
+
+    (B, C, ..., H, W) -> (B, ⌊N/2⌋ + 1), N = min(H, W): the mean over all channels and over the annulus |f| ≈ k/N
+    cycles per pixel, k = 0, 1, ..., ⌊N/2⌋; the corners beyond belong to the last.
+    """
+    height, width = tensor.shape[-2:]
+    side = min(height, width)
+    power = torch.fft.rfft2(accumulate(tensor)).abs().square().flatten(1, -3).mean(dim=1) / (height * width)
+    down = torch.fft.fftfreq(height, dtype=torch.float64)
+    across = torch.fft.rfftfreq(width, dtype=torch.float64)
+    band = (torch.hypot(down[:, None], across) * side).round().long().clamp(max=side // 2).flatten().to(power.device)
+    # The real transform leaves out the mirror images of all columns but the first and, of an even width, the last.
+    twice = torch.full_like(power[0], 2.0)
+    twice[:, 0] = 1
+    if width % 2 == 0:
+        twice[:, -1] = 1
+    counts = power.new_zeros(side // 2 + 1).index_add_(0, band, twice.flatten())
+    return power.new_zeros(len(power), side // 2 + 1).index_add_(1, band, (power * twice).flatten(1)) / counts

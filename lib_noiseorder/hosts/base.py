@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from modules import rng, sd_models, sd_samplers_common, shared
+from PIL import Image
 from torch import Tensor
 
 from ..core import Denoised, Interrupted, Level, Unsupported
@@ -109,6 +110,13 @@ class WebUIHost:
     def model_ready(self) -> Iterator[None]:
         """The host's own preparations for sampling; on leaving, they are undone."""
         yield
+
+    @staticmethod
+    def preview(latent: Tensor) -> Image.Image:
+        """A small picture of one latent (C, H, W), or the first frame of (C, T, H, W), as the host's live preview makes
+        it; by the fixed linear map ("Approx cheap", 2), which needs no other model and no download."""
+        frame = latent if latent.ndim == 3 else latent[:, 0]
+        return sd_samplers_common.single_sample_to_image(frame, 2)
 
     def level(self, fraction: float) -> Level:
         """The level at this position in the model's own table of sigmas, from nearly clean to where sampling begins."""

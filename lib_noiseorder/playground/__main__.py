@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     for field in FIELDS[1:]:
         option = "--" + field.name.replace("_", "-")
         text = f"{field.help} ({field.allowed})".replace("%", "%%")
+        if isinstance(field.default, bool):
+            settings.add_argument(option, dest=field.name, action="store_true", default=None, help=field.help)
+            continue
         settings.add_argument(
             option, dest=field.name, type=type(field.default), choices=field.choices or None, help=text
         )
@@ -55,7 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"error: {error}") from None
     title = f'"{options.prompt}"  ·  {MODELS[options.model]}  ·  {options.steps} steps  ·  CFG {options.cfg:g}'
     grid(made, title.replace("·", "|").replace("ε", "epsilon")).save(options.save)
-    print(f"Without: {made.without.tally()}\nWith:    {made.modulated.tally()}\nNoise:   {made.report}\n{options.save}")
+    told = {"Without": made.without.tally()} | {name.capitalize(): side.tally() for name, side in made.between.items()}
+    told |= {"With": made.modulated.tally(), "Noise": str(made.report)}
+    print("\n".join([*(f"{name + ':':9}{text}" for name, text in told.items()), str(options.save)]))
 
 
 if __name__ == "__main__":

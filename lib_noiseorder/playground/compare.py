@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..config import NoiseOrderConfig
-from ..core import Report, modulate
+from ..core import Preview, Report, modulate, previews
 from .host import PlaygroundHost, seed_noise
 from .models import PlaygroundModel
 from .scenes import CheckResult, check, encode, null_tokens, parse_caption, to_uint8
@@ -20,7 +20,7 @@ MODELS = {"unet": "UNet, ε-prediction", "dit": "DiT, rectified flow"}
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two halves: pictures (B, H, W, 3) uint8, what was found in them, model evaluations per image."""
+    """One way to make the seeds: pictures (B, H, W, 3) uint8, what was found in them, model evaluations per image."""
 
     pictures: np.ndarray
     found: list[CheckResult]
@@ -38,12 +38,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both halves of the same seeds."""
+    """The same seeds without and with, and between them what was asked for besides: erased, injected."""
 
     seeds: tuple[int, ...]
     without: Side
     modulated: Side
+    between: dict[str, Side]
     report: Report
+    noises: dict[str, torch.Tensor]
+    """Before, erased and after, (B, 3, 16, 16)."""
+    previews: list[Preview]
+    """What the model sees in the first of them and in the last; empty unless it was asked for."""
 
 
 @lru_cache(maxsize=2)
@@ -62,11 +67,12 @@ def compare(
     config: NoiseOrderConfig,
     progress: Callable[[float, str], object] = lambda fraction, text: None,
     enlarge: int = 8,
+    look: bool = False,
 ) -> Comparison:
-    """Make every seed's picture twice, without and with the settings.
+    """Make every seed's picture without and with the settings, and in the variants they ask for.
 
-    progress: called with the share done and a word. Raises ValueError for a prompt that is not a caption of the
-    playground's world, no seeds, or steps < 1.
+    progress: called with the share done and a word. look: also make previews. Raises ValueError for a prompt that is
+    not a caption of the playground's world, no seeds, or steps < 1.
     """
     if not seeds:
         raise ValueError("no seeds: give at least one")
@@ -74,17 +80,23 @@ def compare(
     tokens, uncond = encode(scenes), null_tokens(len(seeds))
     if negative.strip():
         uncond = encode([parse_caption(negative)] * len(seeds))
-    sides = []
+    sides: dict[str, Side] = {}
     report = Report(applied=False)
-    for part, settings in enumerate((NoiseOrderConfig(), config)):
+    # "without" is the original already.
+    between = {name: variant for name, variant in config.variants.items() if variant.active}
+    ways = {"without": NoiseOrderConfig(), **between, "with": config}
+    for part, (name, settings) in enumerate(ways.items()):
         host = PlaygroundHost(model, seeds, tokens, uncond, cfg_scale)
-        noise, made = modulate(seed_noise(seeds), settings, host)
-        report = made if part else report
+        seen: list[torch.Tensor] = []
+        noise, report = modulate(seed_noise(seeds), settings, host, seen.append)
 
-        def tell(step: int, total: int, denoised: torch.Tensor, part: int = part) -> None:
-            progress((part + (step + 1) / total) / 2, ("without", "with")[part])
+        def tell(step: int, total: int, denoised: torch.Tensor, part: int = part, name: str = name) -> None:
+            progress((part + (step + 1) / total) / len(ways), name)
 
         images = model.sample(noise, tokens, uncond, cfg_scale, steps, tell)
-        sides.append(Side(to_uint8(images, enlarge), check(images, scenes), host.evaluations))
-    without, modulated = sides
-    return Comparison(tuple(seeds), without, modulated, report)
+        sides[name] = Side(to_uint8(images, enlarge), check(images, scenes), host.evaluations)
+    # What the loop leaves is of the last way, the one with the settings. Inactive ones do not even erase.
+    noises = {"before": seed_noise(seeds), "erased": (seen or [noise])[0], "after": noise}
+    found = previews(noises["before"], noise, config, host) if look else []
+    without, modulated = sides.pop("without"), sides.pop("with")
+    return Comparison(tuple(seeds), without, modulated, sides, report, noises, found)

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 from PIL import Image
 
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
-from ..webui import accordion
+from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
-from .compare import MODELS, Side, compare, load
+from .compare import MODELS, Comparison, Side, compare, load
+from .scenes import to_uint8
 
 EXAMPLES = (
     "a red cross left of a blue ring",
@@ -33,6 +35,8 @@ WORLD = (
 )
 MAX_IMAGES = 16
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
+COLUMNS = {"without": "Without", "erased": "Erased", "injected": "Injected", "with": "With Noise Order"}
+"""The columns of pictures; those between the first and the last are shown when they are asked for."""
 
 
 def generate(
@@ -43,10 +47,11 @@ def generate(
     count: float,
     steps: float,
     cfg_scale: float,
+    look: bool,
     *settings: Any,
     progress: Any = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
-) -> tuple[str, str, str]:
-    """The Generate button: both halves and a summary; what cannot be done is told in Gradio's error box."""
+) -> list[Any]:
+    """The Generate button: summary, columns and what is in them; what cannot be done is told in Gradio's error box."""
     if seed is None:
         raise gr.Error("Seed is empty: give a whole number")
     try:
@@ -54,21 +59,43 @@ def generate(
         seeds = range(int(seed), int(seed) + int(count))
         name = next(name for name, words in MODELS.items() if words == model)
         made = compare(
-            load(name), prompt, negative, seeds, int(steps), float(cfg_scale), config, lambda f, text: progress(f, text)
+            load(name),
+            prompt,
+            negative,
+            seeds,
+            int(steps),
+            float(cfg_scale),
+            config,
+            lambda f, text: progress(f, text),
+            look=look,
         )
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
 
-    summary = (
-        f"<p><b>Without:</b> {html.escape(made.without.tally())}<br>"
-        f"<b>With:</b> {html.escape(made.modulated.tally())}<br>"
-        f"<b>Noise:</b> {html.escape(str(made.report))}</p>"
-    )
-    return figures(made.seeds, made.without), figures(made.seeds, made.modulated), summary
+    sides = {"without": made.without, **made.between, "with": made.modulated}
+    told = {name: side.tally() for name, side in sides.items()} | {"noise": str(made.report)}
+    summary = "<br>".join(f"<b>{name.capitalize()}:</b> {html.escape(text)}" for name, text in told.items())
+    shown = [gr.update(visible=name in sides) for name in COLUMNS]
+    return [
+        f"<p>{summary}</p>",
+        *shown,
+        *(figures(made.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
+        gr.update(value=inspected(made) if look else "", visible=look),
+    ]
+
+
+def inspected(made: Comparison) -> str:
+    """The inspector's page for the first images; its pictures of what the model sees need no decoder here."""
+
+    def draw(denoised: torch.Tensor) -> Image.Image:
+        return Image.fromarray(to_uint8(denoised[None], 8)[0])
+
+    images = inspector.observe(made.seeds, "", made.noises, made.previews, draw)
+    return inspector.page(images)
 
 
 def figures(seeds: Sequence[int], side: Side) -> str:
-    """One half as HTML: every picture with what the checker found under it."""
+    """One column as HTML: every picture with what the checker found under it."""
     shown = []
     for seed, picture, found in zip(seeds, side.pictures, side.found, strict=True):
         png = io.BytesIO()
@@ -121,17 +148,20 @@ def build(data: Path | None = None) -> gr.Blocks:
                 [model],
                 about=accordion.ABOUT,
             )
+        look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
-            halves = []
-            for title, name in (("Without", "without"), ("With Noise Order", "with")):
-                with gr.Column():
+            columns, contents = [], []
+            for name, title in COLUMNS.items():
+                with gr.Column(visible=name in ("without", "with")) as column:
                     gr.Markdown(f"### {title}")
-                    halves.append(gr.HTML(elem_id=name))
+                    contents.append(gr.HTML(elem_id=name))
+                columns.append(column)
+        inside = gr.HTML(visible=False, elem_id="inspected")
         button.click(
             generate,
-            [model, prompt, negative, seed, count, steps, cfg_scale, *settings],
-            [*halves, summary],
+            [model, prompt, negative, seed, count, steps, cfg_scale, look, *settings],
+            [summary, *columns, *contents, inside],
         )
         # A WebUI loads the file by itself. Gradio 4 renamed the argument.
         keyword = "js" if "js" in inspect.signature(page.load).parameters else "_js"

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import BOTH, FIELDS, NoiseOrderConfig, SettingError
+from ..config import BOTH, COMPARE, FIELDS, NoiseOrderConfig, SettingError
 from ..presets import AUTO, PRESETS, automatic
 from .curve import curve
 from .userpresets import Presets
@@ -52,11 +52,15 @@ def controls(
         for field in FIELDS:
             if field.name in SIMPLE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
+    with gr.Row():
+        for field in FIELDS:
+            if field.name in COMPARE:
+                made[field.name] = control(field, elem_id, getattr(begin, field.name))
     cost = gr.Markdown(cost_line(*values_of(begin)), elem_id=elem_id("cost"))
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
-            if field.name != "enabled" and field.name not in SIMPLE:
+            if field.name != "enabled" and field.name not in (*SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
     own_presets(elem_id, presets, preset, ordered)
@@ -64,19 +68,24 @@ def controls(
         # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
         component.do_not_save_to_config = start != DEFAULT
 
+    # What is made beside the picture is no part of a preset.
+    names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
+    settings = [made[name] for name in names]
+
     def choose(name: object, *told_family: Any) -> list[Any]:
         told = ""
         try:
             if name == AUTO:
                 name, told = automatic(family(*told_family))
-            values = values_of(presets.get(name))
+            chosen = presets.get(name)
+            values: list[Any] = [getattr(chosen, each) for each in names]
         except (SettingError, OSError) as error:
-            name, values, told = gr.update(), [gr.update()] * len(ordered), f"⚠ {error}"
+            name, values, told = gr.update(), [gr.update()] * len(names), f"⚠ {error}"
         # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
         return [name, *values, gr.update(value=told, visible=bool(told))]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(choose, [preset, *asked], [preset, *ordered, said], show_progress="hidden", queue=False)
+    preset.input(choose, [preset, *asked], [preset, *settings, said], show_progress="hidden", queue=False)
 
     def tell(*values: Any) -> tuple[str, str]:
         return cost_line(*values), curve(*values)
@@ -157,6 +166,8 @@ def starting(presets: Presets, name: str) -> tuple[str, NoiseOrderConfig]:
 def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
     """The Gradio component of one setting."""
     common = {"label": field.label, "value": value, "info": field.help, "elem_id": elem_id(field.name)}
+    if isinstance(field.default, bool):
+        return gr.Checkbox(**common)
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
     return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **common)

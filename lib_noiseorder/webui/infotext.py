@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..config import BY_NAME, EVERYWHERE, FIELDS, FIRST, LOOK_AHEAD, Field, NoiseOrderConfig, SettingError
+from ..config import BY_NAME, COMPARE, EVERYWHERE, FIELDS, FIRST, LOOK_AHEAD, Field, NoiseOrderConfig, SettingError
 
 VERSION = "1"
 """Of the algorithm: an image says which one made it."""
 MARKER = BY_NAME["enabled"].infotext
 ERROR = "Noise Order error"
+VARIANT = "Noise Order compare"
+"""On an image made beside another one: which variant it is. Not read back: the image's own settings made it."""
 
 
 def write(config: NoiseOrderConfig) -> dict[str, str]:
     """What is needed to make the image again: every setting that had a say, empty when nothing is done.
 
-    A setting that had none (weights with one key level) is left out and read back as its default.
+    A setting that had none (weights with one key level) is left out and read back as its default. What was made
+    beside it is told, so that pasting brings back the whole job.
     """
     if not config.active:
         return {}
@@ -33,6 +36,7 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
             names.append("region")
     if config.passes != FIRST:
         names.append("passes")
+    names += [name for name in COMPARE if getattr(config, name)]
     return {MARKER: VERSION, **{BY_NAME[name].infotext: text(getattr(config, name)) for name in names}}
 
 
@@ -55,7 +59,7 @@ def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Calla
             return None
         written = params.get(field.infotext)
         try:
-            return field.default if written is None else field.check(number(written) if not field.choices else written)
+            return field.default if written is None else field.check(value(field, written))
         except (SettingError, ValueError):
             return None
 
@@ -67,5 +71,8 @@ def text(value: object) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def number(written: object) -> float:
-    return float(str(written))
+def value(field: Field, written: object) -> object:
+    """What was written, as the field's kind of value."""
+    if isinstance(field.default, bool):
+        return {"True": True, "False": False}.get(str(written))
+    return written if field.choices else float(str(written))

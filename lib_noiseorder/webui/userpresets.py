@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..config import FIELDS, NoiseOrderConfig, SettingError, parse
+from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse
 from ..presets import AUTO, PRESETS
 
 VERSION = 1
@@ -61,7 +61,8 @@ class Presets:
         """Keep settings under a name, in place of an own preset of that name; returns the name as kept."""
         with self.lock:
             name = checked(name)
-            values = {field.name: getattr(config, field.name) for field in FIELDS if field.name != "enabled"}
+            kept_out = ("enabled", *COMPARE)  # what is made beside the picture is no part of a preset
+            values = {field.name: getattr(config, field.name) for field in FIELDS if field.name not in kept_out}
             self.write({**self.read(), name: values})
         return name
 

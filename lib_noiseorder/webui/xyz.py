@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..config import FIELDS, Field, NoiseOrderConfig, SettingError
+from ..config import COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
 
 PREFIX = "[Noise Order] "
 OVERRIDES = "_noiseorder_xyz"
@@ -49,7 +49,7 @@ def preset_axis(option: Callable[..., Any], presets: GetPresets) -> Any:
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
         preset = presets()[value]
-        put(p, {field.name: getattr(preset, field.name) for field in FIELDS})
+        put(p, {field.name: getattr(preset, field.name) for field in FIELDS if field.name not in COMPARE})
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
         known = presets()

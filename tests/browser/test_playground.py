@@ -308,6 +308,47 @@ def test_a_preset_that_cannot_be_used_is_explained(page, data):
     (data / "presets.json").unlink()
 
 
+def test_variants_beside_without_and_with(page):
+    number(page, "count", 2)
+    number(page, "steps", 4)
+    assert not page.locator("#erased").is_visible()
+    for name in ("original", "erased", "injected"):
+        page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").check()
+    generate(page)
+    for column in ("without", "erased", "injected", "with"):
+        page.locator(f"#{column} figure img").nth(1).wait_for()
+        assert page.locator(f"#{column} figure img").count() == 2
+    seen = {column: pictures(page, column) for column in ("without", "erased", "injected", "with")}
+    assert len({image[0].tobytes() for image in seen.values()}) == 4
+    assert "Injected:" in page.locator("#summary").first.inner_text()
+    for name in ("erased", "injected"):
+        page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").uncheck()
+    number(page, "noiseorder_inject", 0)
+    generate(page)
+    page.locator("#erased").wait_for(state="hidden")
+    assert pictures(page, "with")[0].tobytes() == seen["erased"][0].tobytes()
+
+
+def test_inspector(page):
+    number(page, "count", 1)
+    number(page, "steps", 4)
+    generate(page)
+    without = pictures(page, "with")[0].tobytes()
+    assert page.locator("#inspected table").count() == 0
+    page.locator("#noiseorder_advanced .label-wrap").click()
+    number(page, "noiseorder_levels", 2)
+    number(page, "noiseorder_levels", 1)
+    page.locator("#inspect input[type=checkbox]").check()
+    generate(page)
+    page.locator("#inspected h4").get_by_text("Seed 1").wait_for()
+    for word in ("rms", "kurtosis", "cosine", "seen before", "seen after"):
+        page.locator("#inspected th").get_by_text(word, exact=True).first.wait_for()
+    assert page.locator("#inspected img").count() == 3 + 1 + 2
+    assert pictures(page, "with")[0].tobytes() == without
+    cells = page.locator("#inspected tr").filter(has_text="before").first.locator("td").all_inner_texts()
+    assert cells[3] == "1.000", "the seed's own noise, to itself"
+
+
 def test_the_other_model(page):
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
     number(page, "count", 2)

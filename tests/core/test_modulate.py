@@ -11,7 +11,7 @@ import torch
 from reference import erased, printed, turned
 
 from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Denoised, Interrupted, Level, Unsupported, modulate
+from lib_noiseorder.core import Denoised, Interrupted, Level, Unsupported, modulate, previews
 from lib_noiseorder.core.streams import cpu_draws
 from lib_noiseorder.presets import PRESETS
 
@@ -282,3 +282,28 @@ def test_half_precision_noise_comes_back_in_half_precision():
     z = noise([1], torch.float32).to(torch.bfloat16)
     result, _ = modulate(z, config(), GaussianHost([1]))
     assert result.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("settings", [{}, {"inject": 0}, {"erase": 1}, {"direction": "look-ahead", "levels": 2}])
+def test_being_watched_changes_nothing_and_shows_the_erased_noise(settings):
+    seeds, seen = [4, 5], []
+    z = noise(seeds)
+    plain, _ = modulate(z, config(**settings), GaussianHost(seeds, "epsilon"))
+    watched, report = modulate(z, config(**settings), GaussianHost(seeds, "epsilon"), lambda e: seen.append(e.clone()))
+    assert torch.equal(plain, watched)
+    np.testing.assert_allclose(
+        seen[0].numpy(), reference_erased(z, seeds, config(**settings).erase, GaussianHost(seeds, "epsilon"))
+    )
+    assert report.evaluations == config(**settings).evaluations
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "flow"])
+def test_previews_are_what_the_prompt_alone_predicts_at_the_key_levels(kind):
+    seeds = [4, 5]
+    host, before, after = GaussianHost(seeds, kind), noise(seeds), noise([6, 7])
+    found = previews(before, after, config(inject=0, levels=3), host)
+    assert host.evaluations == 2 * 3
+    assert [preview.level.fraction for preview in found] == pytest.approx([0.9, 0.8, 0.7])
+    for level, *seen in found:
+        for z, x0 in zip((before, after), seen, strict=True):
+            torch.testing.assert_close(x0, host.posterior(host.place(z, level), level.sigma, "cond"))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 SIGMAS = torch.linspace(-3.5, 2.68, 1000).exp()
@@ -148,6 +149,23 @@ class Processing:
     sampler: Any = None
     image_conditioning: Any = None
     nmask: Any = None
+    prompt: Any = ""
+    negative_prompt: Any = ""
+    seed: Any = 1
+    subseed: Any = 2
+    styles: list[str] = field(default_factory=list)
+    batch_size: int = 1
+    n_iter: int = 1
+    override_settings: dict[str, Any] = field(default_factory=dict)
+    script_args: tuple[Any, ...] = (0,)
+    scripts: Any = None
+    do_not_save_grid: bool = False
+    do_not_save_samples: bool = False
+    outpath_grids: str = "grids"
+    mask_for_overlay: Any = None
+
+    def close(self) -> None:
+        self.sampler = None
 
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
         """A1111: one call of the hook. Which host calls it how often is read from the source of this method."""
@@ -181,6 +199,27 @@ class ForgeProcessing(Processing):
         host.script_hook(*call)  # process_before_every_sampling(
         host.stale = False
         return host.process_before_every_sampling(*call)
+
+
+class Processed:
+    """What a generation gives, as far as both hosts agree; Forge has extra_images besides."""
+
+    def __init__(self, images: list[Any], infotexts: list[str], first: int, p: Processing, comments: str) -> None:
+        self.images, self.infotexts, self.index_of_first_image, self.comments = images, infotexts, first, comments
+        self.all_prompts, self.all_negative_prompts = p.all_prompts, p.all_negative_prompts
+        self.all_seeds, self.all_subseeds = p.all_seeds, p.all_subseeds
+        self.extra_images = getattr(p, "extra_result_images", None)
+
+
+def listed(value: Any, count: int) -> list[str]:
+    return value if isinstance(value, list) else [value] * count
+
+
+def as_image(noise: torch.Tensor, encoded: float) -> Any:
+    """A "picture" that tells the noise it began with and what the VAE drew."""
+    pixels = (noise[:3].float() * 40 + 128).clamp(0, 255).byte().movedim(0, 2).contiguous()
+    pixels[0, 0] = int(encoded * 255)
+    return Image.fromarray(pixels.numpy())
 
 
 class Sampler:
@@ -220,6 +259,14 @@ class Opts:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         self.added: dict[str, OptionInfo] = {}
+        self.return_grid = True
+        self.grid_save = True
+        self.grid_format = "png"
+        self.grid_extended_filename = False
+        self.enable_pnginfo = True
+        self.save_images_add_number = True
+        self.return_mask = False
+        self.return_mask_composite = False
 
     def add_option(self, key: str, info: OptionInfo) -> None:
         self.added[key] = info
@@ -240,18 +287,45 @@ class FakeHost:
             if name.partition(".")[0] in ("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder"):
                 monkeypatch.delitem(sys.modules, name)
         self.state = types.SimpleNamespace(
-            interrupted=False, skipped=False, textinfo="before", current_latent=None, sampling_step=4, sampling_steps=9
+            interrupted=False,
+            skipped=False,
+            stopping_generation=False,
+            textinfo="before",
+            current_latent=None,
+            sampling_step=4,
+            sampling_steps=9,
+            job_no=0,
+            job_count=-1,
+            processing_has_refined_job_count=False,
         )
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
         self.opts = Opts()
+        self.cmd_opts = types.SimpleNamespace(no_prompt_history=False)
         # Nothing is loaded before the first generation, and on Forge a placeholder stands there.
         self.model_data = types.SimpleNamespace(sd_model=self.no_model())
+        self.params_txt = ""
+        self.saved: list[Any] = []
+        self.saved_grids: list[Any] = []
+        self.overridden: list[Any] = []
+        self.labels: list[list[str]] = []
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
-        self.module("modules.sd_samplers_common", setup_img2img_steps=setup_img2img_steps)
-        self.module("modules.shared", state=self.state, opts=self.opts, OptionInfo=OptionInfo)
+        self.module(
+            "modules.sd_samplers_common",
+            setup_img2img_steps=setup_img2img_steps,
+            single_sample_to_image=self.single_sample_to_image,
+        )
+        self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts, OptionInfo=OptionInfo)
         self.module("modules.sd_models", model_data=self.model_data)
         self.module("modules.paths_internal", data_path="no such folder")
+        self.module("modules.processing", process_images=lambda p: self.process_images(p))
+        self.module(
+            "modules.images",
+            image_grid=lambda images, rows=1: self.image_grid(images, rows),
+            draw_grid_annotations=lambda *arguments: self.draw_grid_annotations(*arguments),
+            GridAnnotation=lambda text: types.SimpleNamespace(text=text),
+            save_image=lambda image, *arguments, **settings: self.saved_grids.append((image, settings)),
+        )
         self.module("modules.rng", create_generator=self.create_generator, randn_without_seed=self.randn_without_seed)
         self.module(
             "modules.prompt_parser",
@@ -290,6 +364,11 @@ class FakeHost:
     @staticmethod
     def create_generator(seed: int) -> torch.Generator:
         return torch.Generator().manual_seed(int(seed))
+
+    def single_sample_to_image(self, sample: torch.Tensor, approximation: int) -> Any:
+        assert approximation == 2, "the others may download a model"
+        assert sample.ndim == 3
+        return as_image(sample, 0)
 
     @staticmethod
     def randn_without_seed(shape: tuple[int, ...], generator: torch.Generator | None = None) -> torch.Tensor:
@@ -365,6 +444,78 @@ class FakeHost:
             hires_untouched,
         )
 
+    def process_images(self, p: Processing) -> Processed:
+        """A whole generation, in the order of both hosts: what they resolve, build and hand to `postprocess`."""
+        errors: list[Exception] = []
+        args, opts, state = p.script_args[1:], self.opts, self.state
+        for key, value in p.override_settings.items():
+            self.overridden.append((key, value))
+        self.swallow(errors, lambda: self.script.before_process(p, *args))
+        count = p.batch_size * p.n_iter
+
+        p.all_prompts = [" ".join([text, *p.styles]) for text in listed(p.prompt, count)]
+        p.all_negative_prompts = listed(p.negative_prompt, count)
+        p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + k for k in range(count)]
+        p.all_subseeds = p.subseed if isinstance(p.subseed, list) else [p.subseed + k for k in range(count)]
+        self.swallow(errors, lambda: self.script.process(p, *args))
+        encoded = torch.rand(1).item()  # `init`: the VAE draws from the global generator
+        p.sd_model, p.sampler = self.model(p), Sampler(self.network)
+        if state.job_count == -1:
+            state.job_count = p.n_iter
+        images, infotexts = [], []
+        for n in range(p.n_iter):
+            state.skipped = False
+            if state.interrupted or state.stopping_generation:
+                break
+            part = slice(n * p.batch_size, (n + 1) * p.batch_size)
+            p.prompts, p.negative, p.seeds = p.all_prompts[part], p.all_negative_prompts[part], p.all_seeds[part]
+            self.swallow(errors, lambda n=n: self.script.process_batch(p, *args, batch_number=n))
+            if n == 0 and not self.cmd_opts.no_prompt_history:
+                self.params_txt = self.infotext(p, 0)
+            noise = ImageRNG(self.shape, p.seeds).next()
+            c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
+            used = self.process_before_every_sampling(p, args, errors, noise, noise, c, uc)
+            self.sampled(p)
+            state.job_no += 1
+            for k, seed in enumerate(p.seeds):
+                images.append(as_image(used[k], encoded))
+                infotexts.append(self.infotext(p, k))
+                if p.mask_for_overlay is not None and opts.return_mask:
+                    images.append(p.mask_for_overlay)
+                if not p.do_not_save_samples:
+                    self.saved.append((seed, infotexts[-1]))
+        first = 0
+        if opts.grid_save and not p.do_not_save_grid and len(images) > 1:
+            self.saved_grids.append((self.image_grid(images), {"info": infotexts[0], "grid": True}))
+        if opts.return_grid and not p.do_not_save_grid and len(images) > 1:
+            first = 1
+            images.insert(0, self.image_grid(images))
+            infotexts.insert(0, infotexts[0])
+        result = Processed(images, infotexts, first, p, "".join(f"{text}\n" for text in p.comments))
+        self.swallow(errors, lambda: self.script.postprocess(p, result, *args))
+        assert not errors, errors
+        return result
+
+    def infotext(self, p: Processing, k: int) -> str:
+        told = {"Seed": p.seeds[k], **p.extra_generation_params}
+        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in told.items())
+
+    def sampled(self, p: Processing) -> None:
+        """For a test to do something while an image is being made."""
+
+    def image_grid(self, images: list[Any], rows: int = 1) -> Any:
+        columns = len(images) // rows
+        width, height = images[0].size
+        made = Image.new("RGB", (columns * width, rows * height))
+        for k, image in enumerate(images):
+            made.paste(image, (k % columns * width, k // columns * height))
+        return made
+
+    def draw_grid_annotations(self, grid: Any, width: int, height: int, across: Any, down: Any) -> Any:
+        assert (grid.width // width, grid.height // height) == (len(across), len(down)), "as the hosts assert"
+        self.labels = [[line.text for line in lines] for texts in (across, down) for lines in texts]
+        return grid.copy()
+
     def uncond(self, p: Processing) -> Any:
         return [scheduled(prompt, p.sdxl) for prompt in p.negative]
 
@@ -438,6 +589,10 @@ class A1111(FakeHost):
     @torch.no_grad()
     def run(self, *call: Any) -> Result:
         return super().run(*call)
+
+    def process_images(self, p: Processing) -> Processed:
+        with torch.no_grad():
+            return super().process_images(p)
 
 
 @dataclass
@@ -537,6 +692,11 @@ class Forge(FakeHost):
     def run(self, *call: Any) -> Result:
         call[0].modified_noise = None
         return super().run(*call)
+
+    def process_images(self, p: Processing) -> Processed:
+        p.extra_result_images = getattr(p, "extra_result_images", [])
+        with torch.inference_mode():
+            return super().process_images(p)
 
     def process_before_every_sampling(self, *call: Any) -> torch.Tensor:
         p = call[0]

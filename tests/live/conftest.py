@@ -132,6 +132,22 @@ def flux():
     return "flux"
 
 
+@pytest.fixture
+def options(server):
+    """Sets options and puts them back: what a request overrides, the hosts only put back if it was ever saved."""
+    before = server.get("/sdapi/v1/options")
+    changed = {}
+
+    def change(**values):
+        # Forge's API tells only the options that were there before the extensions; ours is off.
+        changed.update({key: before.get(key, False) for key in values})
+        server.post("/sdapi/v1/options", values)
+
+    yield change
+    if changed:
+        server.post("/sdapi/v1/options", changed)
+
+
 @pytest.fixture(autouse=True)
 def quiet_probe(request):
     """Every test begins with the probe counting from nought and failing nothing."""

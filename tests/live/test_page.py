@@ -241,3 +241,25 @@ def test_screenshots(server, browser, screenshots, theme):
     suffix = "" if theme == "light" else "-dark"
     page.locator(f"{OURS}enabled").screenshot(path=screenshots / f"accordion-{server.host}{suffix}.png")
     page.close()
+
+
+def test_make_the_original_too(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}compare_original input[type=checkbox]").check()
+    assert "Noise Order compare original: True" in generate(page)
+    # The labelled grid first, as the WebUI shows its own.
+    page.wait_for_function(
+        "() => new Set([...document.querySelectorAll('#txt2img_gallery img')].map(image => image.src)).size === 3"
+    )
+
+
+def test_inspector_panel(page, options):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}inspector > .label-wrap").click()
+    page.locator(f"{OURS}inspect").click()
+    page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    options(noiseorder_inspector=True)
+    generate(page)
+    page.locator(f"{OURS}inspect").click()
+    page.locator(f"{OURS}inspected h4").get_by_text("Seed 1").wait_for()
+    assert page.locator(f"{OURS}inspected img").count() == 3 + 1 + 2

@@ -22,6 +22,19 @@ def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
         assert len(grid.getcolors(1 << 20)) > 10
 
 
+def test_variants_are_further_rows(tmp_path, capsys):
+    heights = {}
+    for asked in ([], ["--compare-original", "--compare-erased", "--compare-injected"]):
+        target = tmp_path / "grid.png"
+        main([*PROMPT, "--save", str(target), *asked])
+        with Image.open(target) as grid:
+            heights[len(asked)] = grid.height
+    assert heights[3] > 1.8 * heights[0], "four rows instead of two"
+    told = capsys.readouterr().out
+    assert "Erased:  " in told
+    assert "Injected:" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

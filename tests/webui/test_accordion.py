@@ -34,7 +34,7 @@ def test_controls_follow_the_table(components):
         assert component.value == field.default
         assert component.elem_id == f"test_{field.name}"
         assert component.info == field.help
-        if not field.choices:
+        if not field.choices and not isinstance(field.default, bool):
             assert (component.minimum, component.maximum, component.step) == (field.minimum, field.maximum, field.step)
 
 
@@ -84,7 +84,8 @@ def test_scratch_controls_are_no_arguments_and_no_stored_defaults(build):
 def test_everything_that_can_be_set_says_what_it_does(build):
     with gr.Blocks() as page:
         build()
-    told = [block for block in page.blocks.values() if isinstance(block, gr.Slider | gr.Dropdown | gr.Textbox)]
+    kinds = gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox
+    told = [block for block in page.blocks.values() if isinstance(block, kinds)]
     assert len(told) == len(FIELDS) + 1
     assert all(len(block.info) > 20 for block in told)
 

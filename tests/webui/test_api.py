@@ -54,3 +54,8 @@ def test_presets_can_be_sent_as_they_are(client):
 
 def test_version(client):
     assert client.get("/noiseorder/v1/version").json() == {"algorithm": "1"}
+
+
+def test_defaults_in_the_schema_are_those_of_an_object_that_leaves_them_out(client):
+    told = client.get("/noiseorder/v1/schema").json()["properties"]
+    assert parse(({},)) == parse(({name: entry["default"] for name, entry in told.items()},))

@@ -20,7 +20,7 @@ def test_table_and_dataclass_are_the_same_settings_in_the_same_order():
 
 def test_stored_names():
     """Arguments by position, API keys, labels and infotext keys live in people's scripts and images: add at the end."""
-    assert [(field.name, field.label, field.infotext) for field in FIELDS][:14] == [
+    assert [(field.name, field.label, field.infotext) for field in FIELDS][:17] == [
         ("enabled", "Noise Order", "Noise Order"),
         ("erase", "Erase", "Noise Order erase"),
         ("inject", "Inject", "Noise Order inject"),
@@ -35,6 +35,9 @@ def test_stored_names():
         ("variant", "Variant", "Noise Order variant"),
         ("passes", "Pass", "Noise Order pass"),
         ("region", "Region", "Noise Order region"),
+        ("compare_original", "Also make: original", "Noise Order compare original"),
+        ("compare_erased", "Also make: erased", "Noise Order compare erased"),
+        ("compare_injected", "Also make: injected", "Noise Order compare injected"),
     ]
     assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise")
     assert BY_NAME["region"].choices == ("everywhere", "inside", "outside")
@@ -114,3 +117,17 @@ def test_unknown_keys_are_named_with_the_known_ones():
 )
 def test_evaluations(settings, evaluations):
     assert NoiseOrderConfig(**{"enabled": True, **settings}).evaluations == evaluations
+
+
+def test_what_is_made_beside_the_picture_does_not_activate_it():
+    assert not NoiseOrderConfig(True, 1.0, 0.0, compare_original=True).active
+
+
+def test_variants_differ_in_what_their_name_says_and_ask_for_nothing_themselves():
+    config = NoiseOrderConfig(True, 3.0, 0.1, "denoised", compare_original=True, compare_erased=True)
+    assert config.asked == ("original", "erased")
+    assert config.variants == {
+        "original": NoiseOrderConfig(True, 1.0, 0.0, "denoised"),
+        "erased": NoiseOrderConfig(True, 3.0, 0.0, "denoised"),
+    }
+    assert not config.variants["original"].active

@@ -15,6 +15,8 @@ PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 def strategy(field):
     if field.name == "enabled":
         return st.just(True)
+    if isinstance(field.default, bool):
+        return st.booleans()
     if field.choices:
         return st.sampled_from(field.choices)
     if isinstance(field.default, int):
@@ -45,6 +47,7 @@ def test_what_is_written_makes_the_same_picture(settings):
     # Settings that had no say may differ; what is done may not.
     assert infotext.write(back) == infotext.write(config)
     assert back.evaluations == config.evaluations
+    assert back.asked == config.asked
     if config.inject:
         assert (back.erase, back.inject, back.direction, back.normalisation) == (
             config.erase,
@@ -59,7 +62,7 @@ def test_what_is_written_makes_the_same_picture(settings):
 
 def test_every_key_and_value_survives_the_hosts_format():
     config = NoiseOrderConfig(
-        True, 2.5, -0.07, "denoised", 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 7, "both", "inside"
+        True, 2.5, -0.07, "denoised", 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 7, "both", "inside", True, True, True
     )
     written = infotext.write(config)
     text = "Steps: 20, " + ", ".join(f"{key}: {value}" for key, value in written.items())

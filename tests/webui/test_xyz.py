@@ -79,16 +79,20 @@ def test_cells_do_not_leak_into_each_other(options):
 def test_presets(options, name):
     p = cell()
     options["Preset"].apply(p, name, [])
-    assert parse((), xyz.overrides(p)) == {**PRESETS, "Mine": MINE}[name]
+    preset = {**PRESETS, "Mine": MINE}[name]
+    assert parse((), xyz.overrides(p)) == preset
+    asked = parse(({"compare_erased": True},), xyz.overrides(p))
+    assert asked == preset.replace(compare_erased=True), "what is made beside it is no part of a preset"
     assert name in options["Preset"].choices()
 
 
 def test_types_are_what_the_plot_reads_numbers_by(options):
     for field in FIELDS[1:]:
-        expected = str if field.choices else type(field.default)
-        assert options[field.label].type is expected
-        assert (options[field.label].choices is not None) is bool(field.choices)
-    assert options["Enabled"].type is str, "bool('False') is True"
+        # Text for a yes or no, too: bool("False") is True.
+        listed = bool(field.choices) or isinstance(field.default, bool)
+        assert options[field.label].type is (str if listed else type(field.default))
+        assert (options[field.label].choices is not None) is listed
+    assert options["Enabled"].type is str
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def reset() -> None:
         sampling=False,
         first=[],
         agreement=[],
+        job_counts=[],
     )
     WRITTEN.clear()
     OWN.clear()
@@ -158,13 +159,17 @@ class Probe(scripts.Script):
 
     def process(self, p: Any, *args: Any) -> None:
         watch()
+        # What is made beside a picture belongs to it.
+        before = SEEN["job_counts"] if hasattr(p, "_noiseorder_variant") else []
         reset()
         p.all_prompts = PLAN.get("prompts", p.all_prompts)
         p.all_seeds = PLAN.get("seeds", p.all_seeds)
+        SEEN["job_counts"] = before
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         SEEN["sampling"] = False
         SEEN["state_before"] = told_state()
+        SEEN["job_counts"].append(shared.state.job_count)
 
     def before_hr(self, p: Any, *args: Any) -> None:
         watch()  # the hires pass may have a checkpoint of its own
@@ -173,6 +178,8 @@ class Probe(scripts.Script):
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         noise, x = kwargs["noise"], kwargs["x"]
         SEEN["state_after"].append(told_state())
+        if PLAN.get("interrupt_variant") == getattr(p, "_noiseorder_variant", "of none"):
+            shared.state.interrupt()
         if getattr(p, "is_hr_pass", False):
             SEEN["hires_rows"] = SEEN["rows"] - SEEN["before_hires"]
         else:

@@ -1,0 +1,247 @@
+"""Beside the picture: the same seeds without Noise Order, only erased or only injected, and all of them in one grid.
+
+Every variant is a generation of the host's own, from a copy of the processing object as it was before anything was
+done to it, with the prompts and seeds that were resolved meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import images, processing, shared
+
+from . import generation
+from .config import COMPARE, VARIANTS, SettingError, parse
+from .webui import infotext, xyz
+
+KEPT = "_noiseorder_compare"
+"""On the processing object, from before_process to postprocess: what the variants are made from; else None."""
+OURS = "Noise Order"
+Pictures = tuple[list[Any], list[str]]
+"""Images and their infotexts."""
+
+
+@dataclass
+class Kept:
+    """The generation before anything was done for it, and the global random numbers then: img2img's VAE draws there."""
+
+    p: Any
+    cpu: torch.Tensor
+    cuda: list[torch.Tensor]
+
+
+def keep(p: Any, args: Sequence[Any]) -> None:
+    """Hook `before_process`: remember the generation as it is, if variants of it are wanted."""
+    setattr(p, KEPT, None)
+    if hasattr(p, generation.VARIANT) or getattr(p, "_ad_inner", False):
+        return
+    try:
+        config = parse(args, xyz.overrides(p))
+    except SettingError:  # told in `process`
+        return
+    if not config.active or not config.asked:
+        return
+    reason = why_not(p)
+    if reason:
+        generation.tell(p, f"Nothing is made beside the picture. {reason}")
+        return
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    setattr(p, KEPT, Kept(duplicate(p), torch.get_rng_state(), cuda))
+
+
+def duplicate(p: Any) -> Any:
+    """A copy with lists and dicts of its own, that what happens to one does not show in the other."""
+    q = copy.copy(p)
+    for name, value in list(vars(q).items()):
+        # The hosts' caches of encoded prompts are meant to be shared.
+        if type(value) in (dict, list) and not name.startswith("cached_"):
+            setattr(q, name, copy.copy(value))
+    return q
+
+
+def why_not(p: Any) -> str:
+    """Why more images than the caller expects would break what it does with them; empty if they would not."""
+    if getattr(p, "txt2img_upscale", False):
+        return "the upscale button replaces one image by one"
+    chosen = p.script_args[0] if p.script_args else None
+    scripts = getattr(p.scripts, "selectable_scripts", [])
+    if isinstance(chosen, int) and 0 < chosen <= len(scripts):
+        script = scripts[chosen - 1]
+        # The X/Y/Z plot takes the first image, which is our grid; others put tiles or loops together.
+        if Path(script.filename).name != "xyz_grid.py":
+            return f'the script "{script.title()}" counts on the images it asked for'
+    return ""
+
+
+def count(p: Any) -> None:
+    """Hook `process`, after the settings were checked: the progress bar is to know of the variants."""
+    job, state = getattr(p, generation.STATE, None), shared.state
+    if job is None or getattr(p, KEPT, None) is None:
+        return
+    jobs = p.n_iter * len(job.config.variants)
+    if state.job_count == -1:
+        state.job_count = p.n_iter
+    # With hires fix the hosts double the count, but only in the first generation of an X/Y/Z plot.
+    if getattr(p, "enable_hr", False) and state.processing_has_refined_job_count:
+        jobs *= 2
+    state.job_count += jobs
+
+
+def finish(p: Any, processed: Any) -> None:
+    """Hook `postprocess`: make the variants and put them and the grid into the result."""
+    kept, job = getattr(p, KEPT, None), getattr(p, generation.STATE, None)
+    setattr(p, KEPT, None)
+    if kept is None or job is None:
+        return
+    own = pictures(p, processed)
+    made: dict[str, Pictures] = {}
+    notes = [f"{name}: the same as another picture" for name in job.config.asked if name not in job.config.variants]
+    if job.failed or not own[0]:
+        notes = ["nothing to compare with: the noise was left as it is, or there is no picture"]
+    else:
+        for name in job.config.variants:
+            try:
+                found = None if stopped() else make(kept, p, name)
+            except Exception as error:  # the pictures that are there must not be lost
+                traceback.print_exc()
+                notes.append(f"{name}: {type(error).__name__}: {error}")
+                continue
+            if stopped() or found is None:
+                notes.append(f"{name}: interrupted")
+                break
+            if len(found[0]) == len(own[0]):
+                made[name] = found
+            else:
+                notes.append(f"{name}: the noise was left as it is")
+    if made:
+        extend(processed, own, made)
+        try:
+            add_grid(p, processed, own, made)
+        except Exception as error:  # a Pillow without what the host's drawing needs: the images are there all the same
+            traceback.print_exc()
+            notes.append(f"grid: {type(error).__name__}: {error}")
+    if notes:
+        message = " ".join(f"Not made: {'; '.join(notes)}".split())
+        print(f"[{OURS}] {message}")
+        # p.comment would be too late: the hosts have already put the comments together.
+        processed.comments += f"{OURS}: {message}\n"
+
+
+def stopped() -> bool:
+    state = shared.state
+    return bool(state.interrupted or state.skipped or state.stopping_generation)
+
+
+def pictures(p: Any, processed: Any) -> Pictures:
+    """The images made, without grid and masks, and their infotexts."""
+    first, opts = processed.index_of_first_image, shared.opts
+    # In inpainting each image can be followed by its mask and by the masked part; infotexts are of images alone.
+    masked = getattr(p, "mask_for_overlay", None) is not None
+    stride = 1 + (masked and opts.return_mask) + (masked and opts.return_mask_composite)
+    texts = processed.infotexts[first:]
+    found = processed.images[first::stride][: len(texts)]
+    return found, texts[: len(found)]
+
+
+def make(kept: Kept, p: Any, name: str) -> Pictures:
+    """One variant by the host itself; no images if its noise had to be left as it is."""
+    q = variant(kept.p, p, name)
+    with closing(q), undisturbed(kept, name):
+        processed = processing.process_images(q)
+        job = getattr(q, generation.STATE, None)
+        return ([], []) if job is not None and job.failed else pictures(q, processed)
+
+
+def variant(kept: Any, p: Any, name: str) -> Any:
+    """The processing object of one variant: the kept one with the resolved prompts and seeds and our settings."""
+    q = duplicate(kept)
+    q.prompt, q.negative_prompt, q.styles = list(p.all_prompts), list(p.all_negative_prompts), []
+    q.seed, q.subseed = list(p.all_seeds), list(p.all_subseeds)
+    if getattr(p, "enable_hr", False):
+        q.hr_prompt, q.hr_negative_prompt = list(p.all_hr_prompts), list(p.all_hr_negative_prompts)
+    q.do_not_save_grid = True
+    if not shared.opts.save_images_add_number:
+        # Files named by the seed alone would overwrite each other.
+        q.override_settings["save_images_add_number"] = True
+    q.extra_generation_params[infotext.VARIANT] = name
+    xyz.put(q, {**VARIANTS[name], **dict.fromkeys(COMPARE, False)})
+    setattr(q, generation.VARIANT, name)
+    return q
+
+
+@contextmanager
+def undisturbed(kept: Kept, name: str) -> Iterator[None]:
+    """The global random numbers as they were for the picture, and afterwards everything as before."""
+    options, state = shared.cmd_opts, shared.state
+    no_history, text = options.no_prompt_history, state.textinfo
+    # params.txt is to hold what the person asked for, not the last variant.
+    options.no_prompt_history = True
+    state.textinfo = f"{OURS}: also making {name}"
+    try:
+        with torch.random.fork_rng(devices=range(len(kept.cuda))):
+            torch.set_rng_state(kept.cpu)
+            if kept.cuda:
+                torch.cuda.set_rng_state_all(kept.cuda)
+            yield
+    finally:
+        options.no_prompt_history, state.textinfo = no_history, text
+
+
+def extend(processed: Any, own: Pictures, made: dict[str, Pictures]) -> None:
+    """Put the variants behind the pictures, with everything the hosts index alike."""
+    # Masks and ControlNet's maps come without infotexts, which would shift ours.
+    lacking = len(processed.images) - len(processed.infotexts)
+    processed.infotexts = [*processed.infotexts, *[own[1][0]] * lacking]
+    for found, texts in made.values():
+        processed.images.extend(found)
+        processed.infotexts.extend(texts)
+    for name in ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
+        # New lists: these are the processing object's own.
+        values = list(getattr(processed, name))
+        setattr(processed, name, values + values[: len(own[0])] * len(made))
+
+
+def add_grid(p: Any, processed: Any, own: Pictures, made: dict[str, Pictures]) -> None:
+    """Put the labelled grid first, as the hosts do with theirs, and save it where they would save theirs."""
+    opts = shared.opts
+    sheet, text = grid(own[0], {name: found[0] for name, found in made.items()}, p.all_seeds), own[1][0]
+    if opts.enable_pnginfo:
+        sheet.info["parameters"] = text
+    if opts.return_grid:
+        processed.images.insert(0, sheet)
+        processed.infotexts.insert(0, text)
+        processed.index_of_first_image += 1
+    if opts.grid_save and not p.do_not_save_grid:
+        images.save_image(
+            sheet,
+            p.outpath_grids,
+            "grid",
+            p.all_seeds[0],
+            p.all_prompts[0],
+            opts.grid_format,
+            info=text,
+            short_filename=not opts.grid_extended_filename,
+            p=p,
+            grid=True,
+        )
+
+
+def grid(own: list[Any], made: dict[str, list[Any]], seeds: Sequence[int]) -> Any:
+    """The host's labelled grid: a row for every seed, a column for every variant and the last for the picture."""
+    columns = {**{name.capitalize(): found for name, found in made.items()}, OURS: own}
+    cells = [found[row] for row in range(len(own)) for found in columns.values()]
+    width, height = max(cell.width for cell in cells), max(cell.height for cell in cells)
+    return images.draw_grid_annotations(
+        images.image_grid(cells, rows=len(own)),
+        width,
+        height,
+        [[images.GridAnnotation(title)] for title in columns],
+        [[images.GridAnnotation(f"Seed {seed}")] for seed in seeds[: len(own)]],
+    )

@@ -1,0 +1,123 @@
+"""The inspector in the hosts: what it sees, and that it is not to be seen in the picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_compare import ALL, generate
+
+
+@pytest.fixture
+def inspector(host):
+    from lib_noiseorder.webui import inspector
+
+    host.opts.data["noiseorder_inspector"] = True
+    return inspector
+
+
+@pytest.mark.parametrize("settings", [{}, {"erase": 1}, {"inject": 0}, {"direction": "look-ahead", "levels": 3}])
+def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
+    made = {}
+    for on in (False, True):
+        host.opts.data["noiseorder_inspector"] = on
+        torch.manual_seed(0)
+        # As token merging does.
+        host.network.before = lambda: torch.rand(1)
+        result = host.txt2img({**settings}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
+        made[on] = (result.noise, torch.get_rng_state())
+        assert result.errors == []
+        assert "inspect" not in str(result.infotext)
+        assert host.state.textinfo == "before"
+    assert all(torch.equal(a, b) for a, b in zip(made[False], made[True], strict=True))
+
+
+def test_sees_the_noise_before_erased_and_after(host, inspector):
+    result = host.txt2img({"erase": 2.0}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
+    erased = host.txt2img({"erase": 2.0, "inject": 0}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
+    host.txt2img({"erase": 2.0}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
+    for k, image in enumerate(inspector.last.images):
+        assert image.seed == k + 1
+        assert torch.equal(image.noises["before"], result.untouched[k].float())
+        assert torch.equal(image.noises["erased"], erased.noise[k].float())
+        assert torch.equal(image.noises["after"], result.noise[k].float())
+
+
+@pytest.mark.parametrize("settings", [{"levels": 3}, {"inject": 0, "levels": 3}])
+def test_asks_for_both_noises_at_each_key_level(host, inspector, settings):
+    host.opts.data["noiseorder_inspector"] = False
+    host.txt2img({**settings})
+    own = host.network.rows
+    host.opts.data["noiseorder_inspector"] = True
+    host.txt2img({**settings})
+    assert host.network.rows == 2 * own + 2 * 3
+    assert inspector.last.evaluations == 6
+    image = inspector.last.images[0]
+    assert [level for level, *_ in image.previews] == pytest.approx([0.9, 0.8, 0.7])
+    assert all(before.tobytes() != after.tobytes() for _, _, before, after in image.previews)
+
+
+def test_off_keeps_nothing_and_asks_nothing(host, inspector):
+    host.txt2img(True)
+    host.opts.data["noiseorder_inspector"] = False
+    rows = host.network.rows
+    host.txt2img({"inject": 0})
+    assert host.network.rows == rows
+    assert inspector.last is None
+
+
+@pytest.mark.parametrize("args", [(False,), ({"erase": 0.5},)])
+def test_a_generation_without_us_leaves_nothing_to_show(host, inspector, args):
+    host.txt2img(True)
+    assert inspector.last is not None
+    host.txt2img(*args)
+    assert inspector.last is None
+
+
+def test_passes_and_batches_are_kept_side_by_side(host, inspector):
+    host.txt2img({"passes": "both"}, hires=True)
+    assert [image.stage for image in inspector.last.images] == ["", "hires"]
+    assert inspector.last.images[1].noises["after"].shape[-1] == 16
+    generate(host, True, batch_size=3, n_iter=2)
+    assert [image.seed for image in inspector.last.images] == [1, 2, 3, 4]
+
+
+def test_no_model_is_asked_for_images_beyond_those_kept(host, inspector):
+    generate(host, {"inject": 0}, batch_size=4, n_iter=3)
+    assert host.network.rows == 2 * 4
+
+
+def test_what_is_made_beside_the_picture_is_not_looked_at(host, inspector):
+    generate(host, ALL)
+    assert len(inspector.last.images) == 1
+    assert inspector.last.config.compare_original
+    assert inspector.last.config.erase == 4
+
+
+@pytest.mark.parametrize("call", [2, 3])
+def test_a_failing_look_leaves_the_picture_and_the_numbers(host, inspector, call):
+    plain = host.txt2img(True)
+    host.network.calls = 0
+
+    def fail():
+        if host.network.calls == call:
+            raise RuntimeError("out of memory")
+
+    host.network.before = fail
+    result = host.txt2img(True)
+    assert torch.equal(result.noise, plain.noise)
+    assert result.infotext["Noise Order"] == "1"
+    assert (result.errors, result.comments) == ([], [])
+    assert inspector.last.images[0].previews == []
+    assert torch.equal(inspector.last.images[0].noises["after"], result.noise[0].float())
+
+
+def test_interrupted_while_looking(host, inspector):
+    def interrupt():
+        if host.network.calls == 2:
+            host.state.interrupted = True
+
+    host.network.before = interrupt
+    result = host.txt2img(True)
+    assert host.network.calls == 3
+    assert result.errors == []
+    assert result.infotext["Noise Order"] == "1"

@@ -1,0 +1,134 @@
+"""Also make: original, erased, injected, against independent requests to the real WebUI."""
+
+from __future__ import annotations
+
+import pytest
+from test_passes import hires, img2img, picture
+from test_xyz import plot
+from webui import Answer
+
+ALL = {"compare_original": True, "compare_erased": True, "compare_injected": True}
+SETTINGS = {"erase": 2.0, "inject": 0.1}
+ALONE = [SETTINGS, {**SETTINGS, "enabled": False}, {**SETTINGS, "inject": 0.0}, {**SETTINGS, "erase": 1.0}]
+"""The picture and its variants, in the order of the answer."""
+
+
+def names(answer):
+    """Which variant each image says it is, "" for the picture and the grid."""
+    return [text.partition("Noise Order compare: ")[2].partition(",")[0] for text in answer.infotexts]
+
+
+def assert_each_as_alone(made, count, generate):
+    first = made.info["index_of_first_image"]
+    assert len(made.images) == len(made.infotexts) == first + 4 * count
+    assert names(made)[first:] == [name for name in ("", "original", "erased", "injected") for _ in range(count)]
+    for k, settings in enumerate(ALONE):
+        alone = generate(settings)
+        start = alone.info["index_of_first_image"]
+        for i in range(count):
+            ours = made.pixels[first + k * count + i]
+            assert (ours == alone.pixels[start + i]).all(), f"{settings}, image {i + 1}"
+
+
+@pytest.mark.parametrize("changes", [{}, {"batch_size": 2}, {"n_iter": 2}, {"sampler_name": "Euler a", "steps": 3}])
+def test_txt2img(server, kind, changes):
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, **changes)
+    count = changes.get("batch_size", 1) * changes.get("n_iter", 1)
+    assert_each_as_alone(made, count, lambda settings: server.txt2img(kind, settings, **changes))
+    assert made.info["all_seeds"] == [1 + k for k in range(count)] * 4
+
+
+def test_grid_is_first_and_labelled(server, kind):
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=2)
+    assert made.info["index_of_first_image"] == 1, "by the API the host makes no grid of its own unless it saves"
+    height, width = made.pixels[0].shape[:2]
+    assert width >= 4 * 64
+    assert height > 2 * 64, "with room for the labels above"
+    assert made.images[0].info["parameters"] == made.infotexts[0] == made.infotexts[1]
+
+
+def test_each_infotext_makes_its_image_again(server, kind):
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=2)
+    body = {key: value for key, value in server.request(kind).items() if key in ("send_images", "save_images")}
+    if server.facts.is_forge:
+        body["styles"] = []  # as in test_generation
+    for pixels, text, name in list(zip(made.pixels, made.infotexts, names(made), strict=True))[3::2]:
+        again = Answer(server.post("/sdapi/v1/txt2img", {**body, "infotext": text}), {})
+        assert len(again.images) == 1, name
+        assert abs(again.pixels[0].astype(int) - pixels).max() <= 1, name
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"batch_size": 2}, {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1}]
+)
+def test_img2img_and_inpainting(server, kind, changes):
+    made = img2img(server, kind, {**SETTINGS, **ALL}, **changes)
+    count = changes.get("batch_size", 1)
+    assert_each_as_alone(made, count, lambda settings: img2img(server, kind, settings, **changes))
+
+
+def test_masks_in_the_answer(server, kind, options):
+    options(return_mask=True, return_mask_composite=True)
+    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": 2}
+    made = img2img(server, kind, {**SETTINGS, "compare_original": True}, **changes)
+    plain = img2img(server, kind, {"enabled": False}, **changes)
+    assert len(plain.images) == 6
+    assert len(made.images) == len(made.infotexts) == 1 + 6 + 2
+    assert all((a == b).all() for a, b in zip(made.pixels[-2:], plain.pixels[::3], strict=True))
+
+
+@pytest.mark.parametrize("passes", ["first", "both"])
+def test_hires(server, kind, passes):
+    made = hires(server, kind, {**SETTINGS, **ALL, "passes": passes})
+    assert_each_as_alone(made, 1, lambda settings: hires(server, kind, {**settings, "passes": passes}))
+
+
+def test_the_next_picture_is_as_if_nothing_had_been_compared(server, kind):
+    server.txt2img(kind, {**SETTINGS, **ALL})
+    assert server.txt2img(kind).digest == server.baselines[kind]
+    plain = img2img(server, kind)
+    server.txt2img(kind)
+    img2img(server, kind, {**SETTINGS, **ALL})
+    assert img2img(server, kind).digest == plain.digest
+
+
+def test_interruption_stops_making_variants(server, kind):
+    server.probe(interrupt_variant="erased")
+    made = server.txt2img(kind, {**SETTINGS, **ALL})
+    assert names(made) == ["", "", "original"]
+    assert "Not made: erased: interrupted" in server.log.read_text(errors="replace")
+    server.probe()
+    assert server.txt2img(kind).digest == server.baselines[kind]
+
+
+def test_progress_knows_of_the_variants(server, kind):
+    server.txt2img(kind, {**SETTINGS, **ALL}, n_iter=2)
+    assert server.get("/noiseorder-probe")["job_counts"] == [8] * 8, "two batches, four times"
+
+
+def saved(server):
+    return {path for path in server.data.rglob("*.png") if "models" not in path.parts}
+
+
+@pytest.mark.parametrize(("save", "grids"), [(True, True), (True, False), (False, True)])
+def test_files_are_saved_as_the_options_say(server, kind, options, save, grids):
+    before = saved(server)
+    options(grid_save=grids, samples_save=True, save_images_add_number=False)
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, save_images=save)
+    new = saved(server) - before
+    in_grids = {path for path in new if "grid" in path.name}
+    assert len(new - in_grids) == (4 if save else 0)
+    assert len(in_grids) == (save and grids)
+    assert len(made.images) == 5
+    for path in new:
+        path.unlink()
+
+
+def test_xyz_cells_show_the_grid(server):
+    kind = server.kinds[0]
+    plain = Answer(plot(server, kind, "Erase", "2,4").json(), {})
+    made = Answer(plot(server, kind, "Erase", "2,4", x_args=[{"compare_original": True}]).json(), {})
+    assert len(made.images) == len(plain.images)
+    for cell, text in zip(made.pixels[-2:], made.infotexts[-2:], strict=True):
+        assert cell.shape[1] > 2 * 64
+        assert "Noise Order compare original: True" in text

@@ -1,0 +1,133 @@
+"""The noise inspector in the real WebUI: what it tells, and that the picture does not know of it."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from test_passes import hires, img2img
+
+ON = {"enabled": True}
+
+
+@pytest.fixture
+def inspecting(options):
+    options(noiseorder_inspector=True)
+
+
+def stds(answer):
+    """Of the noise of each image as the last hook of that generation left it, from the probe."""
+    hook = answer.seen["hooks"][-1]
+    count = np.prod(hook["shape"][1:])
+    return [std * np.sqrt((count - 1) / count) for std in hook["std"]]
+
+
+def told(server):
+    return server.get("/noiseorder/v1/inspect")
+
+
+def refused(server):
+    answer = requests.get(f"{server.url}/noiseorder/v1/inspect", timeout=60)
+    assert answer.status_code == 404
+    return answer.json()["detail"]
+
+
+def decoded(data):
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_off_and_nothing_are_told(server, kind, options):
+    server.txt2img(kind, True)
+    assert "switch on" in refused(server)
+    options(noiseorder_inspector=True)
+    server.txt2img(kind, True)
+    told(server)
+    server.txt2img(kind)
+    assert "was not changed by Noise Order" in refused(server)
+
+
+@pytest.mark.parametrize("settings", [{}, {"inject": 0}, {"erase": 1, "direction": "look-ahead", "levels": 2}])
+def test_the_picture_is_the_same_with_the_inspector(server, kind, options, settings):
+    plain = server.txt2img(kind, {**ON, **settings}, batch_size=2)
+    options(noiseorder_inspector=True)
+    looked = server.txt2img(kind, {**ON, **settings}, batch_size=2)
+    assert looked.digest == plain.digest
+    assert looked.infotexts == plain.infotexts
+    levels = settings.get("levels", 1)
+    assert looked.seen["own_rows"] == plain.seen["own_rows"] + 2 * 2 * levels
+    assert server.txt2img(kind).digest == server.baselines[kind]
+
+
+def test_samplers_and_passes_do_not_know_either(server, kind, options):
+    def jobs():
+        return [
+            server.txt2img(kind, True, sampler_name="Euler a").digest,
+            server.txt2img(kind, True, n_iter=2).digest,
+            hires(server, kind, {**ON, "passes": "both"}).digest,
+            img2img(server, kind, True).digest,
+        ]
+
+    plain = jobs()
+    options(noiseorder_inspector=True)
+    assert jobs() == plain
+
+
+def test_tells_what_the_sampler_was_given(server, kind, inspecting):
+    answer = server.txt2img(kind, {**ON, "erase": 2.0, "levels": 2}, batch_size=2)
+    made = told(server)
+    assert made["settings"]["erase"] == 2
+    assert made["evaluations"] == 4
+    assert [image["seed"] for image in made["images"]] == [1, 2]
+    for image, std in zip(made["images"], stds(answer), strict=True):
+        assert np.hypot(std, image["after"]["mean"]) == pytest.approx(image["after"]["rms"], rel=1e-5)
+        assert image["before"]["cosine"] == pytest.approx(1)
+        assert image["erased"]["cosine"] == pytest.approx(2**-0.5, abs=0.15)
+        assert 0 < image["cosine"] < 0.95
+        for state in ("before", "erased", "after"):
+            assert len(image[state]["spectrum"]) == 5, "8x8 latents"
+            assert np.mean(image[state]["spectrum"]) == pytest.approx(1, abs=0.4)
+            assert decoded(image[state]["picture"]).size == (8, 8)
+        assert [preview["level"] for preview in image["previews"]] == [0.9, 0.7]
+        for preview in image["previews"]:
+            before, after = (np.asarray(decoded(preview[name])) for name in ("before", "after"))
+            assert before.shape == after.shape == (8, 8, 3)
+            assert before.std() > 0
+            assert (before != after).any()
+
+
+def test_before_is_the_seed_s_own_noise(server, kind, inspecting):
+    """Told by a number that no two noises share."""
+    (std,) = stds(server.txt2img(kind))
+    server.txt2img(kind, True)
+    before = told(server)["images"][0]["before"]
+    assert np.hypot(std, before["mean"]) == pytest.approx(before["rms"], rel=1e-5)
+
+
+def test_both_passes_and_no_more_images_than_needed(server, kind, inspecting):
+    hires(server, kind, {**ON, "passes": "both"})
+    assert [image["stage"] for image in told(server)["images"]] == ["first", "hires"]
+    server.txt2img(kind, {**ON, "inject": 0}, n_iter=6)
+    assert [image["seed"] for image in told(server)["images"]] == [1, 2, 3, 4]
+
+
+def test_variants_are_not_looked_at(server, kind, inspecting):
+    server.txt2img(kind, {**ON, "compare_original": True, "compare_erased": True})
+    made = told(server)
+    assert len(made["images"]) == 1
+    assert made["settings"]["inject"] == 0.05
+
+
+def test_a_failing_look_leaves_the_picture(server, kind, options):
+    plain = server.txt2img(kind, {**ON, "inject": 0})
+    options(noiseorder_inspector=True)
+    server.probe(fail_at=1)
+    looked = server.txt2img(kind, {**ON, "inject": 0})
+    assert looked.digest == plain.digest
+    assert looked.infotexts == plain.infotexts
+    assert told(server)["images"][0]["previews"] == []
+    server.probe()
+    assert server.txt2img(kind).digest == server.baselines[kind]
