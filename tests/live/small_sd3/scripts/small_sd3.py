@@ -21,9 +21,11 @@ HEAD_SIZE = 64
 
 def sized(original: Any) -> Any:
     parts = {name: getattr(sd3_impls, name) for name in VAE}
+    real = {name: dict(config) for name, config in CONFIGS.items()}
 
     def __init__(self: Any, state_dict: Any, *args: Any, **kwargs: Any) -> None:
         for name, config in CONFIGS.items():
+            config.update(real[name])
             prefix = f"text_encoders.{name}.transformer.text_model."
             layers = {key[len(prefix) :].split(".")[2] for key in state_dict if key.startswith(prefix + "encoder.")}
             if layers:  # they may lie in files of their own
