@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,14 @@ Entries = list[dict[str, Any]]
 
 
 class PatcherHost(WebUIHost):
+    # The host's own functions.
+    prepare: staticmethod[[Any, Tensor], None]
+    cleanup: staticmethod[[Any], None]
+    compile: staticmethod[[Any], Entries]
+    compile_weighted: staticmethod[[Any, list[list[tuple[int, float]]]], Entries]
+    calculate: staticmethod[[Any, Entries, Entries | None, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
+    """x̂0 of both lists; without a second list the second x̂0 has no meaning."""
+
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
         if self.is_hires:
@@ -68,26 +75,3 @@ class PatcherHost(WebUIHost):
         if control is not None:
             for entry in entries:
                 entry["control"] = control
-
-    @staticmethod
-    @abstractmethod
-    def prepare(unet: Any, x: Tensor) -> None: ...
-
-    @staticmethod
-    @abstractmethod
-    def cleanup(unet: Any) -> None: ...
-
-    @staticmethod
-    @abstractmethod
-    def compile(cond: Any) -> Entries: ...
-
-    @staticmethod
-    @abstractmethod
-    def compile_weighted(cond: Any, parts: list[list[tuple[int, float]]]) -> Entries: ...
-
-    @staticmethod
-    @abstractmethod
-    def calculate(
-        model: Any, conds: Entries, unconds: Entries | None, x: Tensor, sigma: Tensor, options: Any
-    ) -> tuple[Tensor, Tensor]:
-        """x̂0 of both lists; without unconds the second is of no meaning."""

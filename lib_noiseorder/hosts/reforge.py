@@ -26,6 +26,7 @@ class ReForgeHost(PatcherHost):
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(cond_from_a1111_to_patched_ldm)
     compile_weighted = staticmethod(cond_from_a1111_to_patched_ldm_weighted)
+    calculate = staticmethod(lambda model, conds, unconds, *rest: calc_cond_batch(model, [conds, unconds], *rest))
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
@@ -62,10 +63,3 @@ class ReForgeHost(PatcherHost):
         if self.concat is not None:
             for entry in entries:
                 entry["model_conds"]["c_concat"] = CONDRegular(self.concat)
-
-    @staticmethod
-    def calculate(
-        model: Any, conds: Entries, unconds: Entries | None, x: Tensor, sigma: Tensor, options: Any
-    ) -> tuple[Tensor, Tensor]:
-        found, negative = calc_cond_batch(model, [conds, unconds], x, sigma, options)
-        return found, negative
