@@ -50,7 +50,7 @@ def keep(p: Any, args: Sequence[Any]) -> None:
         return
     reason = why_not(p)
     if reason:
-        generation.tell(p, f"Nothing is made beside the picture. {reason}")
+        generation.say(p, f"Nothing is made beside the picture. {reason}")
         return
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     setattr(p, KEPT, Kept(duplicate(p), torch.get_rng_state(), cuda))
@@ -103,7 +103,7 @@ def finish(p: Any, processed: Any) -> None:
     own = pictures(p, processed)
     made: dict[str, Pictures] = {}
     notes = [f"{name}: the same as another picture" for name in job.config.asked if name not in job.config.variants]
-    if job.failed or not own[0]:
+    if job.ever_refused or not own[0]:
         notes = ["nothing to compare with: the noise was left as it is, or there is no picture"]
     else:
         for name in job.config.variants:
@@ -156,7 +156,7 @@ def make(kept: Kept, p: Any, name: str) -> Pictures:
     with closing(q), undisturbed(kept, name):
         processed = processing.process_images(q)
         job = getattr(q, generation.STATE, None)
-        return ([], []) if job is not None and job.failed else pictures(q, processed)
+        return ([], []) if job is not None and job.ever_refused else pictures(q, processed)
 
 
 def variant(kept: Any, p: Any, name: str) -> Any:

@@ -36,7 +36,7 @@ class Job:
     interrupt: Callable[[], None]
     hires_calls: int = 0
     refused: bool = False
-    failed: bool = False
+    ever_refused: bool = False
 
     def give_up(self) -> None:
         """End the generation where the person wants that."""
@@ -182,17 +182,17 @@ def refuse(p: Any, reason: str, job: Job) -> None:
     """Say in the console, below the picture and in the infotext that the noise was left as it is, and why."""
     reason = " ".join(reason.split())
     infotext.clear(p.extra_generation_params)
-    job.refused = job.failed = True
+    job.refused = job.ever_refused = True
     if getattr(p, "is_hr_pass", False):
         reason = f"hires pass: {reason}"
         if job.config.passes == BOTH:
             # The first pass was modulated, and the picture can only be made again with that.
             p.extra_generation_params.update(infotext.write(job.config.replace(passes=FIRST)))
     p.extra_generation_params[infotext.ERROR] = reason
-    tell(p, f"Noise left as it is. {reason}")
+    say(p, f"Noise left as it is. {reason}")
 
 
-def tell(p: Any, message: str) -> None:
+def say(p: Any, message: str) -> None:
     """Say it in the console and below the picture."""
     print(f"[Noise Order] {message}")
     if hasattr(p, "comment"):
