@@ -31,10 +31,12 @@ def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
     assert all(torch.equal(a, b) for a, b in zip(made[False], made[True], strict=True))
 
 
-def test_sees_the_noise_before_erased_and_after(host, inspector):
-    result = host.txt2img({"erase": 2.0}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
-    erased = host.txt2img({"erase": 2.0, "inject": 0}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
-    host.txt2img({"erase": 2.0}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
+@pytest.mark.parametrize("erase", [1.0, 2.0])
+def test_sees_the_noise_before_erased_and_after(host, inspector, erase):
+    batch = {"seeds": [1, 2], "prompts": ["a", "b"], "negative": ["", ""]}
+    erased = host.txt2img({"erase": erase, "inject": 0}, **batch)
+    result = host.txt2img({"erase": erase}, **batch)
+    assert len(inspector.last.images) == 2
     for k, image in enumerate(inspector.last.images):
         assert image.seed == k + 1
         assert torch.equal(image.noises["before"], result.untouched[k].float())
