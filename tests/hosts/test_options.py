@@ -46,6 +46,14 @@ def test_a_failing_model_ends_the_generation_if_wanted(host, choice):
 
 
 @pytest.mark.parametrize("choice", ["continue", "stop"])
+def test_what_is_not_supported_ends_the_generation_if_wanted(host, choice):
+    host.opts.data["noiseorder_on_failure"] = choice
+    result = host.txt2img(True, prompts=["a cat", "a dog"])
+    assert host.state.interrupted is (choice == "stop")
+    assert "2 prompts for a batch of 1" in result.infotext["Noise Order error"]
+
+
+@pytest.mark.parametrize("choice", ["continue", "stop"])
 def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_a_picture(host, choice):
     host.opts.data["noiseorder_on_failure"] = choice
     seen = []

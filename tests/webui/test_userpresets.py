@@ -162,6 +162,14 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(presets, path, monkeypatch
     assert [file.name for file in path.parent.iterdir()] == ["presets.json"]
 
 
+def test_the_old_file_is_whole_until_the_new_one_is(presets, path):
+    presets.save("Mine", MINE)
+    with path.open("rb") as old:
+        before = path.read_bytes()
+        presets.save("Other", MINE)
+        assert old.read() == before != path.read_bytes()
+
+
 def test_a_file_that_cannot_be_read_is_not_overwritten(presets, path, capsys):
     path.mkdir(parents=True)
     assert presets.names() == list(PRESETS)
