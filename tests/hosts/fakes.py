@@ -715,6 +715,7 @@ class ReForge(Forge):
     """As Forge, with A1111's processing around it: uc at CFG 1 too, one hook call in hires, image conditioning."""
 
     processing = Processing
+    no_model = staticmethod(FakeHost.no_model)
 
     def install(self) -> None:
         self.module("modules_forge", __path__=[])

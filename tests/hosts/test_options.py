@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import types
-
 import pytest
-from fakes import A1111, Forge, ForgeFlow
+from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
 
 BAD = {"erase": 99}
 
@@ -113,7 +111,15 @@ def test_no_model_is_no_family(host):
 
 @pytest.mark.parametrize(
     ("fake", "kind", "family"),
-    [(A1111, "epsilon", "eps"), (A1111, "v_prediction", "v"), (Forge, "epsilon", "eps"), (Forge, "v_prediction", "v")],
+    [
+        (A1111, "epsilon", "eps"),
+        (A1111, "v_prediction", "v"),
+        (A1111SD3, A1111SD3.kind, "flow"),
+        (Forge, "epsilon", "eps"),
+        (Forge, "v_prediction", "v"),
+        (ForgeFlow, "const", "flow"),
+        (ReForge, "epsilon", "eps"),
+    ],
 )
 def test_family_by_what_the_model_predicts(monkeypatch, fake, kind, family):
     monkeypatch.setattr(fake, "kind", kind)
@@ -122,16 +128,18 @@ def test_family_by_what_the_model_predicts(monkeypatch, fake, kind, family):
     assert host.loaded.HOST.family() == family
 
 
-def test_families_of_models_with_flags(monkeypatch):
-    host = ForgeFlow(monkeypatch)
+def test_v_models_of_reforge(monkeypatch):
+    host = ReForge(monkeypatch)
+    host.model_type = "V_PREDICTION"
     host.txt2img(False)
-    assert host.loaded.HOST.family() == "flow"
+    assert host.loaded.HOST.family() == "v"
+
+
+def test_a_guidance_distilled_model_is_few(monkeypatch):
+    host = ForgeFlow(monkeypatch)
     host.distilled = True
     host.txt2img(False)
     assert host.loaded.HOST.family() == "few"
-    a1111 = A1111(monkeypatch)
-    a1111.model_data.sd_model = types.SimpleNamespace(is_sd3=True)
-    assert a1111.loaded.HOST.family() == "flow"
 
 
 @pytest.mark.parametrize(
