@@ -182,10 +182,9 @@ def test_own_presets(page, server):
     assert json.loads(file.read_text())["presets"] == {}
 
 
-def test_the_settings_page(page, server):
-    options = server.get("/sdapi/v1/options")
+def test_the_settings_page(page):
+    # Not by GET /sdapi/v1/options: Forge lists there what it knew before extensions added theirs.
     for key in ("default_preset", "paste", "on_failure", "console", "inspector"):
-        assert f"noiseorder_{key}" in options
         assert page.locator(f"#setting_noiseorder_{key}").count() == 1
 
 
