@@ -120,8 +120,8 @@ def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
         scale = t.float()
     else:
         scale = (1 - model.alphas_cumprod.float()[t.round().long()]).sqrt()
-    rows = noise.float().repeat(len(x) // len(noise), 1, 1, 1)
-    expected = rows * scale[:, None, None, None]
+    rows = noise.float().repeat(len(x) // len(noise), *[1] * (noise.ndim - 1))
+    expected = rows * scale.view(-1, *[1] * (noise.ndim - 1))
     return {
         "difference": float((x.float() - expected).abs().max()),
         "size": float(expected.abs().max()),
