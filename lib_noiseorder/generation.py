@@ -44,7 +44,7 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None, is_img2img: bool)
     if not config.active:
         return
     if host is None:
-        refuse(p, "this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge and reForge are")
+        refuse(p, "this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge, reForge and Forge Neo are")
     elif config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
         refuse(p, f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
     else:

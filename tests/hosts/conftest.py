@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import pytest
+<<<<<<< HEAD
 from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
 
 
 @pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
+=======
+from fakes import A1111, Forge, ForgeFlow, Neo, NeoVideo, ReForge
+
+
+@pytest.fixture(params=[A1111, Forge, ForgeFlow, ReForge, Neo], ids=lambda host: host.__name__)
+>>>>>>> 480ec25 (Forge Neo: an adapter of its own, five dimensions, classes of models never tried are refused)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 
@@ -34,3 +41,13 @@ def patcher_host(request, monkeypatch):
 def inpainting_host(request, monkeypatch):
     """A host whose inpainting models can be asked."""
     return request.param(monkeypatch)
+
+
+@pytest.fixture
+def neo(monkeypatch):
+    return Neo(monkeypatch)
+
+
+@pytest.fixture
+def neo_video(monkeypatch):
+    return NeoVideo(monkeypatch)

@@ -1,7 +1,7 @@
 """Random checkpoints in the layouts Forge Neo loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_neo.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl ...]
+    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sd15v sdxl sdxlv sdxlrectified zimage flux schnell klein qwen anima]
 
 Everything is in one file, as Neo allows it: it takes text encoders and VAE from the checkpoint as well as from files
 chosen beside it. They load with the helper extension small_neo only, which makes the sizes smaller that Neo knows.
@@ -188,11 +188,13 @@ def enter(webui: Path) -> None:
 NEO = forge.Maker(
     kinds={
         "sd15": sd1,
+        "sd15v": sd1,
         "sdxl": lambda webui: forge.sdxl(webui, NEO_SDXL_UNET),
         "sdxlv": lambda webui: forge.sdxl_v(webui, NEO_SDXL_UNET),
         "sdxlrectified": lambda webui: forge.sdxl(webui, NEO_SDXL_UNET),  # Neo knows it by its file's name
         "zimage": z_image,
         "flux": lambda webui: flux(webui, "dev"),
+        "schnell": lambda webui: flux(webui, "schnell"),
         "klein": klein,
         "qwen": qwen,
         "anima": anima,

@@ -54,7 +54,7 @@ class Facts(NamedTuple):
 
 
 NO_CLIP = "--do-not-download-clip"
-CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check", NO_CLIP]
+CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"]
 ERSATZ_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
 FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
@@ -63,7 +63,7 @@ HOSTS = {
     "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False),
     "neo": Facts("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False, "small_neo", "None"),
     "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, "small_flux"),
-    "a1111": Facts("modules", CPU, False, False, False, 1, True),
+    "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
 OFFLINE = {

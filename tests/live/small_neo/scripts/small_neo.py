@@ -1,4 +1,4 @@
-"""Lets an unchanged Forge Neo load the small models of these tests; linked beside the probe, with and without our extension.
+"""Lets an unchanged Forge Neo load the small models of these tests; linked beside the probe, with and without us.
 
 Neo takes the sizes of text encoders and VAEs from configs and constants: here they are smaller, whichever the model.
 Where it hard-codes the size of a transformer, it is read from the checkpoint. The generator imports this file as well.
