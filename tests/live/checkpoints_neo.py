@@ -1,7 +1,7 @@
 """Random checkpoints in the layouts Forge Neo loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_neo.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sd15v sdxl sdxlv sdxlrectified zimage flux schnell klein qwen anima]
+    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl zimage flux klein qwen anima ...]
 
 Everything is in one file, as Neo allows it: it takes text encoders and VAE from the checkpoint as well as from files
 chosen beside it. They load with the helper extension small_neo only, which makes the sizes smaller that Neo knows.

@@ -169,8 +169,8 @@ def test_distilled_guidance_is_asked_too(server, flux):
 
 def test_tiles_of_an_upscaler_are_images_of_their_own(server, kind):
     """The noise of a tile is that of an image made alone with the tile's seed."""
-    tiles = {"script_name": "SD upscale", "script_args": ["", 0, "Lanczos", 2]}
-    body = server.request(kind, init_images=[picture((90, 120, 60))], denoising_strength=0.7, **tiles)
+    tiles = {"script_name": "SD upscale", "script_args": list(server.facts.upscale)}
+    body = server.request(kind, init_images=[picture((90, 120, 60), side=128)], denoising_strength=0.7, **tiles)
     body["alwayson_scripts"] = {"noise order": {"args": [ERASE]}}
     server.load(kind)
     made = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))

@@ -47,10 +47,14 @@ class Facts(NamedTuple):
     hires_calls: int
     """How often it calls the hook in the hires pass."""
     encodes_uncond_at_cfg_1: bool
+    masks_are_batches: bool = False
+    """Gives the inpainting mask a batch dimension."""
     helper: str = ""
     """A folder here: the extension it needs for the small checkpoints."""
     upscaler: str = "Latent"
     """For hires fix. Neo has none for latents, shared.latent_upscale_modes is empty there."""
+    upscale: tuple[Any, ...] = ("", 0, "None", 2)
+    """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
 
 
 NO_CLIP = "--do-not-download-clip"
@@ -61,8 +65,14 @@ NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-atte
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
     "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False),
-    "neo": Facts("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False, "small_neo", "None"),
-    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, "small_flux"),
+    "neo": Facts(
+        *("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False),
+        masks_are_batches=True,
+        helper="small_neo",
+        upscaler="None",
+        upscale=(0, "None", 2, False),
+    ),
+    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, helper="small_flux"),
     "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
@@ -73,6 +83,8 @@ OFFLINE = {
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
 }
+FIVE_DIMENSIONS = ("qwen", "anima")
+"""Latents with a dimension for time."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
 FLOW = ("flux", "schnell", "sd35", "sdxlrectified", "zimage", "klein", "qwen", "anima")
 

@@ -173,6 +173,8 @@ class Probe(scripts.Script):
                 "keys": sorted(kwargs),
                 "x_is_noise": x is noise,
                 "shape": list(noise.shape),
+                "x_shape": list(x.shape),
+                "mask_shape": list(p.nmask.shape) if getattr(p, "nmask", None) is not None else None,
                 "seeds": list(p.seeds),
                 "inference": noise.is_inference(),
                 "uc_is_none": kwargs["uc"] is None,
