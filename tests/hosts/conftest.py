@@ -1,17 +1,10 @@
 from __future__ import annotations
 
 import pytest
-<<<<<<< HEAD
-from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
+from fakes import A1111, A1111SD3, Forge, ForgeFlow, Neo, NeoVideo, ReForge
 
 
-@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
-=======
-from fakes import A1111, Forge, ForgeFlow, Neo, NeoVideo, ReForge
-
-
-@pytest.fixture(params=[A1111, Forge, ForgeFlow, ReForge, Neo], ids=lambda host: host.__name__)
->>>>>>> 480ec25 (Forge Neo: an adapter of its own, five dimensions, classes of models never tried are refused)
+@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo], ids=lambda host: host.__name__)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 

@@ -64,7 +64,9 @@ FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
-    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False),
+    "ersatz": Facts(
+        "backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False, helper="small_flux"
+    ),
     "neo": Facts(
         *("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False),
         masks_are_batches=True,
@@ -73,7 +75,7 @@ HOSTS = {
         upscale=(0, "None", 2, False),
     ),
     "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, helper="small_flux"),
-    "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True),
+    "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True, helper="small_sd3"),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
 OFFLINE = {
@@ -86,7 +88,7 @@ OFFLINE = {
 FIVE_DIMENSIONS = ("qwen", "anima")
 """Latents with a dimension for time."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35", "sdxlrectified", "zimage", "klein", "qwen", "anima")
+FLOW = ("flux", "schnell", "sd35", "sd3", "sdxlrectified", "zimage", "klein", "qwen", "anima")
 
 
 def host_of(folder: Path) -> str:
