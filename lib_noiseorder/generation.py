@@ -66,7 +66,7 @@ def begin(
         if not config.active:
             return
         if host is None:
-            raise SettingError("this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge and reForge are")
+            raise SettingError("this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge, reForge and Forge Neo are")
         if config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
             raise SettingError(f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
     except SettingError as error:

@@ -22,9 +22,10 @@ FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z]
 class WebUIHost:
     """One batch of a WebUI's generation: its noise source, its model, its conditionings.
 
-    p: the host's processing object; noise: (B, C, H, W), unit variance; c, uc: the hook's conditionings, which the
-    host caches across requests and which are therefore only read. latent: the image that img2img and the hires pass
-    start from, (B, C, H, W), only read as well; None in txt2img.
+    p: the host's processing object; noise: (B, C, H, W) or (B, C, 1, H, W), unit variance; c, uc: the hook's
+    conditionings, which the host caches across requests and which are therefore only read. latent: the image that
+    img2img and the hires pass start from, shaped as noise but for the batch of Neo's Qwen-Image, which is 1; only read
+    as well; None in txt2img.
     """
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
@@ -34,7 +35,7 @@ class WebUIHost:
         # The hosts multiply the noise of img2img before the hook; the fresh draws have to be of its size.
         multiplier = getattr(p, "initial_noise_multiplier", None) if latent is not None and not self.is_hires else None
         self.noise_scale = 1.0 if multiplier is None else float(multiplier)
-        # 1 where the picture is repainted; without a batch dimension, (C, H, W), on A1111 and Forge.
+        # 1 where the picture is repainted; without a batch dimension, (C, H, W), on A1111 and Forge main.
         self.mask: Tensor | None = None if latent is None or self.is_hires else getattr(p, "nmask", None)
         self.seeds: Sequence[int] = list(p.seeds)
         self.cfg_scale = float(p.cfg_scale)

@@ -16,6 +16,10 @@ def host_class() -> type[Any] | None:
 
         return ReForgeHost
     if find_spec("backend") is not None and find_spec("modules_forge") is not None:
+        if find_spec("backend.diffusion_engine.qwen") is not None:
+            from .neo import NeoHost
+
+            return NeoHost
         from .forge import ForgeHost
 
         return ForgeHost

@@ -16,6 +16,8 @@ from .patcher import PatcherHost
 
 class ForgeHost(PatcherHost):
     name = "Forge"
+    engines: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux")
+    """Its classes of models that were run; what was not is refused."""
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(compile_conditions)
@@ -23,6 +25,14 @@ class ForgeHost(PatcherHost):
     calculate = staticmethod(calc_cond_uncond_batch)
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
+        if noise.ndim == 5 and noise.shape[2] != 1:
+            # Neo's Wan: the batch size is the number of frames, all of them of one seed.
+            raise Unsupported("videos are not supported, only single images: set the batch size to 1")
+        engine = type(p.sd_model).__name__
+        if engine not in self.engines:
+            raise Unsupported(
+                f'models of the class "{engine}" were never tried on {self.name}; use one of {", ".join(self.engines)}'
+            )
         super().__init__(p, noise, c, uc, latent)
         if getattr(p.sd_model, "is_inpaint", False):
             raise Unsupported("inpainting models are not supported")

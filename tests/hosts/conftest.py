@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
+from fakes import A1111, A1111SD3, Forge, ForgeFlow, Neo, NeoVideo, ReForge
 
 
-@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
+@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo], ids=lambda host: host.__name__)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 
@@ -34,3 +34,13 @@ def patcher_host(request, monkeypatch):
 def inpainting_host(request, monkeypatch):
     """A host whose inpainting models can be asked."""
     return request.param(monkeypatch)
+
+
+@pytest.fixture
+def neo(monkeypatch):
+    return Neo(monkeypatch)
+
+
+@pytest.fixture
+def neo_video(monkeypatch):
+    return NeoVideo(monkeypatch)

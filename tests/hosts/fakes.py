@@ -7,6 +7,8 @@ Forge main: the same, and: everything runs in inference_mode; uc is None at CFG 
 cleared after the hook; the hires pass calls the hook twice; sampling_prepare appends to a list in place.
 reForge main: as Forge, but: uc is there at CFG 1 too; the hires pass calls the hook once; a missing negative prompt
 gives zeros; inpainting models get mask and masked image as A1111's do.
+Forge Neo: as Forge main, but: the hires pass calls the hook once; latents may have five dimensions; the mask has a
+batch dimension; Qwen-Image's image to start from has batch 1; noise_scaling takes a sigma of any rank, but no number.
 """
 
 from __future__ import annotations
@@ -217,6 +219,7 @@ def listed(value: Any, count: int) -> list[str]:
 
 def as_image(noise: torch.Tensor, encoded: float) -> Any:
     """A "picture" that tells the noise it began with and what the VAE drew."""
+    noise = noise if noise.ndim == 3 else noise[:, 0]  # a single frame
     pixels = (noise[:3].float() * 40 + 128).clamp(0, 255).byte().movedim(0, 2).contiguous()
     pixels[0, 0] = int(encoded * 255)
     return Image.fromarray(pixels.numpy())
@@ -278,6 +281,7 @@ class FakeHost:
     kind: str = "epsilon"
     shape: tuple[int, ...] = (4, 8, 8)
     checkpoint = "tiny.safetensors"
+    masks_are_batches = False
     processing: type[Processing] = Processing
     is_sdxl_inpaint = False
 
@@ -410,11 +414,11 @@ class FakeHost:
         self.swallow(errors, lambda: self.script.process(p, *args))
         self.swallow(errors, lambda: self.script.process_batch(p, *args, batch_number=0))
         params_txt = dict(p.extra_generation_params)
-        noise = ImageRNG(self.shape, p.seeds).next()
+        noise = self.draw(self.shape, p.seeds)
         x = noise
         if self.script.is_img2img:
             # The image to start from, and the noise times the option of that name.
-            x = init = torch.full_like(noise, 0.3)
+            x = init = self.encoded(torch.full_like(noise, 0.3))
             init_before = init.clone()
             if p.initial_noise_multiplier is not None:
                 noise *= p.initial_noise_multiplier
@@ -428,7 +432,8 @@ class FakeHost:
         if hires:
             p.is_hr_pass = True
             latent = torch.full_like(noise, 0.3)
-            second = ImageRNG((self.shape[0], *(2 * side for side in self.shape[1:])), p.seeds).next()
+            *rest, height, width = self.shape
+            second = self.draw((*rest, 2 * height, 2 * width), p.seeds)
             latent = torch.full_like(second, 0.3)
             hires_untouched = second.clone()
             hires_noise = p.sample_hr_pass(self, (p, args, errors, latent, second, c, uc))
@@ -515,6 +520,13 @@ class FakeHost:
         assert (grid.width // width, grid.height // height) == (len(across), len(down)), "as the hosts assert"
         self.labels = [[line.text for line in lines] for texts in (across, down) for lines in texts]
         return grid.copy()
+
+    def draw(self, shape: tuple[int, ...], seeds: list[int]) -> torch.Tensor:
+        return ImageRNG(shape, seeds).next()
+
+    def encoded(self, latent: torch.Tensor) -> torch.Tensor:
+        """The image to start from, as the host's VAE gives it."""
+        return latent
 
     def uncond(self, p: Processing) -> Any:
         return [scheduled(prompt, p.sdxl) for prompt in p.negative]
@@ -622,10 +634,13 @@ class Forge(FakeHost):
     def no_model() -> Any:
         return types.SimpleNamespace(cond_stage_model=None)
 
+    engine = "StableDiffusion"
+
     def install(self) -> None:
         self.module("modules_forge", __path__=[])
         self.module("backend", __path__=[])
         self.module("backend.sampling", __path__=[])
+        self.module("backend.diffusion_engine", __path__=[])
         self.prepared: list[str] = []
         self.module("backend.sampling.condition", **self.conditions())
         self.module(
@@ -663,14 +678,14 @@ class Forge(FakeHost):
         found = sum(self.network(x, sigma, entry["text"]) * entry["strength"] for entry in conds) / total
         return found, self.network(x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
 
-    def model(self, p: Processing) -> Any:
-        def noise_scaling(sigma: Any, noise: Any, latent: Any) -> Any:
-            return sigma * noise + (1 - sigma) * latent if self.kind == "const" else sigma * noise + latent
+    def noise_scaling(self, sigma: Any, noise: Any, latent: Any) -> Any:
+        return sigma * noise + (1 - sigma) * latent if self.kind == "const" else sigma * noise + latent
 
+    def model(self, p: Processing) -> Any:
         predictor = types.SimpleNamespace(
             prediction_type=self.kind,
             sigmas=FLOW_SIGMAS if self.kind == "const" else SIGMAS,
-            noise_scaling=noise_scaling,
+            noise_scaling=self.noise_scaling,
         )
         self.unet = types.SimpleNamespace(
             model=types.SimpleNamespace(predictor=predictor),
@@ -678,7 +693,8 @@ class Forge(FakeHost):
             extra_model_patchers_during_sampling=["mine"],
             controlnet_linked_list=self.controlnet,
         )
-        return types.SimpleNamespace(
+        engine = type(self.engine, (types.SimpleNamespace,), {})
+        return engine(
             is_inpaint=False,
             use_distilled_cfg_scale=self.distilled,
             sd_checkpoint_info=types.SimpleNamespace(name=self.checkpoint),
@@ -709,6 +725,7 @@ class Forge(FakeHost):
 class ForgeFlow(Forge):
     kind = "const"
     shape = (16, 8, 8)
+    engine = "Flux"
 
 
 class ReForge(Forge):
@@ -762,3 +779,33 @@ class ReForge(Forge):
 
     def uncond(self, p: Processing) -> Any:
         return FakeHost.uncond(self, p)
+
+
+class Neo(Forge):
+    """One hook call in hires, masks with a batch dimension; here with a model of five dimensions."""
+
+    kind = "const"
+    shape = (16, 1, 8, 8)
+    masks_are_batches = True
+    engine = "QwenImage"
+    processing = Processing
+
+    def install(self) -> None:
+        super().install()
+        self.module("backend.diffusion_engine.qwen")
+
+    def encoded(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent[:1]
+
+    def noise_scaling(self, sigma: Any, noise: Any, latent: Any) -> Any:
+        return super().noise_scaling(sigma.view(sigma.shape[:1] + (1,) * (noise.ndim - 1)), noise, latent)
+
+
+class NeoVideo(Neo):
+    """Wan: one noise of several frames, while p has a seed and a prompt for every picture of the video."""
+
+    shape = (16, 2, 8, 8)
+    engine = "Wan"
+
+    def draw(self, shape: tuple[int, ...], seeds: list[int]) -> torch.Tensor:
+        return super().draw(shape, seeds[:1])

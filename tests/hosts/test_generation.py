@@ -10,7 +10,7 @@ import types
 import fakes
 import pytest
 import torch
-from fakes import A1111, Composable, Multicond, Processing, Scheduled, encode
+from fakes import A1111, Composable, Forge, Multicond, Neo, Processing, Scheduled, encode
 
 ON = {"enabled": True}
 
@@ -273,7 +273,7 @@ def test_img2img_without_a_step_is_refused(img2img):
 
 
 def test_region_of_the_mask(img2img):
-    mask = torch.zeros(img2img.shape)
+    mask = torch.zeros(((1,) if img2img.masks_are_batches else ()) + img2img.shape)
     mask[..., :4] = 1
     result = img2img.txt2img({**ON, "inject": 0, "region": "inside"}, nmask=mask)
     assert torch.equal(result.noise[..., 4:], result.untouched[..., 4:])
@@ -537,6 +537,43 @@ def test_reforge_without_a_negative_prompt_in_the_hires_pass(reforge):
     result = reforge.txt2img({**ON, "passes": "hires"}, hires=True, hr_cfg=-1.0)
     assert not torch.equal(result.hires_noise, result.hires_untouched)
     assert reforge.network.rows == 1
+
+
+@pytest.mark.parametrize("is_img2img", [False, True])
+def test_neo_video_is_refused(neo_video, is_img2img):
+    neo_video.script.is_img2img = is_img2img
+    five = {"seeds": [1, 2, 3, 4, 5], "prompts": ["a"] * 5, "negative": [""] * 5}
+    result = neo_video.txt2img(True, **five)
+    assert not changed(result)
+    assert "videos are not supported" in result.infotext["Noise Order error"]
+
+
+def test_models_never_tried_are_named_and_refused(forge):
+    forge.engine = "Lumina2"
+    result = forge.txt2img(True)
+    assert not changed(result)
+    assert forge.network.calls == 0
+    assert '"Lumina2"' in result.infotext["Noise Order error"]
+    assert "StableDiffusionXL, " in result.infotext["Noise Order error"]
+
+
+def test_img2img_of_several_images_from_one(neo):
+    """Qwen-Image encodes one image for the whole batch: image k is still the image made alone."""
+    neo.script.is_img2img = True
+    seeds = [5, 6, 7]
+    batch = neo.txt2img(True, seeds=seeds, prompts=["a"] * 3, negative=[""] * 3)
+    assert changed(batch)
+    for k in range(3):
+        alone = neo.txt2img(True, seeds=[seeds[k]], prompts=["a"])
+        torch.testing.assert_close(batch.noise[k : k + 1], alone.noise, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("fake", "name"), [(Forge, "Forge"), (Neo, "Forge Neo"), (A1111, "AUTOMATIC1111")])
+def test_each_host_has_its_adapter(monkeypatch, fake, name):
+    fake(monkeypatch)
+    from lib_noiseorder.hosts.detect import host_class
+
+    assert host_class().name == name
 
 
 def test_unknown_webui_is_refused(monkeypatch):

@@ -181,21 +181,21 @@ def sd1(webui: Path) -> State:
     }
 
 
-def sdxl(webui: Path) -> State:
+def sdxl(webui: Path, network: dict[str, Any] = SDXL_UNET) -> State:
     configs = webui / CONFIGS
     return {
-        **prefixed("model.diffusion_model.", unet(SDXL_UNET)),
+        **prefixed("model.diffusion_model.", unet(network)),
         **prefixed("conditioner.embedders.0.transformer.", clip(configs / SDXL / "text_encoder")),
         **prefixed("conditioner.embedders.1.model.", open_clip(clip(configs / SDXL / "text_encoder_2"))),
         **prefixed("first_stage_model.", vae(configs / SDXL)),
     }
 
 
-def sdxl_v(webui: Path) -> State:
+def sdxl_v(webui: Path, network: dict[str, Any] = SDXL_UNET) -> State:
     """v-prediction with zero terminal SNR: two keys that are merely there say so."""
     import torch
 
-    return {**sdxl(webui), "v_pred": torch.empty(1), "ztsnr": torch.empty(1)}
+    return {**sdxl(webui, network), "v_pred": torch.empty(1), "ztsnr": torch.empty(1)}
 
 
 def sd35(webui: Path) -> State:
@@ -267,7 +267,7 @@ def numbers(name: str, shape: Tensor, generator: Generator) -> Tensor:
     import torch
 
     if not shape.is_floating_point():
-        return torch.arange(shape.shape[-1]).expand(shape.shape).contiguous()
+        return torch.arange(shape.shape[-1]).expand(shape.shape).contiguous() if shape.ndim else torch.tensor(0)
     draw = torch.randn(shape.shape, generator=generator)
     if name.endswith("logit_scale"):
         return torch.full(shape.shape, 4.6055)
@@ -275,7 +275,7 @@ def numbers(name: str, shape: Tensor, generator: Generator) -> Tensor:
         if any(part in name for part in ("embedding", "shared.weight", "pos_embed", "relative_attention")):
             return draw * 0.5
         return draw * shape[0].numel() ** -0.5 * gain(name)
-    if name.endswith(("weight", "scale")):
+    if name.endswith(("weight", "scale", "running_var")):
         return 1 + 0.05 * draw
     return 0.05 * draw
 
@@ -308,12 +308,12 @@ def fill(shapes: State, seed: int) -> State:
     return state
 
 
-def control_net() -> State:
+def control_net(**more: Any) -> State:
     """A ControlNet for the SD1 UNet above."""
     from backend.nn.cnets.cldm import ControlNet
 
     config = {name: value for name, value in SD1_UNET.items() if name != "out_channels"}
-    return dict(ControlNet(**config, hint_channels=3).state_dict())
+    return dict(ControlNet(**config, hint_channels=3, **more).state_dict())
 
 
 def build(maker: Maker, webui: Path, data: Path, kind: str) -> None:

@@ -16,11 +16,13 @@ def plot_info(server):
 def plot(server, kind, axis, values, dropdown=(), x_args=(), **changes):
     """Run the plot over one of our axes on X; returns the HTTP response."""
     server.load(kind)
-    choices = plot_info(server)["args"][0]["choices"]
+    info = plot_info(server)["args"]
+    choices = info[0]["choices"]
     names = [choice[0] if isinstance(choice, list) else choice for choice in choices]
     nothing = [0, "", []]
     arguments = [names.index(f"[Noise Order] {axis}"), values, list(dropdown), *nothing, *nothing]
-    arguments += [False, True, False, True, False, False, False, 0, False]
+    arguments += [False, True, False, True]
+    arguments += [argument["value"] for argument in info[len(arguments) :]]  # of which Neo has one more
     body = server.request(kind, script_name="x/y/z plot", script_args=arguments, **changes)
     if x_args:
         body["alwayson_scripts"] = {"noise order": {"args": list(x_args)}}

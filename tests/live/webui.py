@@ -29,7 +29,6 @@ SERVE = [
     "--server-name",
     "127.0.0.1",
     "--no-hashing",
-    "--do-not-download-clip",
     "--disable-console-progressbars",
 ]
 
@@ -48,18 +47,35 @@ class Facts(NamedTuple):
     hires_calls: int
     """How often it calls the hook in the hires pass."""
     encodes_uncond_at_cfg_1: bool
+    masks_are_batches: bool = False
+    """Gives the inpainting mask a batch dimension."""
     helper: str = ""
     """A folder here: the extension it needs for the small checkpoints."""
+    upscaler: str = "Latent"
+    """For hires fix. Neo has none for latents, shared.latent_upscale_modes is empty there."""
+    upscale: tuple[Any, ...] = ("", 0, "None", 2)
+    """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
 
 
+NO_CLIP = "--do-not-download-clip"
 CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"]
-FORGE_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+ERSATZ_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
+NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
-    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False, "small_flux"),
-    "neo": Facts("backend/diffusion_engine/qwen.py", FORGE_CPU, True, True, True, 1, False, "small_flux"),
-    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, "small_flux"),
-    "a1111": Facts("modules", CPU, False, False, False, 1, True, "small_sd3"),
+    "ersatz": Facts(
+        "backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False, helper="small_flux"
+    ),
+    "neo": Facts(
+        *("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False),
+        masks_are_batches=True,
+        helper="small_neo",
+        upscaler="None",
+        upscale=(0, "None", 2, False),
+    ),
+    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, helper="small_flux"),
+    "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True, helper="small_sd3"),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
 OFFLINE = {
@@ -69,8 +85,10 @@ OFFLINE = {
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
 }
+FIVE_DIMENSIONS = ("qwen", "anima")
+"""Latents with a dimension for time."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35", "sd3")
+FLOW = ("flux", "schnell", "sd35", "sd3", "sdxlrectified", "zimage", "klein", "qwen", "anima")
 
 
 def host_of(folder: Path) -> str:
@@ -105,6 +123,12 @@ def plan(folder: Path, python: Path) -> tuple[list[str], dict[str, str]]:
         told = json.loads(generator(folder, python, "--plan").splitlines()[-1])
         _plans[folder] = told["kinds"], told["left_out"]
     return _plans[folder]
+
+
+def version_of_settings(folder: Path) -> dict[str, str]:
+    """The mark without which Neo takes settings for those of an older version, and waits for a key at its start."""
+    source = (folder / "modules" / "launch_utils.py").read_text(encoding="utf-8")
+    return dict(re.findall(r'^(VERSION_UID).*= "(.*)"', source, re.MULTILINE))
 
 
 def free_port() -> int:
@@ -159,6 +183,7 @@ class WebUI:
             "sgm_noise_multiplier": False,
             "token_merging_ratio": 0.0,
         }
+        settings |= version_of_settings(self.folder)
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     @contextlib.contextmanager

@@ -71,7 +71,7 @@ def counted(original: Any) -> Any:
             SEEN["outputs"].append(fingerprint(out))
             SEEN["values"].append(out.detach().float().flatten()[:256].tolist())
             OWN.extend((row.clone(), found.clone()) for row, found in zip(x, out, strict=True))
-            SEEN["agreement"] = [[None, None] for _ in OWN]
+            SEEN["agreement"] = [[None, None, None] for _ in OWN]
         elif SEEN["first_sigma"] == float(t.float().max()):
             agree(x, out)
         return out
@@ -81,13 +81,13 @@ def counted(original: Any) -> Any:
 
 
 def agree(x: Any, out: Any) -> None:
-    """Compare each row of ours with those of the sampler's first step: the differences of the nearest, in and out."""
+    """Compare each row of ours with those of the sampler's first step: how far the nearest is, in and out; its size."""
     for row, found in zip(x, out, strict=True):
         for index, (own_row, own_found) in enumerate(OWN):
             if own_found.shape == found.shape:
                 nearest = float((own_found - found).abs().max())
                 if SEEN["agreement"][index][1] is None or nearest < SEEN["agreement"][index][1]:
-                    SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest]
+                    SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest, float(found.abs().max())]
 
 
 def told_state() -> list[Any]:
@@ -129,8 +129,8 @@ def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
         scale = t.float()
     else:
         scale = (1 - model.alphas_cumprod.float()[t.round().long()]).sqrt()
-    rows = noise.float().repeat(len(x) // len(noise), 1, 1, 1)
-    expected = rows * scale[:, None, None, None]
+    rows = noise.float().repeat(len(x) // len(noise), *[1] * (noise.ndim - 1))
+    expected = rows * scale.view(-1, *[1] * (noise.ndim - 1))
     return {
         "difference": float((x.float() - expected).abs().max()),
         "size": float(expected.abs().max()),
@@ -190,6 +190,8 @@ class Probe(scripts.Script):
                 "keys": sorted(kwargs),
                 "x_is_noise": x is noise,
                 "shape": list(noise.shape),
+                "x_shape": list(x.shape),
+                "mask_shape": list(p.nmask.shape) if getattr(p, "nmask", None) is not None else None,
                 "seeds": list(p.seeds),
                 "inference": noise.is_inference(),
                 "uc_is_none": kwargs["uc"] is None,

@@ -1,0 +1,209 @@
+"""Random checkpoints in the layouts Forge Neo loads, made with its own classes and its own Python.
+
+    WEBUI_PYTHON checkpoints_neo.py --webui DIR --plan
+    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl zimage flux klein qwen anima ...]
+
+Everything is in one file, as Neo allows it: it takes text encoders and VAE from the checkpoint as well as from files
+chosen beside it. They load with the helper extension small_neo only, which makes the sizes smaller that Neo knows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import checkpoints_forge as forge
+from checkpoints_forge import CONFIGS, FLUX, SDXL_UNET, clip, prefixed, sd1, vae
+
+if TYPE_CHECKING:
+    from checkpoints_forge import State
+
+FLAGS = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
+# Neo knows the real depths alone; of the way back it asks nothing.
+NEO_SDXL_UNET = {**SDXL_UNET, "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_output": [0] * 9}
+
+
+def made(model: Callable[..., Any], *args: Any, **sizes: Any) -> State:
+    """Names and shapes of a model built as Neo builds it, out of its own layers."""
+    import torch
+    from backend.operations import using_forge_operations
+
+    with using_forge_operations(device=torch.device("meta"), dtype=torch.float32):
+        return dict(model(*args, **sizes).state_dict())
+
+
+def language_model(name: str) -> State:
+    from backend.nn.llm import llama
+
+    return made(getattr(llama, name), {})
+
+
+def t5(configs: Path) -> State:
+    from backend.loader import read_arbitrary_config
+    from backend.nn.t5 import IntegratedT5
+
+    return made(IntegratedT5, read_arbitrary_config(configs))
+
+
+def wan_vae(configs: Path) -> State:
+    from backend.nn.wan_vae import WanVAE
+
+    return made(WanVAE.from_config, WanVAE.load_config(configs / "vae"))
+
+
+def flux_2_vae(configs: Path) -> State:
+    from backend.nn.vae import AutoencoderKLFlux2
+
+    return made(AutoencoderKLFlux2.from_config, AutoencoderKLFlux2.load_config(configs / "vae"))
+
+
+def whole(transformer: State, encoders: dict[str, State], vae: State) -> State:
+    """One file of all parts, by the prefixes the newer architectures share."""
+    state = {**prefixed("model.diffusion_model.", transformer), **prefixed("vae.", vae)}
+    for name, encoder in encoders.items():
+        state |= prefixed(f"text_encoders.{name}.", encoder)
+    return state
+
+
+def z_image(webui: Path) -> State:
+    from backend.nn.lumina import NextDiT
+    from small_neo import HEAD, WIDTH
+
+    transformer = made(
+        NextDiT,
+        patch_size=2,
+        in_channels=16,
+        dim=2 * HEAD,
+        n_layers=2,
+        n_heads=2,
+        n_kv_heads=2,
+        ffn_dim_multiplier=8 / 3,
+        qk_norm=True,
+        cap_feat_dim=WIDTH,
+        axes_dims=[32, 48, 48],
+        axes_lens=[1536, 512, 512],
+        z_image_modulation=True,
+        pad_tokens_multiple=32,
+    )
+    encoder = {"qwen3_4b.transformer": language_model("Qwen3_4B")}
+    return whole(transformer, encoder, vae(webui / CONFIGS / "Tongyi-MAI" / "Z-Image-Turbo"))
+
+
+def flux_transformer(**more: Any) -> State:
+    from backend.nn.flux import IntegratedFluxTransformer2DModel
+    from small_neo import HEAD
+
+    sizes = {"hidden_size": 2 * HEAD, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "theta": 10000}
+    return made(IntegratedFluxTransformer2DModel, **sizes, **more)
+
+
+def flux(webui: Path, variant: str) -> State:
+    from small_neo import WIDTH
+
+    transformer = flux_transformer(
+        in_channels=16,
+        out_channels=16,
+        vec_in_dim=768,
+        context_in_dim=WIDTH,
+        mlp_ratio=4.0,
+        axes_dim=[16, 56, 56],
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=variant == "dev",
+    )
+    folder = webui / CONFIGS / f"{FLUX}{variant}"
+    encoders = {"clip_l.transformer": clip(folder / "text_encoder"), "t5xxl": t5(folder / "text_encoder_2")}
+    return whole(transformer, encoders, vae(folder))
+
+
+def klein(webui: Path) -> State:
+    """Flux.2 Klein: 128 channels at a sixteenth of the picture's size."""
+    from small_neo import WIDTH
+
+    transformer = flux_transformer(
+        in_channels=128,
+        out_channels=128,
+        vec_in_dim=None,
+        context_in_dim=3 * WIDTH,
+        mlp_ratio=3.0,
+        axes_dim=[32, 32, 32, 32],
+        patch_size=1,
+        qkv_bias=False,
+        guidance_embed=False,
+        global_modulation=True,
+        mlp_silu_act=True,
+        ops_bias=False,
+    )
+    encoder = {"qwen3_4b.transformer": language_model("Qwen3_4B")}
+    return whole(transformer, encoder, flux_2_vae(webui / CONFIGS / "black-forest-labs" / "FLUX.2-klein-4B"))
+
+
+def qwen(webui: Path) -> State:
+    """Qwen-Image: latents of five dimensions, of which time is one."""
+    from backend.nn.qwen import QwenImageTransformer2DModel
+    from small_neo import WIDTH
+
+    transformer = made(QwenImageTransformer2DModel, num_layers=2, num_attention_heads=2, joint_attention_dim=WIDTH)
+    encoder = {"qwen25_7b": language_model("Qwen25_7BVLI")}
+    return whole(transformer, encoder, wan_vae(webui / CONFIGS / "Qwen" / "Qwen-Image"))
+
+
+def anima(webui: Path) -> State:
+    """Anima; its adapter from the language model is kept with the transformer, and so are its numbers."""
+    from backend.nn.anima import Anima
+    from small_neo import HEAD, WIDTH
+
+    transformer = made(
+        Anima,
+        in_channels=16,
+        out_channels=16,
+        patch_spatial=2,
+        patch_temporal=1,
+        model_channels=2 * HEAD,
+        crossattn_emb_channels=WIDTH,
+        num_blocks=2,
+        num_heads=2,
+    )
+    encoder = language_model("Qwen3_06B")
+    adapter = {name: encoder.pop(name) for name in list(encoder) if name.startswith("llm_adapter.")}
+    return whole(
+        {**transformer, **adapter},
+        {"qwen3_06b.transformer": encoder},
+        wan_vae(webui / CONFIGS / "circlestone-labs" / "Anima"),
+    )
+
+
+def enter(webui: Path) -> None:
+    """Make the WebUI's back end importable, with the helper extension at work in it."""
+    os.chdir(webui)
+    sys.argv[1:] = FLAGS
+    helper = Path(__file__).parent / "small_neo" / "scripts"
+    sys.path[1:1] = [str(webui), str(webui / "modules_forge" / "packages"), str(helper)]
+    import small_neo  # noqa: F401
+
+
+NEO = forge.Maker(
+    kinds={
+        "sd15": sd1,
+        "sd15v": sd1,
+        "sdxl": lambda webui: forge.sdxl(webui, NEO_SDXL_UNET),
+        "sdxlv": lambda webui: forge.sdxl_v(webui, NEO_SDXL_UNET),
+        "sdxlrectified": lambda webui: forge.sdxl(webui, NEO_SDXL_UNET),  # Neo knows it by its file's name
+        "zimage": z_image,
+        "flux": lambda webui: flux(webui, "dev"),
+        "schnell": lambda webui: flux(webui, "schnell"),
+        "klein": klein,
+        "qwen": qwen,
+        "anima": anima,
+    },
+    control_net=lambda: forge.control_net(hint_width=16),
+    v_yaml=forge.FORGE.v_yaml,
+    enter=enter,
+)
+
+
+if __name__ == "__main__":
+    forge.main(NEO, __doc__)

@@ -1,0 +1,137 @@
+"""Lets an unchanged Forge Neo load the small models of these tests; linked beside the probe, with and without us.
+
+Neo takes the sizes of text encoders and VAEs from configs and constants: here they are smaller, whichever the model.
+Where it hard-codes the size of a transformer, it is read from the checkpoint. The generator imports this file as well.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import huggingface_guess
+import torch
+import transformers
+from backend import loader
+from backend.nn.llm import llama
+from backend.nn.vae import IntegratedAutoencoderKL
+from backend.nn.wan_vae import WanVAE
+
+WIDTH = 64
+"""Of the language models."""
+HEAD = 128
+"""Numbers per head, in every transformer here and in Neo's language models."""
+CLIP = {"num_hidden_layers": 2, "intermediate_size": 64}
+T5 = {"num_layers": 2, "d_model": WIDTH, "d_ff": 64, "num_heads": 4}
+# Klein reads layers 9, 18 and 27.
+LANGUAGE = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+VISION = {"hidden_size": WIDTH, "intermediate_size": 64, "num_layers": 1}
+VAE = {"block_out_channels": [32, 32, 64, 64]}
+WAN_VAE = {"base_dim": 16}
+PREFIX = "model.diffusion_model."
+KNOWN_BY = {
+    "cap_pad_token": {"cap_embedder.1.weight": 3840},  # Z-Image
+    "llm_adapter.norm.weight": {"x_embedder.proj.1.weight": 2048},  # Anima
+    "double_stream_modulation_img.lin.weight": {"img_in.weight": 3072, "txt_in.weight": 3072},  # Flux.2 Klein 4B
+}
+"""A tensor that tells the architecture, and those whose first dimension Neo then compares with the real model's."""
+
+
+def smaller_configs(cls: Any, reader: str, sizes: dict[str, Any]) -> None:
+    """Let a class read its config with other sizes; what the config has not is not added."""
+    original = getattr(cls, reader)
+
+    def read(_: Any, *args: Any, **kwargs: Any) -> Any:
+        config = original(*args, **kwargs)
+        if isinstance(config, dict):
+            return {**config, **{name: size for name, size in sizes.items() if name in config}}
+        for name, size in sizes.items():
+            setattr(config, name, size)
+        return config
+
+    setattr(cls, reader, classmethod(read))
+
+
+def language_model(original: Any) -> Any:
+    """The class without the config, with which it compares its constants."""
+    return lambda config: original({})
+
+
+def real_shapes(state: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint with the shapes by which Neo knows its architecture."""
+    shown = dict(state)
+    for sign, compared in KNOWN_BY.items():
+        if PREFIX + sign in state:
+            for name, size in compared.items():
+                shown[PREFIX + name] = torch.empty(size, state[PREFIX + name].shape[1], device="meta")
+    return shown
+
+
+def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
+    """What the checkpoint says of sizes that Neo hard-codes, in the names of its config."""
+
+    def shape(name: str) -> Any:
+        return state[f"{PREFIX}{name}.weight"].shape
+
+    if architecture == "ZImage":
+        width = shape("cap_embedder.1")[0]
+        return {"dim": width, "n_heads": width // HEAD, "n_kv_heads": width // HEAD}
+    if architecture == "Anima":
+        width = shape("x_embedder.proj.1")[0]
+        blocks = {name.split(".")[3] for name in state if name.startswith(f"{PREFIX}blocks.")}
+        context = shape("blocks.0.cross_attn.k_proj")[1]
+        return {
+            "model_channels": width,
+            "num_heads": width // HEAD,
+            "num_blocks": len(blocks),
+            "crossattn_emb_channels": context,
+        }
+    if architecture.startswith("Flux2"):
+        return {"hidden_size": shape("img_in")[0], "num_heads": shape("img_in")[0] // HEAD}
+    if architecture == "QwenImage":
+        width, context = shape("txt_in")
+        return {"num_attention_heads": width // HEAD, "joint_attention_dim": context}
+    return {}
+
+
+def guess_small(original: Any) -> Any:
+    def guess(state: dict[str, Any]) -> Any:
+        found = original(real_shapes(state))
+        found.unet_config.update(sizes(state, type(found).__name__))
+        return found
+
+    guess.small = True  # type: ignore[attr-defined]
+    return guess
+
+
+def apply() -> None:
+    smaller_configs(transformers.CLIPTextConfig, "from_pretrained", CLIP)
+    smaller_configs(IntegratedAutoencoderKL, "load_config", VAE)
+    smaller_configs(WanVAE, "load_config", WAN_VAE)
+    # The language models' configs go the same way, but are not looked at further than for which of them it is.
+    read = loader.read_arbitrary_config
+    loader.read_arbitrary_config = lambda folder: small_t5(read(folder))
+    llama.LLMAdapter = partial(
+        llama.LLMAdapter, source_dim=WIDTH, target_dim=WIDTH, model_dim=WIDTH, num_layers=1, num_heads=2
+    )
+    vision = llama.qwen_vl.Qwen2VLVisionTransformer
+    llama.qwen_vl.Qwen2VLVisionTransformer = lambda **sizes: vision(**{**sizes, **VISION})
+    for name in ("Qwen3_06B", "Qwen3_4B", "Qwen25_7BVLI"):
+        setattr(llama, name, language_model(getattr(llama, name)))
+    for name in ("Qwen3_06BConfig", "Qwen3_4BConfig", "Qwen25_7BVLI_Config"):
+        setattr(llama, name, partial(getattr(llama, name), **LANGUAGE))
+    huggingface_guess.guess = guess_small(huggingface_guess.guess)
+
+
+def small_t5(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, **T5} if "d_ff" in config else config
+
+
+if not hasattr(huggingface_guess.guess, "small"):  # a page reload runs the scripts again
+    apply()
