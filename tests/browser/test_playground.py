@@ -18,7 +18,7 @@ from PIL import Image
 from lib_noiseorder.core.schedule import key_levels
 
 ROOT = Path(__file__).parents[2]
-MILLISECONDS = 20_000
+MILLISECONDS = 60_000
 
 
 @pytest.fixture(scope="module")
