@@ -16,6 +16,10 @@ def host_class() -> type[Any] | None:
 
         return ReForgeHost
     if find_spec("backend") is not None and find_spec("modules_forge") is not None:
+        if find_spec("modules_forge.colour_code") is not None:
+            from .ersatz import ErsatzHost
+
+            return ErsatzHost
         from .forge import ForgeHost
 
         return ForgeHost

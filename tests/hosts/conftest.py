@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
+from fakes import A1111, A1111SD3, Ersatz, Forge, ForgeFlow, ReForge
 
 
-@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge], ids=lambda host: host.__name__)
+@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge, Ersatz], ids=lambda host: host.__name__)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 
@@ -34,3 +34,8 @@ def patcher_host(request, monkeypatch):
 def inpainting_host(request, monkeypatch):
     """A host whose inpainting models can be asked."""
     return request.param(monkeypatch)
+
+
+@pytest.fixture
+def ersatz(monkeypatch):
+    return Ersatz(monkeypatch)

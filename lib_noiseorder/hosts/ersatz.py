@@ -1,0 +1,10 @@
+"""ersatzForge: Forge in everything but the step at which the sampler begins around an image."""
+
+from __future__ import annotations
+
+from .forge import ForgeHost
+
+
+class ErsatzHost(ForgeHost):
+    name = "ersatzForge"
+    unsaid_steps = 0
