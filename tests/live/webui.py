@@ -29,7 +29,6 @@ SERVE = [
     "--server-name",
     "127.0.0.1",
     "--no-hashing",
-    "--do-not-download-clip",
     "--disable-console-progressbars",
 ]
 
@@ -52,11 +51,14 @@ class Facts(NamedTuple):
     """A folder here: the extension it needs for the small checkpoints."""
 
 
-CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model", "--skip-version-check"]
-FORGE_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+NO_CLIP = "--do-not-download-clip"
+CPU = ["--use-cpu", "all", "--no-half", "--precision", "full"]
+CPU += ["--no-download-sd-model", "--skip-version-check", NO_CLIP]
+ERSATZ_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
+FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
-    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False, "small_flux"),
+    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
     "neo": Facts("backend/diffusion_engine/qwen.py", FORGE_CPU, True, True, True, 1, False, "small_flux"),
     "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, "small_flux"),
     "a1111": Facts("modules", CPU, False, False, False, 1, True, "small_sd3"),
@@ -70,7 +72,7 @@ OFFLINE = {
     "OMP_NUM_THREADS": "1",
 }
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35", "sd3")
+FLOW = ("flux", "schnell", "sd35", "sd3", "chroma")
 
 
 def host_of(folder: Path) -> str:
@@ -147,11 +149,12 @@ class WebUI:
         """Generate the checkpoints in the data folder; sizes: further arguments of the generator."""
         self.kinds = [kind for kind in plan(self.folder, self.python)[0] if kinds is None or kind in kinds]
         generator(self.folder, self.python, "--out", str(self.data), *sizes, *self.kinds)
-        settings = {
+        settings: dict[str, Any] = {
             "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors",
             # The default preview would be downloaded for SDXL; offline every request then fails.
             "show_progress_type": "Approx cheap",
-            # After a request that overrides a setting, AUTOMATIC1111 restores only what stands in this file.
+            # After a request that overrides a setting, these are restored by AUTOMATIC1111 and ersatzForge only if they
+            # stand in this file.
             "eta_noise_seed_delta": 0,
             "initial_noise_multiplier": 1.0,
             "randn_source": "GPU",
@@ -159,6 +162,9 @@ class WebUI:
             "sgm_noise_multiplier": False,
             "token_merging_ratio": 0.0,
         }
+        if self.host == "ersatz":
+            # Its Chroma reads a setting that has no default (fca12a2).
+            settings |= {"tiling": "None", "use_dynamicPE": False}
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     @contextlib.contextmanager
@@ -238,7 +244,7 @@ class WebUI:
             self.loaded = kind
             told = Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).infotext
             # Both hosts go on with the model they have when the one asked for cannot be found.
-            assert f"Model: tiny-{kind}," in told + ",", told
+            assert f"Model: tiny-{kind}," in told.rstrip() + ",", told
 
     def probe(self, **plan: Any) -> None:
         """Set what the next generations are to suffer: fail_at, interrupt_at (a count of model calls)."""
