@@ -23,6 +23,9 @@ VARIANT = "_noiseorder_variant"
 """On the processing object of what is made beside a picture: which variant it is."""
 
 
+SUPPORTED = ("AUTOMATIC1111 1.10", "Forge", "reForge", "Forge Neo", "ersatzForge")
+
+
 @dataclass
 class Job:
     """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, and how
@@ -66,7 +69,7 @@ def begin(
         if not config.active:
             return
         if host is None:
-            raise SettingError("this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge, reForge and Forge Neo are")
+            raise SettingError(f"this WebUI is not supported yet; {', '.join(SUPPORTED)} are")
         if config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
             raise SettingError(f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
     except SettingError as error:

@@ -28,6 +28,9 @@ class WebUIHost:
     as well; None in txt2img.
     """
 
+    unsaid_steps = 1
+    """Steps that run around an image beyond what `setup_img2img_steps` says: one on all but ersatzForge."""
+
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         self.p, self.noise, self.c, self.uc, self.latent = p, noise, c, uc, latent
         self.is_hires = bool(getattr(p, "is_hr_pass", False))
@@ -130,14 +133,15 @@ class WebUIHost:
             return len(sigmas) - 1
         p = self.p
         hires_steps = (p.hr_second_pass_steps or p.steps) if self.is_hires else None
-        steps, first = sd_samplers_common.setup_img2img_steps(p, hires_steps)
+        steps, said = sd_samplers_common.setup_img2img_steps(p, hires_steps)
         if steps < 1:
             raise Unsupported("denoising strength 0 runs no step")
+        run = said + self.unsaid_steps
         if hasattr(p.sampler, "get_sigmas"):
-            begin = float(p.sampler.get_sigmas(p, steps)[steps - first - 1])
+            begin = float(p.sampler.get_sigmas(p, steps)[steps - run])
             return int((sigmas.double() - begin).abs().argmin())
         # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
-        return min(int(p.sampler.get_timesteps(p, steps)[first]), len(sigmas) - 1)
+        return min(int(p.sampler.get_timesteps(p, steps)[run - 1]), len(sigmas) - 1)
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         # Raising the host's own InterruptedException from the hook would end the whole Forge process.

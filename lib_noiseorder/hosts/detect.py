@@ -20,6 +20,10 @@ def host_class() -> type[Any] | None:
             from .neo import NeoHost
 
             return NeoHost
+        if find_spec("modules_forge.colour_code") is not None:
+            from .ersatz import ErsatzHost
+
+            return ErsatzHost
         from .forge import ForgeHost
 
         return ForgeHost

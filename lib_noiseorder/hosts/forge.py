@@ -16,7 +16,7 @@ from .patcher import PatcherHost
 
 class ForgeHost(PatcherHost):
     name = "Forge"
-    engines: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux")
+    engines: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma")
     """Its classes of models that were run; what was not is refused."""
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)

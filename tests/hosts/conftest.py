@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import A1111, A1111SD3, Forge, ForgeFlow, Neo, NeoVideo, ReForge
+from fakes import A1111, A1111SD3, Ersatz, Forge, ForgeFlow, Neo, NeoVideo, ReForge
 
 
-@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo], ids=lambda host: host.__name__)
+@pytest.fixture(params=[A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo, Ersatz], ids=lambda host: host.__name__)
 def host(request, monkeypatch):
     return request.param(monkeypatch)
 
@@ -44,3 +44,8 @@ def neo(monkeypatch):
 @pytest.fixture
 def neo_video(monkeypatch):
     return NeoVideo(monkeypatch)
+
+
+@pytest.fixture
+def ersatz(monkeypatch):
+    return Ersatz(monkeypatch)

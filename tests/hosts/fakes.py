@@ -284,6 +284,10 @@ class FakeHost:
     masks_are_batches = False
     processing: type[Processing] = Processing
     is_sdxl_inpaint = False
+    begins = 999 - 999 * 4 // 9
+    """Where in the table img2img begins at 10 steps and denoising strength 0.5: the fifth of ten steps."""
+    begins_timestep = 501
+    setup_img2img_steps = staticmethod(setup_img2img_steps)
 
     def __init__(self, monkeypatch: Any) -> None:
         self.monkeypatch = monkeypatch
@@ -316,7 +320,7 @@ class FakeHost:
         self.module("modules", __path__=[])
         self.module(
             "modules.sd_samplers_common",
-            setup_img2img_steps=setup_img2img_steps,
+            setup_img2img_steps=self.setup_img2img_steps,
             single_sample_to_image=self.single_sample_to_image,
         )
         self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts, OptionInfo=OptionInfo)
@@ -809,3 +813,20 @@ class NeoVideo(Neo):
 
     def draw(self, shape: tuple[int, ...], seeds: list[int]) -> torch.Tensor:
         return super().draw(shape, seeds[:1])
+
+
+class Ersatz(Forge):
+    """One hook call in hires; img2img takes the steps it was asked for, out of so many more."""
+
+    processing = Processing
+    begins = 999 - 999 * 10 // 19 - 1
+    begins_timestep = 451
+
+    def install(self) -> None:
+        super().install()
+        self.module("modules_forge.colour_code")
+
+    @staticmethod
+    def setup_img2img_steps(p: Processing, steps: int | None = None) -> tuple[int, int]:
+        run = steps or p.steps
+        return int(run / min(p.denoising_strength, 0.999)) if p.denoising_strength > 0 else 0, run

@@ -245,9 +245,8 @@ def test_img2img_asks_around_the_image_and_inside_the_part_that_will_run(img2img
         {**ON, "erase": 1, "direction": "denoised", "levels": 2, "first_level": 1.0, "last_level": 0.5}
     )
     table = img2img.sigmas
-    begin = 999 - 999 * 4 // 9  # the fifth of ten steps, at denoising strength 0.5
     for (x, sigma, _), part in zip(img2img.network.seen, (1.0, 0.5), strict=True):
-        assert sigma.item() == pytest.approx(table[round(part * begin)].item(), rel=2e-3)
+        assert sigma.item() == pytest.approx(table[round(part * img2img.begins)].item(), rel=2e-3)
         image, noise = 0.3, result.untouched
         s = sigma.item()
         expected = (1 - s) * image + s * noise if img2img.kind == "const" else image + s * noise
@@ -296,13 +295,13 @@ def test_region_means_nothing_in_txt2img(host):
 def test_timestep_samplers_begin_at_their_timestep(img2img):
     class Timesteps:
         def get_timesteps(self, p, steps):
-            return torch.tensor([1, 101, 201, 301, 401, 501, 601, 701, 801, 901])
+            return torch.tensor([1 + 1000 * step // steps for step in range(steps)])
 
     img2img.txt2img(
         {**ON, "direction": "denoised", "first_level": 1.0},
         before_process=lambda p: setattr(p, "sampler", Timesteps()),
     )
-    assert img2img.network.seen[0][1].item() == pytest.approx(img2img.sigmas[501].item())
+    assert img2img.network.seen[0][1].item() == pytest.approx(img2img.sigmas[img2img.begins_timestep].item())
 
 
 def test_inner_pass_of_adetailer_is_not_ours(host):
@@ -589,11 +588,11 @@ def test_unknown_webui_is_refused(monkeypatch):
     assert "not supported yet" in result.infotext["Noise Order error"]
 
 
-def test_ersatz_calls_without_noise_are_ignored(forge):
-    """ersatzForge calls the hook again at the refiner switch, with x alone."""
+def test_ersatz_calls_without_noise_are_ignored(ersatz):
+    """It calls the hook again at the refiner switch, with x alone."""
     p = Processing(["a"], [""], [1])
-    forge.script.process(p, True)
-    forge.script.process_before_every_sampling(p, x=torch.zeros(1))
+    ersatz.script.process(p, True)
+    ersatz.script.process_before_every_sampling(p, x=torch.zeros(1))
     assert "Noise Order error" not in p.extra_generation_params
 
 

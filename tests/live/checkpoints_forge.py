@@ -1,7 +1,7 @@
 """Random checkpoints in the layouts Forge loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_forge.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_forge.py --webui DIR --out DATA [sd15 sd15v sdxl sdxlv sd35 flux schnell]
+    WEBUI_PYTHON checkpoints_forge.py --webui DIR --out DATA [sd15 sd15v sdxl sdxlv sd35 flux schnell chroma]
 
 The sizes of text encoders and VAE stand in configs inside the WebUI's folder, which is not changed. Smaller than those
 say is only what Forge takes from the checkpoint: its Linear has the shape of the weight it is given. So the MLPs and
@@ -227,23 +227,12 @@ def sd35(webui: Path) -> State:
     }
 
 
-def flux(webui: Path, variant: str) -> State:
-    """A Flux of one block of each sort, two heads wide. It loads with the helper extension small_flux only."""
+def flux(webui: Path, variant: str, heads: int = 2, single_blocks: int = 1) -> State:
+    """A Flux of one double block. It loads with the helper extension small_flux only."""
     from backend.nn.flux import IntegratedFluxTransformer2DModel
 
     model = IntegratedFluxTransformer2DModel(
-        in_channels=16,
-        vec_in_dim=768,
-        context_in_dim=4096,
-        hidden_size=256,
-        mlp_ratio=4.0,
-        num_heads=2,
-        depth=1,
-        depth_single_blocks=1,
-        axes_dim=[16, 56, 56],
-        theta=10000,
-        qkv_bias=True,
-        guidance_embed=variant == "dev",
+        **sizes(heads, single_blocks), vec_in_dim=768, guidance_embed=variant == "dev"
     )
     folder = webui / CONFIGS / f"{FLUX}{variant}"
     return {
@@ -252,6 +241,51 @@ def flux(webui: Path, variant: str) -> State:
         **prefixed("text_encoders.t5xxl.", t5(folder / "text_encoder_2")),
         **prefixed("vae.", vae(folder)),
     }
+
+
+def chroma(webui: Path, heads: int = 2, single_blocks: int = 1, **more: Any) -> State:
+    """A Chroma of one double block: T5 only, its modulations made by a network of its own. Loads as Flux does."""
+    from backend.nn.chroma import IntegratedChromaTransformer2DModel
+
+    model = IntegratedChromaTransformer2DModel(**sizes(heads, single_blocks), vec_in_dim=None, **more)
+    folder = webui / CONFIGS / "Chroma"
+    return {
+        **prefixed("model.diffusion_model.", thin_guidance(dict(model.state_dict()))),
+        **prefixed("text_encoders.t5xxl.", t5(folder / "text_encoder")),
+        **prefixed("vae.", vae(folder)),
+    }
+
+
+def sizes(heads: int, single_blocks: int) -> dict[str, Any]:
+    """What Flux and Chroma have in common."""
+    return {
+        "in_channels": 16,
+        "context_in_dim": 4096,
+        "hidden_size": 128 * heads,
+        "mlp_ratio": 4.0,
+        "num_heads": heads,
+        "depth": 1,
+        "depth_single_blocks": single_blocks,
+        "axes_dim": [16, 56, 56],
+        "theta": 10000,
+        "qkv_bias": True,
+    }
+
+
+def thin_guidance(state: State) -> State:
+    """Chroma's guidance network with thin layers, for the width of this model; 5120 and 3072 stand in Forge."""
+    import torch
+
+    prefix = "distilled_guidance_layer."
+    width, hidden = state[prefix + "norms.0.scale"].shape[0], state["img_in.weight"].shape[0]
+    thin = {"out_proj.weight": (hidden, width), "out_proj.bias": (hidden,)}
+    for layer in range(5):
+        thin |= {
+            f"layers.{layer}.in_layer.weight": (THIN, width),
+            f"layers.{layer}.in_layer.bias": (THIN,),
+            f"layers.{layer}.out_layer.weight": (width, THIN),
+        }
+    return state | {prefix + name: torch.empty(*shape) for name, shape in thin.items()}
 
 
 def layout(maker: Maker, webui: Path, kind: str) -> State:
@@ -284,7 +318,7 @@ def gain(name: str) -> float:
     """What ends a residual branch is kept small, or the sum would grow with the depth."""
     if ".mid.attn_1.proj_out" in name:
         return 0.1
-    if "mod.lin" in name or "modulation" in name:
+    if any(part in name for part in ("mod.lin", "modulation", "distilled_guidance_layer.out_proj")):
         return 0.3
     return 0.5 if any(end in name for end in ("out_layers.3", "proj_out", "to_out.0", "ff.net.2")) else 1.0
 
@@ -364,7 +398,7 @@ def enter(webui: Path) -> None:
     os.chdir(webui)
     sys.argv[1:] = FLAGS
     guess = webui / "repositories" / "huggingface_guess"
-    sys.path[1:1] = [str(webui), str(webui / "packages_3rdparty"), str(guess)]
+    sys.path[1:1] = [str(webui), str(webui / "packages_3rdparty"), str(webui / "packages"), str(guess)]
 
 
 FORGE = Maker(
@@ -376,6 +410,7 @@ FORGE = Maker(
         "sd35": sd35,
         "flux": lambda webui: flux(webui, "dev"),
         "schnell": lambda webui: flux(webui, "schnell"),
+        "chroma": lambda webui: chroma(webui, guidance_out_dim=3072, guidance_hidden_dim=5120, guidance_n_layers=5),
     },
     control_net=control_net,
     v_yaml=lambda _: "model:\n  params:\n    parameterization: v\n",

@@ -24,7 +24,9 @@ def test_the_prediction_is_the_hosts_own(server, kind, direction):
     """At the first level the model gives us what it gives the sampler in its first step, for the same x."""
     # With this option samplers begin with z √(1 + σ²) as well; on A1111, without sense, those of flow models too.
     options = {"sgm_noise_multiplier": kind not in FLOW}
-    seen = server.txt2img(kind, {**EXACT, "direction": direction}, override_settings=options).seen
+    # As many tokens as the prompt: Forge repeats the tokens of the shorter one where it asks both together.
+    request = {"override_settings": options, "negative_prompt": "a red dog"}
+    seen = server.txt2img(kind, {**EXACT, "direction": direction}, **request).seen
     assert len(seen["agreement"]) == seen["own_rows"] == (2 if direction == "guidance" else 1)
     for x, found, size in seen["agreement"]:
         assert x <= 1e-4 * max(seen["first_sigma"], 1)
@@ -71,6 +73,9 @@ def test_eta_noise_seed_delta_is_the_samplers_own(server, kind):
 
 @pytest.mark.parametrize("changes", [{"tiling": True}, {"override_settings": {"token_merging_ratio": 0.5}}])
 def test_tiling_and_token_merging(server, kind, changes):
+    if server.host == "ersatz" and "tiling" in changes:
+        # A word there; its API still takes a bool, and fails on it.
+        changes = {"override_settings": {"tiling": "X and Y"}}
     plain = server.txt2img(kind, **changes)
     made = server.txt2img(kind, ON, **changes)
     assert "error" not in made.infotext
@@ -120,6 +125,7 @@ def test_refiner(server, sd15, sd15v):
     assert "error" not in made.infotext
     assert "Refiner" in made.infotext
     assert made.seen["own_rows"] == 2
+    assert made.seen["hooks_without_noise"] == (1 if server.host == "ersatz" else 0)
     # The noise is asked of the model that begins, so it is the same with and without the refiner.
     assert (row(made) == row(server.txt2img(sd15, ON))).all()
     assert server.txt2img(sd15, ON, **refiner).digest == made.digest != plain.digest

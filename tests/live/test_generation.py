@@ -258,6 +258,19 @@ def test_every_noise_source(server, kind, source):
     assert all("error" not in answer.infotext for answer in made)
 
 
+@pytest.mark.only("ersatz")
+@pytest.mark.parametrize("source", ["Perlin", "Perlin (GPU)"])
+def test_perlin_noise(server, kind, source):
+    """A noise source of its own; our draws are of its kind and size."""
+    settings = {"override_settings": {"randn_source": source}}
+    plain, other = server.txt2img(kind, **settings), server.txt2img(kind)
+    made = server.txt2img(kind, {**ON, "inject": 0}, **settings)
+    assert "error" not in made.infotext
+    assert made.seen["hooks"][0]["std"] == pytest.approx(plain.seen["hooks"][0]["std"], rel=0.1)
+    assert len({made.seen["hooks"][0]["noise"], plain.seen["hooks"][0]["noise"], other.seen["hooks"][0]["noise"]}) == 3
+    assert server.txt2img(kind, {**ON, "inject": 0}, **settings).digest == made.digest
+
+
 @pytest.mark.parametrize("settings", [(), (True,)])
 def test_the_sampler_begins_with_the_noise_we_wrote(server, kind, settings):
     plain, answer = server.txt2img(kind), server.txt2img(kind, *settings)

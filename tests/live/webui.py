@@ -64,9 +64,7 @@ FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
-    "ersatz": Facts(
-        "backend/diffusion_engine/chromaDCT.py", FORGE_CPU, True, True, True, 1, False, helper="small_flux"
-    ),
+    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
     "neo": Facts(
         *("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False),
         masks_are_batches=True,
@@ -88,7 +86,7 @@ OFFLINE = {
 FIVE_DIMENSIONS = ("qwen", "anima")
 """Latents with a dimension for time."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35", "sd3", "sdxlrectified", "zimage", "klein", "qwen", "anima")
+FLOW = ("flux", "schnell", "sd35", "sd3", "chroma", "sdxlrectified", "zimage", "klein", "qwen", "anima")
 
 
 def host_of(folder: Path) -> str:
@@ -171,11 +169,12 @@ class WebUI:
         """Generate the checkpoints in the data folder; sizes: further arguments of the generator."""
         self.kinds = [kind for kind in plan(self.folder, self.python)[0] if kinds is None or kind in kinds]
         generator(self.folder, self.python, "--out", str(self.data), *sizes, *self.kinds)
-        settings = {
+        settings: dict[str, Any] = {
             "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors",
             # The default preview would be downloaded for SDXL; offline every request then fails.
             "show_progress_type": "Approx cheap",
-            # After a request that overrides a setting, AUTOMATIC1111 restores only what stands in this file.
+            # After a request that overrides a setting, these are restored by AUTOMATIC1111 and ersatzForge only if they
+            # stand in this file.
             "eta_noise_seed_delta": 0,
             "initial_noise_multiplier": 1.0,
             "randn_source": "GPU",
@@ -184,6 +183,9 @@ class WebUI:
             "token_merging_ratio": 0.0,
         }
         settings |= version_of_settings(self.folder)
+        if self.host == "ersatz":
+            # Its Chroma reads a setting that has no default (fca12a2).
+            settings |= {"tiling": "None", "use_dynamicPE": False}
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     @contextlib.contextmanager
@@ -263,7 +265,7 @@ class WebUI:
             self.loaded = kind
             told = Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).infotext
             # Both hosts go on with the model they have when the one asked for cannot be found.
-            assert f"Model: tiny-{kind}," in told + ",", told
+            assert f"Model: tiny-{kind}," in told.rstrip() + ",", told
 
     def probe(self, **plan: Any) -> None:
         """Set what the next generations are to suffer: fail_at, interrupt_at (a count of model calls)."""

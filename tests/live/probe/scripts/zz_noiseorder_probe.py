@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from importlib.util import find_spec
 from typing import Any
 
+import torch
 from modules import script_callbacks, scripts, shared
 
 PLAN: dict[str, Any] = {}
@@ -33,6 +35,7 @@ def reset() -> None:
         hires_rows=0,
         before_hires=0,
         hooks=[],
+        hooks_without_noise=0,
         outputs=[],
         values=[],
         textinfo=[],
@@ -154,6 +157,9 @@ class Probe(scripts.Script):
         return scripts.AlwaysVisible
 
     def before_process(self, p: Any, *args: Any) -> None:
+        if find_spec("modules_forge.colour_code") is not None:
+            # ersatzForge never seeds the global generator, which its VAE, masks and token merging draw from.
+            torch.manual_seed(0)
         if "inner" in PLAN:
             p._ad_inner = PLAN["inner"]
 
@@ -176,6 +182,9 @@ class Probe(scripts.Script):
         SEEN["before_hires"] = SEEN["rows"]
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        if "noise" not in kwargs:  # ersatzForge calls once more when the refiner takes over
+            SEEN["hooks_without_noise"] += 1
+            return
         noise, x = kwargs["noise"], kwargs["x"]
         SEEN["state_after"].append(told_state())
         if PLAN.get("interrupt_variant") == getattr(p, "_noiseorder_variant", "of none"):

@@ -1,0 +1,11 @@
+"""ersatzForge: Forge in everything but the step at which the sampler begins around an image."""
+
+from __future__ import annotations
+
+from .forge import ForgeHost
+
+
+class ErsatzHost(ForgeHost):
+    name = "ersatzForge"
+    engines = ("StableDiffusion", "Flux", "Chroma")
+    unsaid_steps = 0
