@@ -58,8 +58,8 @@ def begin(
     """Hook `process`: check the settings and write the infotext, which some hosts save before sampling."""
     setattr(p, STATE, None)
     infotext.clear(p.extra_generation_params)
-    # ADetailer's inner pass carries the settings of the outer one; nobody asked for anything there.
-    if getattr(p, "_ad_inner", False):
+    # ADetailer's inner pass carries the settings of the outer one; off there unless asked for on the settings page.
+    if getattr(p, "_ad_inner", False) and not options.adetailer:
         return
     if not hasattr(p, VARIANT):
         inspector.forget()
@@ -88,6 +88,8 @@ def announce(p: Any) -> None:
         job.hires_calls, job.refused = 0, False
         infotext.clear(p.extra_generation_params)
         p.extra_generation_params.update(infotext.write(job.config))
+        if job.options.adetailer:
+            p.extra_generation_params[infotext.INNER] = "True"
 
 
 def is_wanted(p: Any, job: Job) -> bool:

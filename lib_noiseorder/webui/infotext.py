@@ -11,6 +11,8 @@ VERSION = "1"
 """Of the algorithm: an image says which one made it."""
 MARKER = BY_NAME["enabled"].infotext
 ERROR = "Noise Order error"
+INNER = "Noise Order in ADetailer"
+"""On an image for which ADetailer's inner passes were to be modulated too."""
 VARIANT = "Noise Order compare"
 """On an image made beside another one: which variant it is. Not read back: the image's own settings made it."""
 
@@ -42,7 +44,7 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
 
 def clear(params: dict[str, Any]) -> None:
     """Take every key of ours out: the cells of an X/Y/Z plot share one dict."""
-    for key in (ERROR, *(field.infotext for field in FIELDS)):
+    for key in (ERROR, INNER, *(field.infotext for field in FIELDS)):
         params.pop(key, None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..presets import PRESETS
+from .infotext import INNER
 
 PREFIX = "noiseorder_"
 SECTION = ("noiseorder", "Noise Order")
@@ -31,6 +32,7 @@ class Options:
     on_failure: str = CONTINUE
     console: str = PER_BATCH
     inspector: bool = False
+    adetailer: bool = False
 
 
 WORDS = {
@@ -45,6 +47,7 @@ WORDS = {
     ),
     "console": ("What is written to the console", "everything: also the settings and the noise levels asked"),
     "inspector": ("Keep what the noise inspector shows", "the noise of the last generation, before and after"),
+    "adetailer": ("Work in the passes of ADetailer too", "with the settings of the picture, told in its infotext"),
 }
 
 
@@ -75,4 +78,7 @@ def register(opts: Any, option_info: Callable[..., Any], preset_names: Callable[
         option = option_info(field.default, label, component, arguments, section=SECTION).info(info)
         # Set afterwards: a host without categories then ignores it.
         option.category_id = "sd"
+        if field.name == "adetailer":
+            # It has a say in the picture, so pasting sets it, as the hosts do with settings that have.
+            option.infotext = INNER
         opts.add_option(PREFIX + field.name, option.needs_reload_ui() if field.name == "default_preset" else option)

@@ -312,6 +312,19 @@ def test_inner_pass_of_adetailer_is_not_ours(host):
     assert p.extra_generation_params == {}
 
 
+def test_inner_pass_of_adetailer_is_ours_if_asked_for(host):
+    host.opts.data["noiseorder_adetailer"] = True
+    host.script.is_img2img = True
+    p = types.SimpleNamespace(_ad_inner=True, extra_generation_params={})
+    host.script.process(p, True)
+    host.script.process_batch(p)
+    assert p.extra_generation_params["Noise Order"] == "1"
+    assert p.extra_generation_params["Noise Order in ADetailer"] == "True"
+    host.opts.data["noiseorder_adetailer"] = False
+    host.script.process(p, True)
+    assert p.extra_generation_params == {}
+
+
 @pytest.mark.parametrize(("passes", "first", "second"), [("first", 1, 0), ("hires", 0, 1), ("both", 1, 1)])
 def test_hires_passes(host, passes, first, second):
     result = host.txt2img({**ON, "passes": passes}, hires=True)

@@ -25,7 +25,9 @@ def test_settings_page(host):
         "noiseorder_on_failure": "continue",
         "noiseorder_console": "one line per batch",
         "noiseorder_inspector": False,
+        "noiseorder_adetailer": False,
     }
+    assert added["noiseorder_adetailer"].infotext == "Noise Order in ADetailer"
     assert {(info.section, info.category_id) for info in added.values()} == {(("noiseorder", "Noise Order"), "sd")}
     for key in ("paste", "on_failure", "console"):
         info = added[f"noiseorder_{key}"]

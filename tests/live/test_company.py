@@ -205,3 +205,14 @@ def test_the_inner_pass_of_adetailer_is_left_alone(server, kind):
     assert answer.digest == server.baselines[kind]
     assert "Noise Order" not in answer.infotext
     assert answer.seen["own_rows"] == 0
+
+
+def test_the_inner_pass_of_adetailer_if_asked_for(server, kind, options):
+    options(noiseorder_adetailer=True)
+    server.probe(inner=True)
+    inner = server.txt2img(kind, ON)
+    server.probe()
+    outer = server.txt2img(kind, ON)
+    assert inner.digest == outer.digest != server.baselines[kind]
+    for answer in (inner, outer):
+        assert "Noise Order in ADetailer: True" in answer.infotext

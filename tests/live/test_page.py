@@ -184,7 +184,7 @@ def test_own_presets(page, server):
 
 def test_the_settings_page(page):
     # Not by GET /sdapi/v1/options: Forge lists there what it knew before extensions added theirs.
-    for key in ("default_preset", "paste", "on_failure", "console", "inspector"):
+    for key in ("default_preset", "paste", "on_failure", "console", "inspector", "adetailer"):
         assert page.locator(f"#setting_noiseorder_{key}").count() == 1
 
 
