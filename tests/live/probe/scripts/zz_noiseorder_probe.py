@@ -157,7 +157,7 @@ class Probe(scripts.Script):
         return scripts.AlwaysVisible
 
     def before_process(self, p: Any, *args: Any) -> None:
-        if find_spec("modules_forge.colour_code") is not None:
+        if find_spec("modules_forge") and find_spec("modules_forge.colour_code"):
             # ersatzForge never seeds the global generator, which its VAE, masks and token merging draw from.
             torch.manual_seed(0)
         if "inner" in PLAN:
