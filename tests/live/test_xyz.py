@@ -16,13 +16,14 @@ def plot_info(server):
 def plot(server, kind, axis, values, dropdown=(), x_args=(), **changes):
     """Run the plot over one of our axes on X; returns the HTTP response."""
     server.load(kind)
-    info = plot_info(server)["args"]
-    choices = info[0]["choices"]
+    known = plot_info(server)["args"]
+    choices = known[0]["choices"]
     names = [choice[0] if isinstance(choice, list) else choice for choice in choices]
     nothing = [0, "", []]
     arguments = [names.index(f"[Noise Order] {axis}"), values, list(dropdown), *nothing, *nothing]
-    arguments += [False, True, False, True]
-    arguments += [argument["value"] for argument in info[len(arguments) :]]  # of which Neo has one more
+    # The options after the three axes are not the same everywhere: reForge has three more, Neo one.
+    wanted = {"Draw legend": False, "Include Sub Images": True}
+    arguments += [wanted.get(option["label"], option["value"]) for option in known[len(arguments) :]]
     body = server.request(kind, script_name="x/y/z plot", script_args=arguments, **changes)
     if x_args:
         body["alwayson_scripts"] = {"noise order": {"args": list(x_args)}}
