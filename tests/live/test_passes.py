@@ -35,7 +35,8 @@ def img2img(server, kind, *settings, **changes):
 
 def hires(server, kind, *settings, **changes):
     # AUTOMATIC1111's own hires pass of inpainting models fails with "Latent".
-    upscaler = "Lanczos" if kind == "sd15inpaint" else "Latent"
+    latent = "Latent (antialiased)" if server.host == "ersatz" else "Latent"  # the only one ersatzForge kept
+    upscaler = "Lanczos" if kind == "sd15inpaint" else latent
     upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": upscaler, "denoising_strength": 0.7, **changes}
     if server.facts.is_forge:
         # Omitted, Forge answers 500; its own CFG scale for this pass is 1 otherwise.
