@@ -77,6 +77,7 @@ def test_masks_in_the_answer(server, kind, options):
     assert all((a == b).all() for a, b in zip(made.pixels[-2:], plain.pixels[::3], strict=True))
 
 
+@pytest.mark.not_inpainting
 @pytest.mark.parametrize("passes", ["first", "both"])
 def test_hires(server, kind, passes):
     made = hires(server, kind, {**SETTINGS, **ALL, "passes": passes})

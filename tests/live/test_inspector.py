@@ -107,6 +107,7 @@ def test_before_is_the_seed_s_own_noise(server, kind, inspecting):
     assert np.hypot(std, before["mean"]) == pytest.approx(before["rms"], rel=1e-5)
 
 
+@pytest.mark.not_inpainting
 def test_both_passes_and_no_more_images_than_needed(server, kind, inspecting):
     hires(server, kind, {**ON, "passes": "both"})
     assert [image["stage"] for image in told(server)["images"]] == ["first", "hires"]
