@@ -487,7 +487,7 @@ class FakeHost:
             self.sampled(p)
             state.job_no += 1
             for k, seed in enumerate(p.seeds):
-                images.append(as_image(used[k], encoded))
+                images.append(as_image(used[k].reshape(-1, *used.shape[-2:]), encoded))
                 infotexts.append(self.infotext(p, k))
                 if p.mask_for_overlay is not None and opts.return_mask:
                     images.append(p.mask_for_overlay)

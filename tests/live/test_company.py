@@ -28,22 +28,17 @@ def test_the_prediction_is_the_hosts_own(server, kind, direction):
     request = {"override_settings": options, "negative_prompt": "a red dog"}
     seen = server.txt2img(kind, {**EXACT, "direction": direction}, **request).seen
     assert len(seen["agreement"]) == seen["own_rows"] == (2 if direction == "guidance" else 1)
-    for x, found, size in seen["agreement"]:
+    for x, found in seen["agreement"]:
         assert x <= 1e-4 * max(seen["first_sigma"], 1)
-        assert found <= tolerance(kind, direction, size)
-
-
-def tolerance(kind, direction, size):
-    """Rounding; where the prompt is asked alone, Neo pads Qwen-Image's less than beside a negative prompt: 2 %."""
-    return 0.02 * size if kind == "qwen" and direction == "denoised" else 1e-4
+        assert found <= 1e-4
 
 
 def test_around_an_image_the_prediction_is_the_hosts_own(server, kind):
     """There too: the image and the noise are mixed as the host mixes them."""
-    seen = img2img(server, kind, {**EXACT, "direction": "denoised"}).seen
-    ((x, found, size),) = seen["agreement"]
+    seen = img2img(server, kind, {**EXACT, "direction": "denoised"}, negative_prompt="a red dog").seen
+    ((x, found),) = seen["agreement"]
     assert x <= 1e-4 * max(seen["first_sigma"], 1)
-    assert found <= tolerance(kind, "denoised", size)
+    assert found <= 1e-4
 
 
 @pytest.mark.parametrize(
@@ -109,6 +104,9 @@ def test_every_sampler_of_the_host(server, sd15):
     assert len(names) > 10
     for name in names:
         plain = server.txt2img(sd15, sampler_name=name, steps=6)
+        if name.endswith(" RF"):  # Neo's for flow models alone: of this one it makes a picture without content
+            assert plain.pixels[0].std() == 0
+            continue
         made = server.txt2img(sd15, ON, sampler_name=name, steps=6)
         assert "error" not in made.infotext, name
         assert made.seen["own_rows"] == 2, name
@@ -128,9 +126,16 @@ def test_refiner(server, sd15, sd15v):
     assert made.seen["hooks_without_noise"] == (1 if server.host == "ersatz" else 0)
     # The noise is asked of the model that begins, so it is the same with and without the refiner.
     assert (row(made) == row(server.txt2img(sd15, ON))).all()
-    assert server.txt2img(sd15, ON, **refiner).digest == made.digest != plain.digest
-    assert server.txt2img(sd15, **refiner).digest == plain.digest
+    # Neo loads the refiner anew for every picture, and its own refined pictures repeat to 1 of 255 only.
+    largest = 1 if server.host == "neo" else 0
+    assert difference(server.txt2img(sd15, ON, **refiner), made) <= largest < difference(made, plain)
+    assert difference(server.txt2img(sd15, **refiner), plain) <= largest
     assert server.txt2img(sd15).digest == server.baselines[sd15]
+
+
+def difference(one, other):
+    """The largest between two pictures, of 255."""
+    return int(np.abs(one.pixels[0].astype(int) - other.pixels[0]).max())
 
 
 def test_another_checkpoint_in_the_hires_pass(server, sd15, sd15v):

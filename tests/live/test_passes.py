@@ -36,12 +36,7 @@ def img2img(server, kind, *settings, **changes):
 
 def hires(server, kind, *settings, **changes):
     # AUTOMATIC1111's own hires pass of inpainting models fails with "Latent".
-<<<<<<< HEAD
     upscaler = "Lanczos" if kind == "sd15inpaint" else server.facts.upscaler
-=======
-    latent = "Latent (antialiased)" if server.host == "ersatz" else "Latent"  # the only one ersatzForge kept
-    upscaler = "Lanczos" if kind == "sd15inpaint" else latent
->>>>>>> ea7c35890ec20b431d9065fc29bb88b4d9a913c5
     upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": upscaler, "denoising_strength": 0.7, **changes}
     if server.facts.is_forge:
         # Omitted, Forge answers 500; its own CFG scale for this pass is 1 otherwise.

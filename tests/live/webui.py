@@ -52,7 +52,7 @@ class Facts(NamedTuple):
     helper: str = ""
     """A folder here: the extension it needs for the small checkpoints."""
     upscaler: str = "Latent"
-    """For hires fix. Neo has none for latents, shared.latent_upscale_modes is empty there."""
+    """For hires fix. ersatzForge kept one for latents, Neo none."""
     upscale: tuple[Any, ...] = ("", 0, "None", 2)
     """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
 
@@ -64,7 +64,10 @@ FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
 HOSTS = {
     "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
-    "ersatz": Facts("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
+    "ersatz": Facts(
+        *("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
+        upscaler="Latent (antialiased)",
+    ),
     "neo": Facts(
         *("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False),
         masks_are_batches=True,

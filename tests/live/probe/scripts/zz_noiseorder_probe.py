@@ -74,7 +74,7 @@ def counted(original: Any) -> Any:
             SEEN["outputs"].append(fingerprint(out))
             SEEN["values"].append(out.detach().float().flatten()[:256].tolist())
             OWN.extend((row.clone(), found.clone()) for row, found in zip(x, out, strict=True))
-            SEEN["agreement"] = [[None, None, None] for _ in OWN]
+            SEEN["agreement"] = [[None, None] for _ in OWN]
         elif SEEN["first_sigma"] == float(t.float().max()):
             agree(x, out)
         return out
@@ -84,13 +84,13 @@ def counted(original: Any) -> Any:
 
 
 def agree(x: Any, out: Any) -> None:
-    """Compare each row of ours with those of the sampler's first step: how far the nearest is, in and out; its size."""
+    """Compare each row of ours with those of the sampler's first step: the differences of the nearest, in and out."""
     for row, found in zip(x, out, strict=True):
         for index, (own_row, own_found) in enumerate(OWN):
             if own_found.shape == found.shape:
                 nearest = float((own_found - found).abs().max())
                 if SEEN["agreement"][index][1] is None or nearest < SEEN["agreement"][index][1]:
-                    SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest, float(found.abs().max())]
+                    SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest]
 
 
 def told_state() -> list[Any]:
