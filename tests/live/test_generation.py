@@ -6,6 +6,7 @@ import base64
 import io
 import threading
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -360,10 +361,11 @@ def test_script_info_lists_every_setting(server):
 
 
 def test_api_routes(server):
+    from lib_noiseorder.presets import PRESETS
     from lib_noiseorder.webui import api
 
     assert server.get("/noiseorder/v1/schema") == api.schema()
-    assert server.get("/noiseorder/v1/presets") == api.presets()
+    assert server.get("/noiseorder/v1/presets") == {name: asdict(preset) for name, preset in PRESETS.items()}
     assert server.get("/noiseorder/v1/version") == {"algorithm": "1"}
 
 
