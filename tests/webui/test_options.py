@@ -18,9 +18,10 @@ def test_what_is_stored_is_read_under_these_keys():
         "noiseorder_on_failure": "stop",
         "noiseorder_console": "everything",
         "noiseorder_inspector": True,
+        "noiseorder_adetailer": True,
         "other": 1,
     }
-    assert dataclasses.astuple(options.read(stored)) == ("Mine", "leave alone", "stop", "everything", True)
+    assert dataclasses.astuple(options.read(stored)) == ("Mine", "leave alone", "stop", "everything", True, True)
 
 
 @pytest.mark.parametrize("junk", [None, 3, "no such choice", [], {}])
