@@ -162,10 +162,10 @@ def make(kept: Kept, p: Any, name: str) -> Pictures:
 def variant(kept: Any, p: Any, name: str) -> Any:
     """The processing object of one variant: the kept one with the resolved prompts and seeds and our settings."""
     q = duplicate(kept)
-    q.prompt, q.negative_prompt, q.styles = list(p.all_prompts), list(p.all_negative_prompts), []
+    q.prompt, q.negative_prompt, q.styles = resolved(p.all_prompts), resolved(p.all_negative_prompts), []
     q.seed, q.subseed = list(p.all_seeds), list(p.all_subseeds)
     if getattr(p, "enable_hr", False):
-        q.hr_prompt, q.hr_negative_prompt = list(p.all_hr_prompts), list(p.all_hr_negative_prompts)
+        q.hr_prompt, q.hr_negative_prompt = resolved(p.all_hr_prompts), resolved(p.all_hr_negative_prompts)
     q.do_not_save_grid = True
     if not shared.opts.save_images_add_number:
         # Files named by the seed alone would overwrite each other.
@@ -174,6 +174,11 @@ def variant(kept: Any, p: Any, name: str) -> Any:
     xyz.put(q, {**VARIANTS[name], **dict.fromkeys(COMPARE, False)})
     setattr(q, generation.VARIANT, name)
     return q
+
+
+def resolved(prompts: Sequence[str]) -> str | list[str]:
+    """One text if it is that of every image: AUTOMATIC1111's script for comments fails at a list in the hires pass."""
+    return prompts[0] if len(set(prompts)) == 1 else list(prompts)
 
 
 @contextmanager

@@ -226,7 +226,11 @@ def test_hires_prompts_are_resolved_once(host):
     p.all_prompts, p.all_negative_prompts, p.all_seeds, p.all_subseeds = ["a"], ["b"], [1], [2]
     p.all_hr_prompts, p.all_hr_negative_prompts = ["c"], ["d"]
     q = compare.variant(getattr(p, compare.KEPT).p, p, "erased")
-    assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == (["a"], ["b"], ["c"], ["d"])
+    assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == ("a", "b", "c", "d")
+    p.all_prompts, p.all_negative_prompts, p.all_seeds, p.all_subseeds = ["a", "A"], ["b", "b"], [1, 1], [2, 2]
+    p.all_hr_prompts, p.all_hr_negative_prompts = ["c", "C"], ["d", "d"]
+    q = compare.variant(getattr(p, compare.KEPT).p, p, "erased")
+    assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == (["a", "A"], "b", ["c", "C"], "d")
 
 
 def interrupt_at(host, count, name="interrupted"):
