@@ -114,7 +114,7 @@ def saved(server):
 @pytest.mark.parametrize(("save", "grids"), [(True, True), (True, False), (False, True)])
 def test_files_are_saved_as_the_options_say(server, kind, options, save, grids):
     before = saved(server)
-    options(grid_save=grids, samples_save=True, save_images_add_number=False)
+    options(grid_save=grids, grid_format="png", samples_save=True, save_images_add_number=False)
     made = server.txt2img(kind, {**SETTINGS, **ALL}, save_images=save)
     new = saved(server) - before
     in_grids = {path for path in new if "grid" in path.name}
