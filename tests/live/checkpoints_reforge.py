@@ -14,24 +14,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checkpoints_a1111 import VAE as TINY_VAE
 from checkpoints_forge import FLAGS, SD1_UNET, SDXL_UNET, Maker, clip, main, open_clip, prefixed
 
 if TYPE_CHECKING:
     from checkpoints_forge import State
 
 TEXT = Path("ldm_patched") / "modules"
-VAE = {
-    "double_z": True,
-    "z_channels": 4,
-    "resolution": 256,
-    "in_channels": 3,
-    "out_ch": 3,
-    "ch": 128,
-    "ch_mult": [1, 2, 4, 4],
-    "num_res_blocks": 2,
-    "attn_resolutions": [],
-    "dropout": 0.0,
-}
+VAE = {**TINY_VAE, "ch": 128, "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2}
 LEGACY = {"image_size": 32, "legacy": False}
 """What the WebUI adds to the sizes it finds in a checkpoint."""
 
