@@ -141,13 +141,18 @@ def stopped() -> bool:
 
 def pictures(p: Any, processed: Any) -> Pictures:
     """The images made, without grid and masks, and their infotexts."""
-    first, opts = processed.index_of_first_image, shared.opts
+    first = processed.index_of_first_image
     # In inpainting each image can be followed by its mask and by the masked part; infotexts are of images alone.
     masked = getattr(p, "mask_for_overlay", None) is not None
-    stride = 1 + (masked and opts.return_mask) + (masked and opts.return_mask_composite)
+    stride = 1 + (masked and option("return_mask")) + (masked and option("return_mask_composite"))
     texts = processed.infotexts[first:]
     found = processed.images[first::stride][: len(texts)]
     return found, texts[: len(found)]
+
+
+def option(name: str) -> bool:
+    """A setting of the host; ersatzForge has neither masks in its results nor extended names of grids."""
+    return bool(getattr(shared.opts, name, False))
 
 
 def make(kept: Kept, p: Any, name: str) -> Pictures:
@@ -232,7 +237,7 @@ def add_grid(p: Any, processed: Any, own: Pictures, made: dict[str, Pictures]) -
             p.all_prompts[0],
             opts.grid_format,
             info=text,
-            short_filename=not opts.grid_extended_filename,
+            short_filename=not option("grid_extended_filename"),
             p=p,
             grid=True,
         )

@@ -489,7 +489,7 @@ class FakeHost:
             for k, seed in enumerate(p.seeds):
                 images.append(as_image(used[k].reshape(-1, *used.shape[-2:]), encoded))
                 infotexts.append(self.infotext(p, k))
-                if p.mask_for_overlay is not None and opts.return_mask:
+                if p.mask_for_overlay is not None and getattr(opts, "return_mask", False):
                     images.append(p.mask_for_overlay)
                 if not p.do_not_save_samples:
                     self.saved.append((seed, infotexts[-1]))
@@ -816,7 +816,7 @@ class NeoVideo(Neo):
 
 
 class Ersatz(Forge):
-    """One hook call in hires; img2img takes the steps it was asked for, out of so many more."""
+    """One hook call in hires; img2img takes the steps it was asked for, out of so many more; no masks in results."""
 
     processing = Processing
     begins = 999 - 999 * 10 // 19 - 1
@@ -825,6 +825,8 @@ class Ersatz(Forge):
     def install(self) -> None:
         super().install()
         self.module("modules_forge.colour_code")
+        for name in ("return_mask", "return_mask_composite", "grid_extended_filename"):
+            delattr(self.opts, name)
 
     @staticmethod
     def setup_img2img_steps(p: Processing, steps: int | None = None) -> tuple[int, int]:

@@ -35,7 +35,9 @@ def test_the_prediction_is_the_hosts_own(server, kind, direction):
 
 def test_around_an_image_the_prediction_is_the_hosts_own(server, kind):
     """There too: the image and the noise are mixed as the host mixes them."""
-    seen = img2img(server, kind, {**EXACT, "direction": "denoised"}, negative_prompt="a red dog").seen
+    steps, strength = server.facts.on_the_table
+    changes = {"steps": steps, "denoising_strength": strength, "negative_prompt": "a red dog"}
+    seen = img2img(server, kind, {**EXACT, "direction": "denoised"}, **changes).seen
     ((x, found),) = seen["agreement"]
     assert x <= 1e-4 * max(seen["first_sigma"], 1)
     assert found <= 1e-4

@@ -27,7 +27,7 @@ def picture(colour, box=None, side=64):
 def img2img(server, kind, *settings, **changes):
     """The same job before each: the hosts' VAE draws from the global generator, which the job before leaves behind."""
     server.txt2img(kind)
-    body = server.request(kind, init_images=[picture((90, 120, 60))], denoising_strength=0.7, **changes)
+    body = server.request(kind, init_images=[picture((90, 120, 60))], **{"denoising_strength": 0.7, **changes})
     if settings:
         body["alwayson_scripts"] = {"noise order": {"args": list(settings)}}
     answer = server.post("/sdapi/v1/img2img", body)

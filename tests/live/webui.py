@@ -55,6 +55,10 @@ class Facts(NamedTuple):
     """For hires fix. ersatzForge kept one for latents, Neo none."""
     upscale: tuple[Any, ...] = ("", 0, "None", 2)
     """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
+    returns_masks: bool = True
+    """Has settings to put the masks of inpainting into the answer."""
+    on_the_table: tuple[int, float] = (4, 0.5)
+    """Steps and denoising strength with which img2img begins at a whole timestep, also by the scheduler "Automatic"."""
 
 
 NO_CLIP = "--do-not-download-clip"
@@ -67,6 +71,9 @@ HOSTS = {
     "ersatz": Facts(
         *("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
         upscaler="Latent (antialiased)",
+        upscale=(64, 64, 0, 2, "None"),
+        returns_masks=False,
+        on_the_table=(3, 0.75),
     ),
     "neo": Facts(
         *("backend/diffusion_engine/qwen.py", NEO_CPU, True, True, True, 1, False),
