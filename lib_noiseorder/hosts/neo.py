@@ -7,4 +7,4 @@ from .forge import ForgeHost
 
 class NeoHost(ForgeHost):
     name = "Forge Neo"
-    engines = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "ZImage", "QwenImage", "Anima")
+    engines = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "ZImage", "QwenImage", "Anima", "Wan")

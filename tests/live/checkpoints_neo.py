@@ -1,7 +1,7 @@
 """Random checkpoints in the layouts Forge Neo loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_neo.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl zimage flux klein qwen anima ...]
+    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl zimage flux klein qwen anima wan ...]
 
 Everything is in one file, as Neo allows it: it takes text encoders and VAE from the checkpoint as well as from files
 chosen beside it. They load with the helper extension small_neo only, which makes the sizes smaller that Neo knows.
@@ -151,6 +151,16 @@ def qwen(webui: Path) -> State:
     return whole(transformer, encoder, wan_vae(webui / CONFIGS / "Qwen" / "Qwen-Image"))
 
 
+def wan(webui: Path) -> State:
+    """Wan, which makes videos: of one frame here."""
+    from backend.nn.wan import WanModel
+    from small_neo import HEAD, WIDTH
+
+    transformer = made(WanModel, dim=2 * HEAD, num_heads=2, num_layers=2, ffn_dim=4 * HEAD, text_dim=WIDTH)
+    folder = webui / CONFIGS / "Wan-AI" / "Wan2.1-T2V-14B"
+    return whole(transformer, {"umt5xxl.transformer": t5(folder / "text_encoder")}, wan_vae(folder))
+
+
 def anima(webui: Path) -> State:
     """Anima; its adapter from the language model is kept with the transformer, and so are its numbers."""
     from backend.nn.anima import Anima
@@ -198,6 +208,7 @@ NEO = forge.Maker(
         "klein": klein,
         "qwen": qwen,
         "anima": anima,
+        "wan": wan,
     },
     control_net=lambda: forge.control_net(hint_width=16),
     v_yaml=forge.FORGE.v_yaml,

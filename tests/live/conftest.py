@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux")
+ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux", "wan")
 """Fixtures of the tests that are for one kind of checkpoint only."""
 
 
@@ -26,6 +26,7 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(*hosts): what the other hosts have not")
     config.addinivalue_line("markers", "not_inpainting: what the 9-channel models cannot do")
+    config.addinivalue_line("markers", "batches: what cannot be had of a model of videos")
 
 
 def kinds_of(config) -> list[str]:
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(config, items):
     """Leave out what this host or this choice of checkpoints has not, visibly as deselected."""
     if config.getoption("webui", None) is None:
         return
-    from webui import host_of
+    from webui import VIDEO, host_of
 
     host, kinds = host_of(config.getoption("webui")), kinds_of(config)
     out = [
@@ -54,6 +55,7 @@ def pytest_collection_modifyitems(config, items):
         for item in items
         if any(host not in marker.args for marker in item.iter_markers("only"))
         or (item.get_closest_marker("not_inpainting") and item.callspec.params["kind"] == "sd15inpaint")
+        or (item.get_closest_marker("batches") and item.callspec.params["kind"] == VIDEO)
         or any(kind in getattr(item, "fixturenames", ()) and kind not in kinds for kind in ONE_KIND)
         or ("screenshots" in getattr(item, "fixturenames", ()) and not config.getoption("screenshots"))
     ]
@@ -130,6 +132,11 @@ def sd15inpaint():
 @pytest.fixture
 def flux():
     return "flux"
+
+
+@pytest.fixture
+def wan():
+    return "wan"
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_tiling_and_token_merging(server, kind, changes):
     assert server.txt2img(kind).digest == server.baselines[kind]
 
 
+@pytest.mark.batches
 def test_prompts_and_seeds_of_each_image(server, kind):
     """As a wildcard extension sets them: image k is the image made alone with its prompt and seed."""
     prompts, seeds = ["a red cat", "a blue dog"], [5, 11]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from test_passes import hires, img2img, picture
 from test_xyz import plot
-from webui import Answer
+from webui import Answer, at_once
 
 ALL = {"compare_original": True, "compare_erased": True, "compare_injected": True}
 SETTINGS = {"erase": 2.0, "inject": 0.1}
 ALONE = [SETTINGS, {**SETTINGS, "enabled": False}, {**SETTINGS, "inject": 0.0}, {**SETTINGS, "erase": 1.0}]
 """The picture and its variants, in the order of the answer."""
+TWO = pytest.param({"batch_size": 2}, marks=pytest.mark.batches)
 
 
 def names(answer):
@@ -30,7 +31,7 @@ def assert_each_as_alone(made, count, generate):
             assert (ours == alone.pixels[start + i]).all(), f"{settings}, image {i + 1}"
 
 
-@pytest.mark.parametrize("changes", [{}, {"batch_size": 2}, {"n_iter": 2}, {"sampler_name": "Euler a", "steps": 3}])
+@pytest.mark.parametrize("changes", [{}, TWO, {"n_iter": 2}, {"sampler_name": "Euler a", "steps": 3}])
 def test_txt2img(server, kind, changes):
     made = server.txt2img(kind, {**SETTINGS, **ALL}, **changes)
     count = changes.get("batch_size", 1) * changes.get("n_iter", 1)
@@ -39,28 +40,28 @@ def test_txt2img(server, kind, changes):
 
 
 def test_grid_is_first_and_labelled(server, kind):
-    made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=2)
+    count = at_once(kind, 2)
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=count)
     assert made.info["index_of_first_image"] == 1, "by the API the host makes no grid of its own unless it saves"
     height, width = made.pixels[0].shape[:2]
     assert width >= 4 * 64
-    assert height > 2 * 64, "with room for the labels above"
+    assert height > count * 64, "with room for the labels above"
     assert made.images[0].info["parameters"] == made.infotexts[0] == made.infotexts[1]
 
 
 def test_each_infotext_makes_its_image_again(server, kind):
-    made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=2)
+    count = at_once(kind, 2)
+    made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=count)
     body = {key: value for key, value in server.request(kind).items() if key in ("send_images", "save_images")}
     if server.facts.is_forge:
         body["styles"] = []  # as in test_generation
-    for pixels, text, name in list(zip(made.pixels, made.infotexts, names(made), strict=True))[3::2]:
+    for pixels, text, name in list(zip(made.pixels, made.infotexts, names(made), strict=True))[1 + count :: count]:
         again = Answer(server.post("/sdapi/v1/txt2img", {**body, "infotext": text}), {})
         assert len(again.images) == 1, name
         assert abs(again.pixels[0].astype(int) - pixels).max() <= 1, name
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"batch_size": 2}, {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1}]
-)
+@pytest.mark.parametrize("changes", [{}, TWO, {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1}])
 def test_img2img_and_inpainting(server, kind, changes):
     made = img2img(server, kind, {**SETTINGS, **ALL}, **changes)
     count = changes.get("batch_size", 1)
@@ -73,12 +74,13 @@ def test_masks_in_the_answer(server, kind, options):
         options(return_mask=True, return_mask_composite=True)
     else:
         assert "return_mask" not in server.get("/sdapi/v1/options")
-    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": 2}
+    count = at_once(kind, 2)
+    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": count}
     made = img2img(server, kind, {**SETTINGS, "compare_original": True}, **changes)
     plain = img2img(server, kind, {"enabled": False}, **changes)
-    assert len(plain.images) == 2 * each
-    assert len(made.images) == len(made.infotexts) == 1 + 2 * each + 2
-    assert all((a == b).all() for a, b in zip(made.pixels[-2:], plain.pixels[::each], strict=True))
+    assert len(plain.images) == count * each
+    assert len(made.images) == len(made.infotexts) == 1 + count * each + count
+    assert all((a == b).all() for a, b in zip(made.pixels[-count:], plain.pixels[::each], strict=True))
 
 
 @pytest.mark.not_inpainting

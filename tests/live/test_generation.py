@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from PIL import Image
-from webui import Answer
+from webui import Answer, at_once
 
 ON = {"enabled": True}
 SAMPLERS = ["Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "LMS", "DDIM", "PLMS", "UniPC"]
@@ -110,9 +110,11 @@ def test_nothing_is_left_behind(server, kind):
 )
 def test_evaluations_are_counted(server, kind, settings, rows):
     assert server.txt2img(kind, {**ON, **settings}).seen["own_rows"] == rows
-    assert server.txt2img(kind, {**ON, **settings}, batch_size=2).seen["own_rows"] == 2 * rows
+    count = at_once(kind, 2)
+    assert server.txt2img(kind, {**ON, **settings}, batch_size=count).seen["own_rows"] == count * rows
 
 
+@pytest.mark.batches
 def test_an_image_does_not_know_its_batch(server, kind):
     """As exactly as in the host itself, whose own batches differ from single images by rounding."""
     images = {}
@@ -260,6 +262,17 @@ def test_every_noise_source(server, kind, source):
     # AUTOMATIC1111 leaves the global generator, which its inpainting models draw from, unseeded with NV.
     assert len({answer.digest for answer in made}) <= len(plain)
     assert all("error" not in answer.infotext for answer in made)
+
+
+def test_a_video_is_refused(server, wan):
+    """Wan takes the batch size as a number of frames: five are two of its latents."""
+    plain = server.txt2img(wan, batch_size=5)
+    made = server.txt2img(wan, ON, batch_size=5)
+    assert made.seen["hooks"][0]["shape"][2] == 2
+    assert "videos are not supported" in made.infotext
+    assert made.seen["own_rows"] == 0
+    assert made.seen["hooks"][0]["noise"] == plain.seen["hooks"][0]["noise"]
+    assert server.txt2img(wan).digest == server.baselines[wan]
 
 
 @pytest.mark.only("ersatz")

@@ -8,7 +8,7 @@ import io
 import pytest
 import requests
 from PIL import Image, ImageDraw
-from webui import FIVE_DIMENSIONS, Answer
+from webui import FIVE_DIMENSIONS, Answer, at_once
 
 ON = {"enabled": True}
 OURS = "Noise Order"
@@ -57,13 +57,13 @@ def test_img2img_off_is_absent(server, kind):
 
 
 def test_the_hook_around_an_image_is_what_the_fakes_say(server, kind):
-    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": 2}
+    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": at_once(kind, 2)}
     hook = img2img(server, kind, **changes).seen["hooks"][0]
     assert not hook["x_is_noise"]
     assert len(hook["shape"]) == (5 if kind in FIVE_DIMENSIONS else 4)
-    assert hook["shape"][0] == 2
+    assert hook["shape"][0] == at_once(kind, 2)
     # Qwen-Image's engine encodes the first image only, for the whole batch.
-    assert hook["x_shape"] == [1 if kind == "qwen" else 2, *hook["shape"][1:]]
+    assert hook["x_shape"] == [1 if kind == "qwen" else at_once(kind, 2), *hook["shape"][1:]]
     assert len(hook["mask_shape"]) == len(hook["shape"]) - (0 if server.facts.masks_are_batches else 1)
 
 

@@ -93,10 +93,17 @@ OFFLINE = {
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
 }
-FIVE_DIMENSIONS = ("qwen", "anima")
+FIVE_DIMENSIONS = ("qwen", "anima", "wan")
 """Latents with a dimension for time."""
+VIDEO = "wan"
+"""Its batches are the frames of one video."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35", "sd3", "chroma", "sdxlrectified", "zimage", "klein", "qwen", "anima")
+FLOW = ("flux", "schnell", "sd35", "sd3", "chroma", "sdxlrectified", "zimage", "klein", "qwen", "anima", "wan")
+
+
+def at_once(kind: str, count: int) -> int:
+    """So many images in a batch, or one where a batch cannot be."""
+    return 1 if kind == VIDEO else count
 
 
 def host_of(folder: Path) -> str:
@@ -196,6 +203,9 @@ class WebUI:
         if self.host == "ersatz":
             # Its Chroma reads a setting that has no default (fca12a2).
             settings |= {"tiling": "None", "use_dynamicPE": False}
+        if self.host == "neo":
+            # Its page sets the steps of its preset some time after it has loaded; at 0 it leaves them.
+            settings["sd_t2i_step"] = 0
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     @contextlib.contextmanager

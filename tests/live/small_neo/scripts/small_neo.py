@@ -97,6 +97,8 @@ def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
     if architecture == "QwenImage":
         width, context = shape("txt_in")
         return {"num_attention_heads": width // HEAD, "joint_attention_dim": context}
+    if architecture.startswith("WAN21"):
+        return {"text_dim": shape("text_embedding.0")[1]}
     return {}
 
 
