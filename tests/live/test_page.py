@@ -21,7 +21,7 @@ def page(browser, server):
     opened.locator("#txt2img_generate").wait_for()
     opened.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
     opened.locator("#txt2img_prompt textarea").fill("a red cat")
-    for name, value in (("steps", 4), ("width", 64), ("height", 64)):
+    for name, value in (("steps", 4), ("width", 64), ("height", 64), ("cfg_scale", 7)):
         number(opened, f"#txt2img_{name}", value)
     opened.locator("#txt2img_seed input[type=number]").fill("1")
     opened.locator("#txt2img_seed input[type=number]").press("Tab")

@@ -204,8 +204,8 @@ class WebUI:
             # Its Chroma reads a setting that has no default (fca12a2).
             settings |= {"tiling": "None", "use_dynamicPE": False}
         if self.host == "neo":
-            # Its page sets the steps of its preset some time after it has loaded; at 0 it leaves them.
-            settings["sd_t2i_step"] = 0
+            # Its page sets steps and CFG scale of its preset some time after it has loaded; at 0 it leaves them.
+            settings |= {"sd_t2i_step": 0, "sd_t2i_cfg": 0}
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     @contextlib.contextmanager
