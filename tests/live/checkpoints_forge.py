@@ -306,7 +306,8 @@ def numbers(name: str, shape: Tensor, generator: Generator) -> Tensor:
     if name.endswith("logit_scale"):
         return torch.full(shape.shape, 4.6055)
     if shape.ndim >= 2:
-        if any(part in name for part in ("embedding", "shared.weight", "pos_embed", "relative_attention")):
+        tables = ("token_embedding", "position_embedding", "positional_embedding", "shared.weight", "pos_embed")
+        if any(part in name for part in (*tables, "relative_attention")):
             return draw * 0.5
         return draw * shape[0].numel() ** -0.5 * gain(name)
     if name.endswith(("weight", "scale", "running_var")):
