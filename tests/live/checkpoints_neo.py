@@ -158,7 +158,7 @@ def wan(webui: Path) -> State:
 
     transformer = made(WanModel, dim=2 * HEAD, num_heads=2, num_layers=2, ffn_dim=4 * HEAD, text_dim=WIDTH)
     folder = webui / CONFIGS / "Wan-AI" / "Wan2.1-T2V-14B"
-    return whole(transformer, {"umt5xxl.transformer": t5(folder / "text_encoder")}, wan_vae(folder))
+    return whole(transformer, {"umt5xxl": t5(folder / "text_encoder")}, wan_vae(folder))
 
 
 def anima(webui: Path) -> State:

@@ -107,8 +107,9 @@ def test_every_sampler_of_the_host(server, sd15):
     assert len(names) > 10
     for name in names:
         plain = server.txt2img(sd15, sampler_name=name, steps=6)
-        if name.endswith(" RF"):  # Neo's for flow models alone: of this one it makes a picture without content
-            assert plain.pixels[0].std() == 0
+        if name.endswith(" RF") or (server.host == "ersatz" and name == "DEIS"):
+            # Neo's for flow models alone, and one of ersatzForge's: of this model they make a picture without content.
+            assert plain.pixels[0].std() == 0, name
             continue
         made = server.txt2img(sd15, ON, sampler_name=name, steps=6)
         assert "error" not in made.infotext, name
