@@ -560,6 +560,12 @@ def test_neo_video_is_refused(neo_video, is_img2img):
     assert "videos are not supported" in result.infotext["Noise Order error"]
 
 
+def test_neo_video_model_with_one_frame_is_a_picture(neo_video):
+    neo_video.shape = (16, 1, 8, 8)
+    assert changed(neo_video.txt2img(True, seeds=[5], prompts=["a"]))
+    assert neo_video.network.rows == 2
+
+
 def test_models_never_tried_are_named_and_refused(forge):
     forge.engine = "Lumina2"
     result = forge.txt2img(True)
