@@ -125,8 +125,10 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     cost.get_by_text("+2 evaluations ≈ +5 % at 20 steps, CFG 7").wait_for()
     number(page, "#txt2img_cfg_scale", 1)
     cost.get_by_text("+2 evaluations ≈ +10 % at 20 steps, CFG 1").wait_for()
+    # Neo begins with another denoising strength.
     page.wait_for_function(
-        "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes('denoising 0.75')"
+        "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes("
+        "'denoising ' + document.querySelector('#img2img_denoising_strength input[type=number]').value)"
     )
     page.locator(f"{OURS}advanced .label-wrap").click()
     page.locator(f'{OURS}curve [aria-label*="1 key level at 0.90"] svg').wait_for()
