@@ -52,11 +52,8 @@ def test_grid_is_first_and_labelled(server, kind):
 def test_each_infotext_makes_its_image_again(server, kind):
     count = at_once(kind, 2)
     made = server.txt2img(kind, {**SETTINGS, **ALL}, batch_size=count)
-    body = {key: value for key, value in server.request(kind).items() if key in ("send_images", "save_images")}
-    if server.facts.is_forge:
-        body["styles"] = []  # as in test_generation
     for pixels, text, name in list(zip(made.pixels, made.infotexts, names(made), strict=True))[1 + count :: count]:
-        again = Answer(server.post("/sdapi/v1/txt2img", {**body, "infotext": text}), {})
+        again = server.pasted(kind, text)
         assert len(again.images) == 1, name
         assert abs(again.pixels[0].astype(int) - pixels).max() <= 1, name
 

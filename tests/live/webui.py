@@ -318,6 +318,17 @@ class WebUI:
         answer = self.post("/sdapi/v1/txt2img", body)
         return Answer(answer, self.get("/noiseorder-probe"))
 
+    def pasted(self, kind: str, infotext: str) -> Answer:
+        """Generate from an infotext."""
+        body = {"infotext": infotext, "send_images": True, "save_images": False}
+        if self.facts.is_forge:
+            # Its API answers any infotext with HTTP 500, isinstance(..., list[str]), unless the request has styles.
+            body["styles"] = []
+        if self.host == "neo" and kind == "flux":
+            # Where Neo reads "flux" it takes a CFG scale above 1 for the distilled one, as some sites write it.
+            body["cfg_scale"] = self.request(kind)["cfg_scale"]
+        return Answer(self.post("/sdapi/v1/txt2img", body), {})
+
     def plain_pixels(self, kind: str) -> str:
         """The digest of the plain request, while neither extension nor probe is there."""
         self.load(kind)
