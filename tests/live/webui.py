@@ -55,6 +55,8 @@ class Facts(NamedTuple):
     """For hires fix. ersatzForge kept one for latents, Neo none."""
     upscale: tuple[Any, ...] = ("", 0, "None", 2)
     """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
+    black: tuple[str, ...] = ()
+    """Samplers that make a picture without content of the small SD1.5, most of them for flow models."""
     returns_masks: bool = True
     """Has settings to put the masks of inpainting into the answer."""
     on_the_table: tuple[int, float] = (4, 0.5)
@@ -72,6 +74,7 @@ HOSTS = {
         *("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
         upscaler="Latent (antialiased)",
         upscale=(64, 64, 0, 2, "None"),
+        black=("DEIS", "[Forge] Flux Realistic"),
         returns_masks=False,
         on_the_table=(3, 0.75),
     ),
@@ -81,6 +84,7 @@ HOSTS = {
         helper="small_neo",
         upscaler="None",
         upscale=(0, "None", 2, False),
+        black=("DPM++ 2s a RF",),
     ),
     "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, helper="small_flux"),
     "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True, helper="small_sd3"),
