@@ -116,7 +116,7 @@ def test_every_sampler_of_the_host(server, sd15):
             continue
         assert made.digest != plain.digest, name
         assert server.txt2img(sd15, sampler_name=name, steps=6).digest == plain.digest, name
-    assert sorted(black) == sorted(server.facts.black)
+    assert black == [name for name in names if name.startswith(server.facts.black)]
 
 
 def test_refiner(server, sd15, sd15v):

@@ -56,7 +56,7 @@ class Facts(NamedTuple):
     upscale: tuple[Any, ...] = ("", 0, "None", 2)
     """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
     black: tuple[str, ...] = ()
-    """Samplers that make a picture without content of the small SD1.5, most of them for flow models."""
+    """How the samplers' names begin that make a picture without content of the small SD1.5."""
     returns_masks: bool = True
     """Has settings to put the masks of inpainting into the answer."""
     on_the_table: tuple[int, float] = (4, 0.5)
