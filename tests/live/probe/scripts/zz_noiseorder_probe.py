@@ -58,7 +58,10 @@ def counted(original: Any) -> Any:
         SEEN["rows"] += len(x)
         SEEN["calls"] += 1
         if WRITTEN:
-            SEEN["first"].append(compared(x, t, WRITTEN.pop()))
+            noise = WRITTEN.pop()
+            # reForge's "DPM++ 2S Ancestral CFG++ Intern" begins with a smaller latent.
+            if x.shape[1:] == noise.shape[1:]:
+                SEEN["first"].append(compared(x, t, noise))
         if SEEN["sampling"] and SEEN["first_sigma"] is None:
             SEEN["first_sigma"] = float(t.float().max())
         if not SEEN["sampling"]:
