@@ -69,7 +69,10 @@ ERSATZ_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
 FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
 HOSTS = {
-    "reforge": Facts("ldm_patched", FORGE_CPU, False, True, True, 1, True),
+    "reforge": Facts(
+        *("ldm_patched", FORGE_CPU, False, True, True, 1, True),
+        black=("Euler A Comfy RF", "DPM++ 2S Ancestral Comfy RF"),
+    ),
     "ersatz": Facts(
         *("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
         upscaler="Latent (antialiased)",
