@@ -9,8 +9,8 @@ from modules import script_callbacks, scripts, shared
 from modules.paths_internal import data_path
 from modules.ui_components import InputAccordion
 
-from lib_noiseorder import compare, generation
 from lib_noiseorder.config import FIELDS
+from lib_noiseorder.generation import compare, hook
 from lib_noiseorder.hosts.detect import host_class
 from lib_noiseorder.webui import accordion, api, infotext, inspector, options, xyz
 from lib_noiseorder.webui.userpresets import Presets
@@ -51,14 +51,14 @@ class NoiseOrderScript(scripts.Script):
         compare.keep(p, args)
 
     def process(self, p: Any, *args: Any) -> None:
-        generation.begin(p, args, HOST, self.is_img2img, chosen(), shared.state.interrupt)
+        hook.begin(p, args, HOST, self.is_img2img, chosen(), shared.state.interrupt)
         compare.count(p)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        generation.announce(p)
+        hook.announce(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        generation.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
+        hook.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
         compare.finish(p, processed)

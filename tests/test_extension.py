@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 RUNS_IN_A_WEBUI = [
     *sorted((ROOT / "lib_noiseorder").glob("*.py")),
     *sorted((ROOT / "lib_noiseorder").glob("core/*.py")),
+    *sorted((ROOT / "lib_noiseorder").glob("generation/*.py")),
     *sorted((ROOT / "lib_noiseorder").glob("hosts/*.py")),
     *sorted((ROOT / "lib_noiseorder").glob("webui/*.py")),
     *sorted((ROOT / "scripts").glob("*.py")),

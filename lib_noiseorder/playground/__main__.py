@@ -8,7 +8,7 @@ from pathlib import Path
 from ..config import FIELDS, NoiseOrderConfig
 from ..core import Unsupported
 from ..presets import PRESETS
-from .compare import MODELS, compare, load
+from .comparison import MODELS, compare, load
 from .picture import grid
 
 

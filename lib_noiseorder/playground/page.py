@@ -20,7 +20,7 @@ from ..config import NoiseOrderConfig
 from ..core import Unsupported
 from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
-from .compare import MODELS, Comparison, Side, compare, load
+from .comparison import MODELS, Comparison, Side, compare, load
 from .scenes import to_uint8
 
 EXAMPLES = (

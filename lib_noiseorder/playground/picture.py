@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .compare import Comparison
+from .comparison import Comparison
 
 _MARGIN, _LINE = 8, 15
 _INK, _PAPER, _RIGHT, _WRONG = (30, 30, 30), (255, 255, 255), (20, 120, 50), (170, 40, 30)

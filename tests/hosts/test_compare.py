@@ -211,7 +211,7 @@ def test_progress_counts_the_variants(host):
 
 
 def test_progress_of_an_xyz_plot_with_hires_fix(host):
-    from lib_noiseorder import compare
+    from lib_noiseorder.generation import compare
 
     p = processing(host, ALL, n_iter=2, enable_hr=True)
     host.state.job_count, host.state.processing_has_refined_job_count = 8, True
@@ -223,7 +223,7 @@ def test_progress_of_an_xyz_plot_with_hires_fix(host):
 
 
 def test_hires_prompts_are_resolved_once(host):
-    from lib_noiseorder import compare
+    from lib_noiseorder.generation import compare
 
     p = processing(host, ALL, enable_hr=True)
     host.script.before_process(p, ALL)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import BOTH, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
-from .core import Interrupted, Report, Unsupported, modulate, previews
-from .webui import infotext, inspector, xyz
-from .webui.options import ERRORS, EVERYTHING, STOP, Options
+from ..config import BOTH, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
+from ..core import Interrupted, Report, Unsupported, modulate, previews
+from ..webui import infotext, inspector, xyz
+from ..webui.options import ERRORS, EVERYTHING, STOP, Options
 
 STATE = "_noiseorder"
 """The one attribute set on the host's processing object: the job of this generation, None when there is nothing to

@@ -6,41 +6,28 @@ done to it, with the prompts and seeds that were resolved meanwhile.
 
 from __future__ import annotations
 
-import copy
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 from modules import images, processing, shared
 
-from . import generation
-from .config import COMPARE, VARIANTS, SettingError, parse
-from .webui import infotext, xyz
+from ..config import COMPARE, VARIANTS, SettingError, parse
+from ..webui import infotext, xyz
+from . import hook
+from .copies import OURS, Kept, Pictures, duplicate, option, pictures, resolved, stopped, undisturbed
 
 KEPT = "_noiseorder_compare"
 """On the processing object, from before_process to postprocess: what the variants are made from; else None."""
-OURS = "Noise Order"
-Pictures = tuple[list[Any], list[str]]
-"""Images and their infotexts."""
-
-
-@dataclass
-class Kept:
-    """The generation before anything was done for it, and the global random numbers then: img2img's VAE draws there."""
-
-    p: Any
-    cpu: torch.Tensor
-    cuda: list[torch.Tensor]
 
 
 def keep(p: Any, args: Sequence[Any]) -> None:
     """Hook `before_process`: remember the generation as it is, if variants of it are wanted."""
     setattr(p, KEPT, None)
-    if hasattr(p, generation.VARIANT) or getattr(p, "_ad_inner", False):
+    if hasattr(p, hook.VARIANT) or getattr(p, "_ad_inner", False):
         return
     try:
         config = parse(args, xyz.overrides(p))
@@ -50,20 +37,10 @@ def keep(p: Any, args: Sequence[Any]) -> None:
         return
     reason = why_not(p)
     if reason:
-        generation.say(p, f"Nothing is made beside the picture. {reason}")
+        hook.say(p, f"Nothing is made beside the picture. {reason}")
         return
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     setattr(p, KEPT, Kept(duplicate(p), torch.get_rng_state(), cuda))
-
-
-def duplicate(p: Any) -> Any:
-    """A copy with lists and dicts of its own, that what happens to one does not show in the other."""
-    q = copy.copy(p)
-    for name, value in list(vars(q).items()):
-        # The hosts' caches of encoded prompts are meant to be shared.
-        if type(value) in (dict, list) and not name.startswith("cached_"):
-            setattr(q, name, copy.copy(value))
-    return q
 
 
 def why_not(p: Any) -> str:
@@ -82,7 +59,7 @@ def why_not(p: Any) -> str:
 
 def count(p: Any) -> None:
     """Hook `process`, after the settings were checked: the progress bar is to know of the variants."""
-    job, state = getattr(p, generation.STATE, None), shared.state
+    job, state = getattr(p, hook.STATE, None), shared.state
     if job is None or getattr(p, KEPT, None) is None:
         return
     jobs = p.n_iter * len(job.config.variants)
@@ -96,7 +73,7 @@ def count(p: Any) -> None:
 
 def finish(p: Any, processed: Any) -> None:
     """Hook `postprocess`: make the variants and put them and the grid into the result."""
-    kept, job = getattr(p, KEPT, None), getattr(p, generation.STATE, None)
+    kept, job = getattr(p, KEPT, None), getattr(p, hook.STATE, None)
     setattr(p, KEPT, None)
     if kept is None or job is None:
         return
@@ -134,33 +111,12 @@ def finish(p: Any, processed: Any) -> None:
         processed.comments += f"{OURS}: {message}\n"
 
 
-def stopped() -> bool:
-    state = shared.state
-    return bool(state.interrupted or state.skipped or state.stopping_generation)
-
-
-def pictures(p: Any, processed: Any) -> Pictures:
-    """The images made, without grid and masks, and their infotexts."""
-    first = processed.index_of_first_image
-    # In inpainting each image can be followed by its mask and by the masked part; infotexts are of images alone.
-    masked = getattr(p, "mask_for_overlay", None) is not None
-    stride = 1 + (masked and option("return_mask")) + (masked and option("return_mask_composite"))
-    texts = processed.infotexts[first:]
-    found = processed.images[first::stride][: len(texts)]
-    return found, texts[: len(found)]
-
-
-def option(name: str) -> bool:
-    """A setting of the host; ersatzForge has neither masks in its results nor extended names of grids."""
-    return bool(getattr(shared.opts, name, False))
-
-
 def make(kept: Kept, p: Any, name: str) -> Pictures:
     """One variant by the host itself; no images if its noise had to be left as it is."""
     q = variant(kept.p, p, name)
-    with closing(q), undisturbed(kept, name):
+    with closing(q), undisturbed(kept, f"also making {name}"):
         processed = processing.process_images(q)
-        job = getattr(q, generation.STATE, None)
+        job = getattr(q, hook.STATE, None)
         return ([], []) if job is not None and job.ever_refused else pictures(q, processed)
 
 
@@ -177,31 +133,8 @@ def variant(kept: Any, p: Any, name: str) -> Any:
         q.override_settings["save_images_add_number"] = True
     q.extra_generation_params[infotext.VARIANT] = name
     xyz.put(q, {**VARIANTS[name], **dict.fromkeys(COMPARE, False)})
-    setattr(q, generation.VARIANT, name)
+    setattr(q, hook.VARIANT, name)
     return q
-
-
-def resolved(prompts: Sequence[str]) -> str | list[str]:
-    """One text if it is that of every image: AUTOMATIC1111's script for comments fails at a list in the hires pass."""
-    return prompts[0] if len(set(prompts)) == 1 else list(prompts)
-
-
-@contextmanager
-def undisturbed(kept: Kept, name: str) -> Iterator[None]:
-    """The global random numbers as they were for the picture, and afterwards everything as before."""
-    options, state = shared.cmd_opts, shared.state
-    no_history, text = options.no_prompt_history, state.textinfo
-    # params.txt is to hold what the person asked for, not the last variant.
-    options.no_prompt_history = True
-    state.textinfo = f"{OURS}: also making {name}"
-    try:
-        with torch.random.fork_rng(devices=range(len(kept.cuda))):
-            torch.set_rng_state(kept.cpu)
-            if kept.cuda:
-                torch.cuda.set_rng_state_all(kept.cuda)
-            yield
-    finally:
-        options.no_prompt_history, state.textinfo = no_history, text
 
 
 def extend(processed: Any, own: Pictures, made: dict[str, Pictures]) -> None:
