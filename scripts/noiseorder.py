@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from modules import script_callbacks, scripts, shared
-from modules.paths_internal import data_path
+from modules.paths import data_path
 from modules.ui_components import InputAccordion
 
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.generation import compare, hook
-from lib_noiseorder.hosts.detect import host_class
+from lib_noiseorder.hosts.detect import find_host
 from lib_noiseorder.webui import accordion, api, infotext, inspector, options, xyz
 from lib_noiseorder.webui.userpresets import Presets
 
-HOST = host_class()
+HOST, WHY_NOT = find_host(scripts.Script)
 PRESETS = Presets(Path(data_path, "noiseorder", "presets.json"))
 
 
@@ -38,7 +38,8 @@ class NoiseOrderScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
             family = HOST.family if HOST else lambda: None
-            components = [enabled, *accordion.controls(self.elem_id, PRESETS, family, start=chosen().default_preset)]
+            text, start = accordion.about(WHY_NOT), chosen().default_preset
+            components = [enabled, *accordion.controls(self.elem_id, PRESETS, family, start=start, text=text)]
             inspector.panel(self.elem_id, inspects)
         self.infotext_fields = [
             (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
@@ -51,7 +52,7 @@ class NoiseOrderScript(scripts.Script):
         compare.keep(p, args)
 
     def process(self, p: Any, *args: Any) -> None:
-        hook.begin(p, args, HOST, self.is_img2img, chosen(), shared.state.interrupt)
+        hook.begin(p, args, HOST, WHY_NOT, self.is_img2img, chosen(), shared.state.interrupt)
         compare.count(p)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
@@ -59,6 +60,9 @@ class NoiseOrderScript(scripts.Script):
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         hook.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
+
+    def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
+        hook.check_claim(p)
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
         compare.finish(p, processed)

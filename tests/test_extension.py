@@ -24,7 +24,7 @@ RUNS_IN_A_WEBUI = [
     *sorted((ROOT / "scripts").glob("*.py")),
 ]
 THERE = {"torch", "gradio", "numpy", "PIL", "modules", "lib_noiseorder", *sys.stdlib_module_names}
-THERE |= {"backend", "ldm_patched", "modules_forge"}  # of Forge and reForge, imported by their adapters alone
+THERE |= {"backend", "k_diffusion", "ldm_patched", "modules_forge"}  # of the hosts, imported by their adapters alone
 THERE |= {"fastapi"}  # with which every WebUI serves its API
 
 

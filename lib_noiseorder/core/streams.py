@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,3 +33,35 @@ def cpu_draws(shape: Sequence[int], seeds: Sequence[int], variant: int = 0) -> C
         return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
 
     return draw
+
+
+Generators = list[tuple[Callable[[Any], object], Any]]
+"""Each kind of device's global generators: what sets their states, and the states."""
+
+
+def global_generators() -> Generators:
+    """The states of torch's global generators, of the CPU and of every accelerator that is there."""
+    found: Generators = [(torch.set_rng_state, torch.get_rng_state())]
+    if torch.cuda.is_available():
+        found.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    if torch.backends.mps.is_available():
+        found.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    xpu = getattr(torch, "xpu", None)  # Intel Arc; not in every build of torch 2.0
+    if xpu is not None and xpu.is_available():
+        found.append((xpu.set_rng_state_all, xpu.get_rng_state_all()))
+    return found
+
+
+def set_global_generators(generators: Generators) -> None:
+    for put, state in generators:
+        put(state)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Whatever is drawn from torch's global generators inside, nobody misses afterwards."""
+    before = global_generators()
+    try:
+        yield
+    finally:
+        set_global_generators(before)

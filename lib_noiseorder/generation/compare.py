@@ -12,10 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from modules import images, processing, shared
 
 from ..config import COMPARE, VARIANTS, SettingError, parse
+from ..core.streams import global_generators
 from ..webui import infotext, xyz
 from . import hook
 from .copies import OURS, Kept, Pictures, duplicate, option, pictures, resolved, stopped, undisturbed
@@ -39,8 +39,7 @@ def keep(p: Any, args: Sequence[Any]) -> None:
     if reason:
         hook.say(p, f"Nothing is made beside the picture. {reason}")
         return
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    setattr(p, KEPT, Kept(duplicate(p), torch.get_rng_state(), cuda))
+    setattr(p, KEPT, Kept(duplicate(p), global_generators()))
 
 
 def why_not(p: Any) -> str:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from modules import shared
+
+from ..core.streams import Generators, kept_generators, set_global_generators
 
 OURS = "Noise Order"
 Pictures = tuple[list[Any], list[str]]
@@ -21,8 +22,7 @@ class Kept:
     """The generation before anything was done for it, and the global random numbers then: img2img's VAE draws there."""
 
     p: Any
-    cpu: torch.Tensor
-    cuda: list[torch.Tensor]
+    generators: Generators
 
 
 def duplicate(p: Any) -> Any:
@@ -70,10 +70,8 @@ def undisturbed(kept: Kept, doing: str) -> Iterator[None]:
     options.no_prompt_history = True
     state.textinfo = f"{OURS}: {doing}"
     try:
-        with torch.random.fork_rng(devices=range(len(kept.cuda))):
-            torch.set_rng_state(kept.cpu)
-            if kept.cuda:
-                torch.cuda.set_rng_state_all(kept.cuda)
+        with kept_generators():
+            set_global_generators(kept.generators)
             yield
     finally:
         options.no_prompt_history, state.textinfo = no_history, text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,13 +23,10 @@ VARIANT = "_noiseorder_variant"
 """On the processing object of what is made beside a picture: which variant it is."""
 
 
-SUPPORTED = ("AUTOMATIC1111 1.10", "Forge", "reForge", "Forge Neo", "ersatzForge")
-
-
 @dataclass
 class Job:
-    """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, and how
-    often the hires pass called the hook.
+    """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, how
+    often the hires pass called the hook, and in which passes the noise was modulated.
 
     interrupt: ends the host's generation.
     """
@@ -40,6 +37,7 @@ class Job:
     hires_calls: int = 0
     refused: bool = False
     ever_refused: bool = False
+    done: set[str] = field(default_factory=set)
 
     def give_up(self) -> None:
         """End the generation where the person wants that."""
@@ -51,11 +49,15 @@ def begin(
     p: Any,
     args: Sequence[Any],
     host: type[Any] | None,
+    why_not: str,
     is_img2img: bool,
     options: Options,
     interrupt: Callable[[], None],
 ) -> None:
-    """Hook `process`: check the settings and write the infotext, which some hosts save before sampling."""
+    """Hook `process`: check the settings and write the infotext, which some hosts save before sampling.
+
+    why_not: why there is no host, if there is none.
+    """
     setattr(p, STATE, None)
     infotext.clear(p.extra_generation_params)
     # ADetailer's inner pass carries the settings of the outer one; off there unless asked for on the settings page.
@@ -69,7 +71,7 @@ def begin(
         if not config.active:
             return
         if host is None:
-            raise SettingError(f"this WebUI is not supported yet; {', '.join(SUPPORTED)} are")
+            raise SettingError(why_not)
         if config.passes == HIRES and not is_img2img and not getattr(p, "enable_hr", False):
             raise SettingError(f'Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"')
     except SettingError as error:
@@ -85,11 +87,24 @@ def announce(p: Any) -> None:
     """Hook `process_batch`: the infotext of this batch, also after an earlier batch was refused."""
     job = getattr(p, STATE, None)
     if job is not None and job.config.active:
-        job.hires_calls, job.refused = 0, False
+        job.hires_calls, job.refused, job.done = 0, False, set()
         infotext.clear(p.extra_generation_params)
         p.extra_generation_params.update(infotext.write(job.config))
         if job.options.adetailer:
             p.extra_generation_params[infotext.INNER] = "True"
+
+
+def check_claim(p: Any) -> None:
+    """Hook `post_sample`, before the infotexts are written: a pass whose hook never ran is not claimed.
+
+    The upscale button of the hosts runs the hires pass alone; a model may have a way of its own.
+    """
+    job = getattr(p, STATE, None)
+    if job is None or not job.config.active or job.refused:
+        return
+    missing = ({FIRST, HIRES} if job.config.passes == BOTH else {job.config.passes}) - job.done
+    if missing:
+        refuse(p, f"the {' and the '.join(sorted(missing))} pass did not run, or ran without calling scripts", job)
 
 
 def is_wanted(p: Any, job: Job) -> bool:
@@ -130,6 +145,7 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         look = Look(job, batch, noise) if job.options.inspector and not hasattr(p, VARIANT) else None
         result, report = modulate(noise, job.config, batch, look.watch) if look else modulate(noise, job.config, batch)
         batch.write(result)
+        job.done.add(HIRES if batch.is_hires else FIRST)
     except Interrupted:
         refuse(p, "interrupted while the model was asked", job)
     except Unsupported as error:
@@ -190,9 +206,9 @@ def refuse(p: Any, reason: str, job: Job) -> None:
     job.refused = job.ever_refused = True
     if getattr(p, "is_hr_pass", False):
         reason = f"hires pass: {reason}"
-        if job.config.passes == BOTH:
-            # The first pass was modulated, and the picture can only be made again with that.
-            p.extra_generation_params.update(infotext.write(job.config.replace(passes=FIRST)))
+    for passes in job.done:
+        # That pass was modulated, and the picture can only be made again with it.
+        p.extra_generation_params.update(infotext.write(job.config.replace(passes=passes)))
     p.extra_generation_params[infotext.ERROR] = reason
     say(p, f"Noise left as it is. {reason}")
 

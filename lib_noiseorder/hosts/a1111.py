@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
-from modules import prompt_parser, sd_samplers
-from torch import Tensor
+from k_diffusion import external
+from modules import prompt_parser, shared
+from torch import Tensor, nn
 
 from ..core import Denoised, Level, Unsupported
 from .base import WebUIHost
@@ -14,16 +16,35 @@ from .base import WebUIHost
 
 class A1111Host(WebUIHost):
     name = "AUTOMATIC1111"
+    symbols: ClassVar[dict[str, int | None]] = {
+        "k_diffusion.external.CompVisDenoiser": 1,
+        "k_diffusion.external.CompVisVDenoiser": 1,
+    }
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
         model = p.sd_model
         # The host's own test for flow: its sampler mixes noise and image by this method where the model has it.
         self.mix = getattr(model, "add_noise_to_latent", None)
-        self.image_conditioned = self.inpaints()
-        # A sampler of our own, only for its wrapper x̂0(x, σ): it serves whatever sampler was chosen, DDIM and
-        # UniPC too, and the sampler that will run keeps its state.
-        self.wrapper = sd_samplers.create_sampler("Euler", model).model_wrap_cfg.inner_model
+
+    @cached_property
+    def image_conditioned(self) -> bool:
+        return self.inpaints()
+
+    @cached_property
+    def wrapper(self) -> Any:
+        """x̂0(x, σ) as k-diffusion's samplers have it; it serves whatever sampler was chosen, DDIM and UniPC too.
+
+        Made here and not by `create_sampler`, which extensions with samplers of their own (Tiled Diffusion) replace.
+        """
+        model = self.p.sd_model
+        if hasattr(model, "create_denoiser"):  # SD3
+            return model.create_denoiser()
+        kind = external.CompVisVDenoiser if model.parameterization == "v" else external.CompVisDenoiser
+        return kind(model, quantize=shared.opts.enable_quantization)
+
+    def network(self) -> nn.Module:
+        return self.p.sd_model.model.diffusion_model
 
     @staticmethod
     def prediction(model: Any) -> str | None:

@@ -6,14 +6,16 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from modules import rng, sd_models, sd_samplers_common, shared
+from modules import devices, rng, script_callbacks, sd_models, sd_samplers_common, shared
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
+from ..core.streams import kept_generators
+from . import neighbours
 
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
 """In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
@@ -28,6 +30,8 @@ class WebUIHost:
     as well; None in txt2img.
     """
 
+    symbols: ClassVar[dict[str, int | None]] = {}
+    """What this adapter uses of its WebUI beyond `detect.SYMBOLS`, in the same form."""
     unsaid_steps = 1
     """Steps that run around an image beyond what `setup_img2img_steps` says: one on all but ersatzForge."""
 
@@ -89,26 +93,31 @@ class WebUIHost:
         if getattr(self.p, "modified_noise", None) is not None:
             # Forge's ControlNet inpaint put "noise + latent" there, which the host will use instead of the noise.
             added = self.p.modified_noise - self.noise
-        self.noise.copy_(result)
+        # Written outside of inference mode, an inference tensor is changed first and then raises.
+        with torch.inference_mode(torch.is_inference_mode_enabled() or self.noise.is_inference()):
+            self.noise.copy_(result)
         if added is not None:
             self.p.modified_noise = self.noise + added
 
     @contextmanager
     def predicting(self, total: int) -> Iterator[None]:
+        self.check_model()
         state = shared.state
         names = ("textinfo", "current_latent", "sampling_step", "sampling_steps")
         before = [(name, getattr(state, name)) for name in names]
-        cuda = [self.noise.device] if self.noise.device.type == "cuda" else []
         self.asked = 0
         state.sampling_step, state.sampling_steps = 0, total
         state.textinfo = "Noise Order: asking the model"
         try:
             # Some patches (token merging, 9-channel conditioning) draw from the global generators.
-            with torch.random.fork_rng(devices=cuda), self.model_ready():
+            with kept_generators(), self.model_ready():
                 yield
         finally:
             for name, value in before:
                 setattr(state, name, value)
+
+    def check_model(self) -> None:
+        """Refuse, with a sentence, a model that cannot be asked. With Erase alone the model is not looked at."""
 
     @contextmanager
     def model_ready(self) -> Iterator[None]:
@@ -139,7 +148,8 @@ class WebUIHost:
         run = said + self.unsaid_steps
         if hasattr(p.sampler, "get_sigmas"):
             begin = float(p.sampler.get_sigmas(p, steps)[steps - run])
-            return int((sigmas.double() - begin).abs().argmin())
+            # On the CPU: MPS, DirectML and Arc have no float64.
+            return int((sigmas.cpu().double() - begin).abs().argmin())
         # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
         return min(int(p.sampler.get_timesteps(p, steps)[run - 1]), len(sigmas) - 1)
 
@@ -151,7 +161,51 @@ class WebUIHost:
         shared.state.sampling_step = self.asked
         self.asked += 1
         shared.state.textinfo = f"Noise Order: asking the model {self.asked}/{shared.state.sampling_steps}"
-        return self.ask_model(x, torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device), with_uncond)
+        sigma = torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device)
+        try:
+            return self.ask_unnoticed(x, sigma, with_uncond)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # As the hosts do between their stages; a second time it is the end.
+        devices.torch_gc()
+        try:
+            return self.ask_unnoticed(x, sigma, with_uncond)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise Unsupported(
+                f"out of memory while the model was asked ({type(error).__name__}: {error}): make the batch or the "
+                "image smaller, or set Inject to 0"
+            ) from error
+
+    def ask_unnoticed(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+        """What the model itself answers; no extension notices the question."""
+
+        def begin() -> Any:
+            return script_callbacks.CFGDenoiserParams(x, None, sigma, 0, shared.state.sampling_steps, self.c, self.uc)
+
+        try:
+            with neighbours.unnoticed(self.network(), self.hung(), begin):
+                return self.ask_model(x, sigma, with_uncond)
+        except (Interrupted, Unsupported):
+            raise
+        except Exception as error:
+            name = neighbours.culprit(error)
+            if not name or is_out_of_memory(error):
+                raise
+            raise Unsupported(
+                f'the extension "{name}" fails when the model is asked before sampling ({type(error).__name__}: '
+                f"{error}): switch it off, or set Inject to 0"
+            ) from error
+
+    def network(self) -> nn.Module:
+        """The network inside the loaded model."""
+        raise NotImplementedError
+
+    def hung(self) -> Any:
+        """Where the host keeps what scripts hang on the model; None where it has no such place."""
+        return None
 
     def inpaints(self) -> bool:
         """Whether A1111's model has 9 channels, for mask and masked image too; refuses what takes other images."""
@@ -181,3 +235,9 @@ class WebUIHost:
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         """x̂0 for the prompt, and for the negative prompt if asked; counts the rows evaluated."""
         raise NotImplementedError
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device has no memory left: only CUDA has an exception of its own for that."""
+    text = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "not enough gpu" in text

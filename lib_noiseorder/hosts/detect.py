@@ -1,18 +1,60 @@
-"""Which WebUI this is. Called once, while the WebUI loads the script."""
+"""Which WebUI this is, and whether it has what we need of it. Called once, while the WebUI loads the script."""
 
 from __future__ import annotations
 
+import inspect
+import re
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+HOOK = "process_before_every_sampling"
+SUPPORTED = ("AUTOMATIC1111 1.10", "Forge", "reForge", "Forge Neo", "ersatzForge")
+SYMBOLS: dict[str, int | None] = {
+    "modules.devices.torch_gc": 0,
+    "modules.images.GridAnnotation": 1,
+    "modules.images.draw_grid_annotations": 5,
+    "modules.images.image_grid": 1,
+    "modules.images.save_image": 3,
+    "modules.processing.process_images": 1,
+    "modules.prompt_parser.reconstruct_cond_batch": 2,
+    "modules.prompt_parser.reconstruct_multicond_batch": 2,
+    "modules.rng.create_generator": 1,
+    "modules.rng.randn_without_seed": 1,
+    "modules.script_callbacks.CFGDenoiserParams": 7,
+    "modules.script_callbacks.callback_map": None,
+    "modules.sd_models.model_data": None,
+    "modules.sd_samplers_common.setup_img2img_steps": 2,
+    "modules.sd_samplers_common.single_sample_to_image": 2,
+    "modules.shared.cmd_opts": None,
+    "modules.shared.opts": None,
+    "modules.shared.state": None,
+}
+"""What is used of every WebUI, and with how many arguments; None for what is not called. An adapter has its own."""
 
-def host_class() -> type[Any] | None:
-    """The adapter of the running WebUI, None for one that has none yet."""
+
+def find_host(script: type[Any]) -> tuple[type[Any] | None, str]:
+    """The adapter of the running WebUI; without one, why Noise Order cannot work here.
+
+    script: the WebUI's base class of scripts.
+    """
+    if not hasattr(script, HOOK):
+        return None, f'this WebUI never calls the hook "{HOOK}": use {", ".join(SUPPORTED)} or newer versions of them'
+    try:
+        host = adapter()
+        check_symbols(SYMBOLS)
+        check_symbols(host.symbols)
+    except (ImportError, LookupError) as error:
+        # Python adds the path of the module's file.
+        told = re.sub(r" \(.*\)$", "", str(error))
+        return None, f"this WebUI is not supported yet ({told}); {', '.join(SUPPORTED)} are"
+    return host, ""
+
+
+def adapter() -> type[Any]:
+    """The adapter by what lies in the WebUI's folder. Raises ImportError where a part of its back end is missing."""
     if find_spec("ldm_patched") is not None:
-        try:
-            from .reforge import ReForgeHost
-        except ImportError:
-            return None  # the first Forge and Forge Classic: an older copy of that back end
+        from .reforge import ReForgeHost
 
         return ReForgeHost
     if find_spec("backend") is not None and find_spec("modules_forge") is not None:
@@ -30,3 +72,20 @@ def host_class() -> type[Any] | None:
     from .a1111 import A1111Host
 
     return A1111Host
+
+
+def check_symbols(symbols: dict[str, int | None]) -> None:
+    """Raise LookupError naming the first symbol that is missing or no longer takes that many arguments."""
+    for symbol, arguments in symbols.items():
+        module, _, name = symbol.rpartition(".")
+        found = getattr(import_module(module), name, None)
+        if found is None:
+            raise LookupError(f"it has no {symbol}")
+        if arguments is None:
+            continue
+        try:
+            inspect.signature(found).bind(*[None] * arguments)
+        except TypeError:
+            raise LookupError(f"its {symbol} takes other arguments") from None
+        except ValueError:  # a built-in function without a signature
+            continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from backend.sampling.condition import compile_conditions, compile_weighted_conditions
@@ -16,6 +16,13 @@ from .patcher import PatcherHost
 
 class ForgeHost(PatcherHost):
     name = "Forge"
+    symbols: ClassVar[dict[str, int | None]] = {
+        "backend.sampling.condition.compile_conditions": 1,
+        "backend.sampling.condition.compile_weighted_conditions": 2,
+        "backend.sampling.sampling_function.calc_cond_uncond_batch": 6,
+        "backend.sampling.sampling_function.sampling_cleanup": 1,
+        "backend.sampling.sampling_function.sampling_prepare": 2,
+    }
     engines: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma")
     """Its classes of models that were run; what was not is refused."""
     prepare = staticmethod(sampling_prepare)
@@ -28,17 +35,26 @@ class ForgeHost(PatcherHost):
         if noise.ndim == 5 and noise.shape[2] != 1:
             # Neo's Wan: the batch size is the number of frames, all of them of one seed.
             raise Unsupported("videos are not supported, only single images: set the batch size to 1")
-        engine = type(p.sd_model).__name__
+        super().__init__(p, noise, c, uc, latent)
+
+    @property
+    def predictor(self) -> Any:
+        return self.unet.model.predictor
+
+    def check_model(self) -> None:
+        super().check_model()
+        engine = type(self.p.sd_model).__name__
         if engine not in self.engines:
             raise Unsupported(
-                f'models of the class "{engine}" were never tried on {self.name}; use one of {", ".join(self.engines)}'
+                f'models of the class "{engine}" were never tried on {self.name}; use one of '
+                f"{', '.join(self.engines)}, or set Inject to 0"
             )
-        super().__init__(p, noise, c, uc, latent)
-        if getattr(p.sd_model, "is_inpaint", False):
-            raise Unsupported("inpainting models are not supported")
-        self.predictor = self.unet.model.predictor
+        if getattr(self.p.sd_model, "is_inpaint", False):
+            raise Unsupported("inpainting models are not supported: set Inject to 0")
         if self.predictor.prediction_type not in ("epsilon", "v_prediction", "const"):
-            raise Unsupported(f'models that predict "{self.predictor.prediction_type}" are not supported')
+            raise Unsupported(
+                f'models that predict "{self.predictor.prediction_type}" are not supported: set Inject to 0'
+            )
 
     @staticmethod
     def prediction(model: Any) -> str | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from modules import prompt_parser
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import Denoised, Unsupported
 from .base import WebUIHost
+from .neighbours import answered_by_model
 
 Entries = list[dict[str, Any]]
 
@@ -28,11 +30,24 @@ class PatcherHost(WebUIHost):
         super().__init__(p, noise, c, uc, latent)
         if self.is_hires:
             self.cfg_scale = float(p.hr_cfg)
-        # The patcher object the sampler will use: LoRA, ControlNet and the patches of other scripts hang on it. A
-        # clone would be another model to the host's memory management and be loaded again.
-        self.unet = p.sd_model.forge_objects.unet
+
+    @cached_property
+    def unet(self) -> Any:
+        """The patcher object the sampler will use: LoRA, ControlNet and the patches of other scripts hang on it.
+
+        A clone would be another model to the host's memory management and be loaded again.
+        """
+        return self.p.sd_model.forge_objects.unet
+
+    def network(self) -> nn.Module:
+        return self.unet.model.diffusion_model
+
+    def hung(self) -> Any:
+        return self.unet.model_options
+
+    def check_model(self) -> None:
         if getattr(self.unet, "extra_concat_condition", None) is not None:
-            raise Unsupported("an image condition set by another extension is not supported")
+            raise Unsupported("an image condition set by another extension is not supported: set Inject to 0")
 
     @contextmanager
     def model_ready(self) -> Iterator[None]:
@@ -62,6 +77,8 @@ class PatcherHost(WebUIHost):
             model, x, sigma, unconds, conds, _, options, seed = modify(
                 model, x, sigma, unconds, conds, self.cfg_scale, options, seed
             )
+        if "model_function_wrapper" in options:
+            options = {**options, "model_function_wrapper": answered_by_model(options["model_function_wrapper"])}
         found, negative = self.calculate(model, conds, unconds or None, x, sigma, options)
         self.rows += x.shape[0] * (len(conds) + len(unconds))
         if not with_uncond:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from ldm_patched.modules.conds import CONDRegular
 from ldm_patched.modules.samplers import calc_cond_batch
@@ -22,24 +22,30 @@ from .patcher import Entries, PatcherHost
 
 class ReForgeHost(PatcherHost):
     name = "reForge"
+    symbols: ClassVar[dict[str, int | None]] = {
+        "ldm_patched.modules.conds.CONDRegular": 1,
+        "ldm_patched.modules.samplers.calc_cond_batch": 5,
+        "modules_forge.forge_sampler.cond_from_a1111_to_patched_ldm": 1,
+        "modules_forge.forge_sampler.cond_from_a1111_to_patched_ldm_weighted": 2,
+        "modules_forge.forge_sampler.sampling_cleanup": 1,
+        "modules_forge.forge_sampler.sampling_prepare": 2,
+    }
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(cond_from_a1111_to_patched_ldm)
     compile_weighted = staticmethod(cond_from_a1111_to_patched_ldm_weighted)
     calculate = staticmethod(lambda model, conds, unconds, *rest: calc_cond_batch(model, [conds, unconds], *rest))
 
-    def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
-        super().__init__(p, noise, c, uc, latent)
+    def check_model(self) -> None:
+        super().check_model()
         kind = self.unet.model.model_type.name
         if kind not in ("EPS", "V_PREDICTION"):
-            raise Unsupported(f'models that predict "{kind}" are not supported on this WebUI')
+            raise Unsupported(f'models that predict "{kind}" are not supported on this WebUI: set Inject to 0')
         if "model_sampling" in self.unet.object_patches:
             raise Unsupported('"Advanced Model Sampling" is not supported: switch it off')
-        if hasattr(p.sd_model, "create_denoiser"):
+        if hasattr(self.p.sd_model, "create_denoiser"):
             # Its flow modes leave their denoiser in the model, and the sampler goes on with that.
             raise Unsupported('"Advanced Model Sampling" has left its changes in the model: load the checkpoint again')
-        self.concat: Tensor | None = None
-        self.image_conditioned = self.inpaints()
 
     @staticmethod
     def prediction(model: Any) -> str | None:
@@ -47,9 +53,12 @@ class ReForgeHost(PatcherHost):
         kind = None if objects is None else getattr(objects.unet.model, "model_type", None)
         return {"EPS": "eps", "V_PREDICTION": "v"}.get(getattr(kind, "name", ""))
 
+    concat: Tensor | None = None
+    """What inpainting models take for mask and masked image."""
+
     @contextmanager
     def model_ready(self) -> Iterator[None]:
-        if self.image_conditioned:
+        if self.inpaints():
             # Before the UNet is loaded, which the VAE could push out again.
             self.concat = self.mask_and_image()
         with super().model_ready():

@@ -146,7 +146,7 @@ def build(data: Path | None = None) -> gr.Blocks:
                 presets,
                 lambda words: "flow" if words == MODELS["dit"] else "eps",
                 [model],
-                about=accordion.ABOUT,
+                text=accordion.ABOUT,
             )
         look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
         summary = gr.HTML(elem_id="summary")

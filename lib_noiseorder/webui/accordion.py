@@ -20,6 +20,13 @@ ABOUT = (
 )
 PASSES = "Works in txt2img, in its hires pass where that is chosen under Advanced, and in img2img."
 SIMPLE = ("erase", "inject")
+
+
+def about(why_not: str = "") -> str:
+    """What stands above the controls; why_not: why nothing can be done in this WebUI, empty where it can."""
+    return f"⚠ Noise Order does nothing here: {why_not}." if why_not else f"{ABOUT} {PASSES}"
+
+
 DEFAULT = next(iter(PRESETS))
 
 
@@ -29,17 +36,17 @@ def controls(
     family: Callable[..., str | None],
     asked: Sequence[Any] = (),
     start: str = DEFAULT,
-    about: str = f"{ABOUT} {PASSES}",
+    text: str = "",
 ) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
     presets.FAMILIES, for the preset "Auto", from the values of the components in `asked`. start: the preset whose
-    settings the controls begin with.
+    settings the controls begin with. text: what stands above the controls.
     """
     start, begin = starting(presets, start)
     made: dict[str, Any] = {}
-    gr.Markdown(about, elem_id=elem_id("about"))
+    gr.Markdown(text or about(), elem_id=elem_id("about"))
     preset = gr.Dropdown(
         label="Noise Order preset",
         choices=[AUTO, *presets.names()],

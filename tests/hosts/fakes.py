@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -98,14 +98,15 @@ def multicond(prompts: list[str], sdxl: bool = False) -> Multicond:
     return Multicond(batch)
 
 
-class Network:
+class Network(torch.nn.Module):
     """x0 of a posterior mean: a fixed pattern times the conditioning's number. Counts its rows and can fail."""
 
     def __init__(self, kind: str) -> None:
+        super().__init__()
         self.kind, self.rows, self.calls, self.seen = kind, 0, 0, []
         self.before: Callable[[], None] = lambda: None
 
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
         self.before()
         self.rows += len(x)
         self.calls += 1
@@ -287,12 +288,20 @@ class FakeHost:
     begins = 999 - 999 * 4 // 9
     """Where in the table img2img begins at 10 steps and denoising strength 0.5: the fifth of ten steps."""
     begins_timestep = 501
+    calls_the_hook = True
     setup_img2img_steps = staticmethod(setup_img2img_steps)
+
+    EXTENSIONS: ClassVar[dict[str, Path]] = {
+        "extensions": ROOT / "tests" / "hosts" / "extensions",
+        "extensions_builtin": ROOT.parent / "no such folder",
+    }
 
     def __init__(self, monkeypatch: Any) -> None:
         self.monkeypatch = monkeypatch
         for name in list(sys.modules):
-            if name.partition(".")[0] in ("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder"):
+            if name.partition(".")[0] in (
+                *("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder", "k_diffusion"),
+            ):
                 monkeypatch.delitem(sys.modules, name)
         self.state = types.SimpleNamespace(
             interrupted=False,
@@ -308,6 +317,7 @@ class FakeHost:
         )
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
         self.opts = Opts()
+        self.opts.enable_quantization = False
         self.cmd_opts = types.SimpleNamespace(no_prompt_history=False)
         # Nothing is loaded before the first generation, and on Forge a placeholder stands there.
         self.model_data = types.SimpleNamespace(sd_model=self.no_model())
@@ -325,11 +335,14 @@ class FakeHost:
         )
         self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts, OptionInfo=OptionInfo)
         self.module("modules.sd_models", model_data=self.model_data)
-        self.module("modules.paths_internal", data_path="no such folder")
+        self.module("modules.paths", data_path="no such folder")
+        self.module("modules.paths_internal", **{f"{name}_dir": str(self.EXTENSIONS[name]) for name in self.EXTENSIONS})
+        self.collected = 0
+        self.module("modules.devices", torch_gc=self.torch_gc)
         self.module("modules.processing", process_images=lambda p: self.process_images(p))
         self.module(
             "modules.images",
-            image_grid=lambda images, rows=1: self.image_grid(images, rows),
+            image_grid=lambda images, batch_size=1, rows=1: self.image_grid(images, rows),
             draw_grid_annotations=lambda *arguments: self.draw_grid_annotations(*arguments),
             GridAnnotation=lambda text: types.SimpleNamespace(text=text),
             save_image=lambda image, *arguments, **settings: self.saved_grids.append((image, settings)),
@@ -340,15 +353,23 @@ class FakeHost:
             reconstruct_multicond_batch=reconstruct_multicond_batch,
             reconstruct_cond_batch=reconstruct_cond_batch,
         )
-        self.module("modules.scripts", Script=Script, AlwaysVisible=object(), scripts_data=[])
+        self.module(
+            "modules.scripts",
+            Script=Script if self.calls_the_hook else OldScript,
+            AlwaysVisible=object(),
+            scripts_data=[],
+        )
         self.before_ui: list[Callable[[], None]] = []
         self.app_started: list[Callable[[Any, Any], None]] = []
         self.ui_settings: list[Callable[[], None]] = []
+        self.denoiser_callbacks: list[Any] = []
         self.module(
             "modules.script_callbacks",
             on_before_ui=self.before_ui.append,
             on_app_started=self.app_started.append,
             on_ui_settings=self.ui_settings.append,
+            callback_map={"callbacks_cfg_denoiser": self.denoiser_callbacks},
+            CFGDenoiserParams=DenoiserParams,
         )
         self.module("modules.ui_components", InputAccordion=input_accordion)
         self.install()
@@ -384,6 +405,9 @@ class FakeHost:
 
     def install(self) -> None:
         raise NotImplementedError
+
+    def torch_gc(self) -> None:
+        self.collected += 1
 
     @staticmethod
     def no_model() -> Any:
@@ -442,6 +466,8 @@ class FakeHost:
             hires_untouched = second.clone()
             hires_noise = p.sample_hr_pass(self, (p, args, errors, latent, second, c, uc))
             assert (latent == 0.3).all()
+            p.is_hr_pass = False
+        self.swallow(errors, lambda: self.script.post_sample(p, None, *args))
         return Result(
             used,
             untouched,
@@ -485,6 +511,7 @@ class FakeHost:
             c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
             used = self.process_before_every_sampling(p, args, errors, noise, noise, c, uc)
             self.sampled(p)
+            self.swallow(errors, lambda: self.script.post_sample(p, None, *args))
             state.job_no += 1
             for k, seed in enumerate(p.seeds):
                 images.append(as_image(used[k].reshape(-1, *used.shape[-2:]), encoded))
@@ -552,13 +579,35 @@ class FakeHost:
         return self.script_hook(*call)
 
 
-class Script:
-    """modules.scripts.Script, as far as the script uses it."""
+class DenoiserParams:
+    """modules.script_callbacks.CFGDenoiserParams."""
+
+    def __init__(
+        self,
+        x: Any,
+        image_cond: Any,
+        sigma: Any,
+        sampling_step: int,
+        total_sampling_steps: int,
+        text_cond: Any,
+        text_uncond: Any,
+        denoiser: Any = None,
+    ) -> None:
+        vars(self).update({name: value for name, value in locals().items() if name != "self"})
+
+
+class OldScript:
+    """modules.scripts.Script of AUTOMATIC1111 before 1.10 and of SD.Next, as far as the script uses it."""
 
     is_img2img = False
 
     def elem_id(self, name: str) -> str:
         return f"script_{'img2img' if self.is_img2img else 'txt2img'}_noise_order_{name}"
+
+
+class Script(OldScript):
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        pass
 
 
 def input_accordion(value: bool, **settings: Any) -> Any:
@@ -575,7 +624,12 @@ class A1111(FakeHost):
         host = self
 
         class Wrapper:
+            """k_diffusion.external.CompVisDenoiser; SD3's own is made by the model."""
+
             sigmas = host.sigmas
+
+            def __init__(self, model: Any, quantize: bool = False) -> None:
+                self.quantize = quantize
 
             def __call__(self, x: torch.Tensor, sigma: torch.Tensor, cond: dict[str, Any]) -> torch.Tensor:
                 image = cond["c_concat"][0]
@@ -584,11 +638,9 @@ class A1111(FakeHost):
                 text = cond["crossattn"] if "crossattn" in cond else cond["c_crossattn"][0]
                 return host.network(x, sigma, text)
 
-        def create_sampler(name: str, model: Any) -> Any:
-            assert name == "Euler"
-            return types.SimpleNamespace(model_wrap_cfg=types.SimpleNamespace(inner_model=Wrapper()))
-
-        self.module("modules.sd_samplers", create_sampler=create_sampler)
+        self.wrapper = Wrapper
+        self.module("k_diffusion", __path__=[])
+        self.module("k_diffusion.external", CompVisDenoiser=Wrapper, CompVisVDenoiser=Wrapper)
         self.conditioning_key: str | None = "crossattn"
         self.cond_stage_key = "txt"
 
@@ -599,7 +651,7 @@ class A1111(FakeHost):
             parameterization="v" if self.kind == "v_prediction" else "eps",
             sd_checkpoint_info=types.SimpleNamespace(name=self.checkpoint),
             cond_stage_key=self.cond_stage_key,
-            model=types.SimpleNamespace(conditioning_key=self.conditioning_key),
+            model=types.SimpleNamespace(conditioning_key=self.conditioning_key, diffusion_model=self.network),
         )
 
     @torch.no_grad()
@@ -624,6 +676,7 @@ class A1111SD3(A1111):
     def model(self, p: Processing) -> Any:
         model = super().model(p)
         model.is_sd3 = True
+        model.create_denoiser = lambda: self.wrapper(model)
         model.add_noise_to_latent = lambda x, noise, amount: (1 - amount) * x + amount * noise
         return model
 
@@ -679,8 +732,22 @@ class Forge(FakeHost):
     def calc(self, model: Any, conds: Any, unconds: Any, x: Any, sigma: Any, options: Any) -> Any:
         assert all(entry.get("control") is self.controlnet for entry in conds + (unconds or []))
         total = sum(entry["strength"] for entry in conds)
-        found = sum(self.network(x, sigma, entry["text"]) * entry["strength"] for entry in conds) / total
-        return found, self.network(x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
+        found = sum(self.apply(options, x, sigma, entry["text"]) * entry["strength"] for entry in conds) / total
+        return found, self.apply(options, x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
+
+    def apply(self, options: dict[str, Any], x: Any, sigma: Any, text: Any) -> Any:
+        """Through a wrapper, where one hangs on the model, and through the patches inside of it."""
+
+        def apply_model(x: Any, sigma: Any, text: Any) -> Any:
+            found = self.network(x, sigma, text)
+            for patch in options.get("transformer_options", {}).get("patches", {}).get("output_block_patch", []):
+                found = patch(found)
+            return found
+
+        wrapper = options.get("model_function_wrapper")
+        if wrapper is None:
+            return apply_model(x, sigma, text)
+        return wrapper(apply_model, {"input": x, "timestep": sigma, "c": {"text": text}, "cond_or_uncond": [0]})
 
     def noise_scaling(self, sigma: Any, noise: Any, latent: Any) -> Any:
         return sigma * noise + (1 - sigma) * latent if self.kind == "const" else sigma * noise + latent
@@ -692,7 +759,7 @@ class Forge(FakeHost):
             noise_scaling=self.noise_scaling,
         )
         self.unet = types.SimpleNamespace(
-            model=types.SimpleNamespace(predictor=predictor),
+            model=types.SimpleNamespace(predictor=predictor, diffusion_model=self.network),
             model_options=self.options,
             extra_model_patchers_during_sampling=["mine"],
             controlnet_linked_list=self.controlnet,
@@ -775,6 +842,7 @@ class ReForge(Forge):
         self.unet.model = types.SimpleNamespace(
             model_type=types.SimpleNamespace(name=self.model_type),
             model_sampling=types.SimpleNamespace(sigmas=SIGMAS),
+            diffusion_model=self.network,
         )
         made.model = types.SimpleNamespace(conditioning_key=self.conditioning_key)
         made.cond_stage_key, made.is_sdxl_inpaint = self.cond_stage_key, self.is_sdxl_inpaint

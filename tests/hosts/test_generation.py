@@ -376,7 +376,7 @@ def test_hires_pass_without_hires_fix_is_refused(host):
 def test_a_failure_in_the_hires_pass_still_tells_of_the_first(host):
     def fail():
         if host.network.calls >= 2:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("broken")
 
     host.network.before = fail
     result = host.txt2img({**ON, "passes": "both"}, hires=True)
@@ -589,9 +589,9 @@ def test_img2img_of_several_images_from_one(neo):
 @pytest.mark.parametrize(("fake", "name"), [(Forge, "Forge"), (Neo, "Forge Neo"), (A1111, "AUTOMATIC1111")])
 def test_each_host_has_its_adapter(monkeypatch, fake, name):
     fake(monkeypatch)
-    from lib_noiseorder.hosts.detect import host_class
+    from lib_noiseorder.hosts.detect import adapter
 
-    assert host_class().name == name
+    assert adapter().name == name
 
 
 def test_unknown_webui_is_refused(monkeypatch):

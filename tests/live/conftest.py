@@ -15,6 +15,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("live")
     group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111, Forge or reForge WebUI that already runs")
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
+    group.addoption("--extensions", type=Path, nargs="*", default=[], help="folders of other extensions to try beside")
     group.addoption("--screenshots", type=Path, help="folder for pictures of the accordion; without it none are made")
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
 
@@ -41,6 +42,13 @@ def kinds_of(config) -> list[str]:
 def pytest_generate_tests(metafunc):
     if "kind" in metafunc.fixturenames:
         metafunc.parametrize("kind", kinds_of(metafunc.config), scope="session")
+    if "neighbour" in metafunc.fixturenames:
+        from test_neighbours import cases
+        from webui import host_of
+
+        there = [path.name for path in metafunc.config.getoption("extensions")]
+        found = cases(host_of(metafunc.config.getoption("webui")), kinds_of(metafunc.config), there)
+        metafunc.parametrize("neighbour", found, ids=[f"{name}-{kind}" for name, kind, _ in found])
 
 
 def pytest_collection_modifyitems(config, items):
@@ -100,6 +108,7 @@ def server(request, tmp_path_factory):
     from webui import WebUI
 
     webui = WebUI(request.config.getoption("webui"), python_of(request.config), tmp_path_factory.mktemp("data"))
+    webui.neighbours = request.config.getoption("extensions")
     wanted = request.config.getoption("checkpoints")
     webui.make_checkpoints(wanted.split(",") if wanted else None)
     with webui.running(extension=False):

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,6 +179,8 @@ class WebUI:
     """One WebUI in a data folder of its own: the person's models, settings and pictures are not touched."""
 
     baselines: dict[str, str]
+    neighbours: Sequence[Path] = ()
+    """Folders of other extensions, linked in beside ours."""
 
     def __init__(self, folder: Path, python: Path, data: Path) -> None:
         self.folder, self.python, self.data = folder.resolve(), python.absolute(), data
@@ -221,6 +223,7 @@ class WebUI:
         extensions = self.data / "extensions"
         extensions.mkdir(exist_ok=True)
         links = {"sd-webui-noiseorder": ROOT, "zz-noiseorder-probe": HERE / "probe"} if extension else {}
+        links |= {path.name: path.resolve() for path in self.neighbours}
         if self.facts.helper:  # in both runs: it is the host's part
             links["small-models"] = HERE / self.facts.helper
         for link in extensions.iterdir():

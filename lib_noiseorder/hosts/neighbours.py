@@ -1,0 +1,292 @@
+"""What other extensions hang on the model: set aside while it is asked, and what they remember put back.
+
+A question must be answered by the model alone, and no cache, counter or window of another extension may notice it.
+What an extension hangs deeper in the network (LoRA, attention patches) belongs to the model the person chose.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import inspect
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modules import script_callbacks
+from modules.paths_internal import extensions_builtin_dir, extensions_dir
+from torch import Tensor, nn
+
+from ..core import Unsupported
+
+FOLDERS = tuple(Path(folder).absolute() for folder in (extensions_dir, extensions_builtin_dir))
+OURS = Path(__file__).absolute()
+STATELESS = ("controlnet",)
+"""In the names of extensions whose forward stays on the network: it remembers nothing from one call to the next, and is
+what the person asked for (AUTOMATIC1111's ControlNet)."""
+
+
+@functools.lru_cache(maxsize=4096)
+def extension(path: str) -> str:
+    """The folder name of the extension that a source file belongs to; empty for the host's own files and for ours."""
+    source = Path(path).absolute()
+    for folder in FOLDERS:
+        if source.is_relative_to(folder) and source != folder:
+            name = source.relative_to(folder).parts[0]
+            return "" if OURS.is_relative_to(folder / name) else name
+    return ""
+
+
+def function_of(value: Any) -> types.FunctionType | None:
+    """The plain function behind a callable: of a partial, a bound method, a decorated function or an object's call."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    if not callable(value) or isinstance(value, type):
+        return None
+    value = getattr(value, "__func__", value)
+    if not isinstance(value, types.FunctionType):
+        value = type(value).__call__
+    value = inspect.unwrap(value)
+    return value if isinstance(value, types.FunctionType) else None
+
+
+def owner(value: Any) -> str:
+    """The extension that defines a callable; empty for what is the host's own or no function."""
+    function = function_of(value)
+    return "" if function is None else extension(function.__code__.co_filename)
+
+
+def culprit(error: BaseException) -> str:
+    """The extension in whose code an exception was raised; empty if it was not in one."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else extension(trace.tb_frame.f_code.co_filename)
+
+
+@contextmanager
+def own_methods(network: nn.Module) -> Iterator[list[Any]]:
+    """The network's outermost methods and hooks without those of extensions; gives those that stay nevertheless.
+
+    Step caches replace `forward`, or what it calls, on the network or on its class.
+    """
+    staying: list[Any] = []
+
+    def foreign(value: Any) -> bool:
+        name = owner(value)
+        if any(word in name.lower() for word in STATELESS):
+            staying.append(value)
+            return False
+        return bool(name)
+
+    places: list[dict[Any, Any]] = [vars(network), network._forward_hooks, network._forward_pre_hooks]
+    taken: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    replaced: list[tuple[type, str, Any]] = []
+    try:
+        for held in places:
+            found = {key: value for key, value in held.items() if foreign(value)}
+            taken.append((held, found))
+            for key in found:
+                del held[key]
+        for kind in type(network).__mro__:
+            for name, value in list(vars(kind).items()):
+                if isinstance(value, types.FunctionType) and foreign(value) and name in (own := pristine(kind)):
+                    replaced.append((kind, name, value))
+                    setattr(kind, name, own[name])
+        yield staying
+    finally:
+        for held, found in taken:
+            held.update(found)
+        for kind, name, value in replaced:
+            setattr(kind, name, value)
+
+
+@functools.lru_cache(maxsize=8)
+def pristine(kind: type) -> dict[str, types.FunctionType]:
+    """A class's functions as its source file has them, working on the module that is loaded."""
+    module = sys.modules[kind.__module__]
+    spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    source: Any = fresh
+    for name in kind.__qualname__.split("."):
+        source = getattr(source, name)
+
+    def rebound(function: types.FunctionType) -> types.FunctionType:
+        # `super()` finds the class in a cell.
+        cells = tuple(
+            types.CellType(kind) if name == "__class__" else cell
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        )
+        made = types.FunctionType(
+            function.__code__, vars(module), function.__name__, function.__defaults__, cells or None
+        )
+        made.__kwdefaults__ = function.__kwdefaults__
+        return made
+
+    return {name: rebound(value) for name, value in vars(source).items() if isinstance(value, types.FunctionType)}
+
+
+class Memory:
+    """What the extensions remember whose functions hang somewhere: everything that can be reached from those.
+
+    roots: functions, or containers of them. Reached are closures, the globals of their modules, and the classes and
+    objects of extensions. Tensors are not copied.
+    """
+
+    def __init__(self, roots: Sequence[Any]) -> None:
+        self.modules: dict[int, dict[str, Any]] = {}
+        self.restorers: list[Callable[[], None]] = []
+        seen: set[int] = set()
+        self.alive: list[Any] = []  # an id is only told apart while its object lives
+        left: list[Any] = list(roots)
+        while left:
+            value = left.pop()
+            if id(value) in seen or isinstance(value, (str, bytes, int, float, Tensor)):
+                continue
+            seen.add(id(value))
+            self.alive.append(value)
+            left += self.remember(value)
+
+    def remember(self, value: Any) -> list[Any]:
+        """Note how one value can be put back, and tell what it leads to."""
+        if isinstance(value, dict):
+            self.restorers.append(functools.partial(put_back, value, dict(value)))
+            return list(value.values())
+        if isinstance(value, (list, deque)):
+            self.restorers.append(functools.partial(put_back_list, value, list(value)))
+            return list(value)
+        if isinstance(value, set):
+            self.restorers.append(functools.partial(put_back_set, value, set(value)))
+            return []
+        if isinstance(value, tuple):
+            return list(value)
+        if isinstance(value, functools.partial):
+            return [value.func, value.args, value.keywords]
+        if isinstance(value, types.CellType):
+            try:
+                content = value.cell_contents
+            except ValueError:  # not yet assigned
+                return []
+            self.restorers.append(lambda: setattr(value, "cell_contents", content))
+            return [content]
+        if isinstance(value, type):
+            return self.of_class(value) if self.is_foreign(value) else []
+        if isinstance(value, types.ModuleType):
+            return [vars(value)] if extension(getattr(value, "__file__", None) or "") else []
+        leads: list[Any] = []
+        if owner(value):
+            function = function_of(value)
+            assert function is not None
+            self.modules[id(function.__globals__)] = function.__globals__
+            leads = [function.__globals__, *(function.__closure__ or ()), getattr(value, "__self__", None)]
+        if not isinstance(value, types.FunctionType) and self.is_foreign(type(value)) and hasattr(value, "__dict__"):
+            leads += [vars(value), type(value)]
+        return leads
+
+    def is_foreign(self, kind: type) -> bool:
+        """Whether a class is an extension's; the module of a script is not in sys.modules."""
+        if any(module.get("__name__") == kind.__module__ for module in self.modules.values()):
+            return True
+        return bool(extension(getattr(sys.modules.get(kind.__module__), "__file__", None) or ""))
+
+    def of_class(self, kind: type) -> list[Any]:
+        def data() -> dict[str, Any]:
+            return {
+                name: value
+                for name, value in vars(kind).items()
+                if not name.startswith("__") and not hasattr(value, "__get__")
+            }
+
+        before = data()
+
+        def restore() -> None:
+            for name in data().keys() - before.keys():
+                delattr(kind, name)
+            for name, value in before.items():
+                if vars(kind).get(name) is not value:
+                    setattr(kind, name, value)
+
+        self.restorers.append(restore)
+        return list(before.values())
+
+    def restore(self) -> None:
+        for restore in reversed(self.restorers):
+            restore()
+
+
+def put_back(held: dict[Any, Any], before: dict[Any, Any]) -> None:
+    """Never empties a dict on the way: it may be a module that another thread is running."""
+    for key in [key for key in held if key not in before]:
+        del held[key]
+    for key, value in before.items():
+        if key not in held or held[key] is not value:
+            held[key] = value
+
+
+def put_back_list(held: list[Any] | deque[Any], before: list[Any]) -> None:
+    if len(held) != len(before) or any(a is not b for a, b in zip(held, before, strict=True)):
+        held.clear()
+        held.extend(before)
+
+
+def put_back_set(held: set[Any], before: set[Any]) -> None:
+    held &= before
+    held |= before
+
+
+@contextmanager
+def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Iterator[None]:
+    """One question to the model that no other extension notices and none answers.
+
+    network: the network itself; options: where the host keeps what hangs on it, None where it has no such place.
+    begin: makes the host's CFGDenoiserParams of the sampler's first step. Extensions that switch a window by it and
+    look at it inside the model would else show where the previous job ended.
+    """
+    with own_methods(network) as staying:
+        memory = Memory([options, staying])
+        try:
+            for entry in script_callbacks.callback_map.get("callbacks_cfg_denoiser", ()) if memory.modules else ():
+                function = function_of(entry.callback)
+                if function is not None and id(function.__globals__) in memory.modules:
+                    # An object's own memory as well, which the functions on the model need not lead to.
+                    own = Memory([entry.callback])
+                    memory.restorers += own.restorers
+                    switch(entry.callback, begin())
+            yield
+        finally:
+            memory.restore()
+
+
+def switch(callback: Callable[[Any], Any], params: Any) -> None:
+    """As the hosts call it: what fails there is reported and passed over, and will be once more in the first step."""
+    try:
+        callback(params)
+    except Exception as error:
+        print(f"[Noise Order] {owner(callback)}: {type(error).__name__}: {error}")
+
+
+def answered_by_model(wrapper: Any) -> Any:
+    """A `model_function_wrapper` that raises Unsupported where it answers in the model's place, from a forecast."""
+
+    def asked(apply_model: Callable[..., Any], args: dict[str, Any]) -> Any:
+        rows = 0
+
+        def counted(x: Tensor, *rest: Any, **named: Any) -> Any:
+            nonlocal rows
+            rows += len(x)
+            return apply_model(x, *rest, **named)
+
+        found = wrapper(counted, args)
+        if rows < len(args["input"]):
+            name = owner(wrapper) or "another extension"
+            raise Unsupported(f'"{name}" answers in the place of the model: switch it off, or set Inject to 0')
+        return found
+
+    return asked

@@ -1,0 +1,25 @@
+"""A step cache, hung on the network: counts calls, keeps the last answer, and gives it every second time."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StepCache:
+    calls = 0
+    kept: ClassVar[list] = []
+
+
+def cached(original):
+    def forward(self, x, sigma, cond):
+        StepCache.calls += 1
+        if StepCache.calls % 2 or not StepCache.kept:
+            StepCache.kept[:] = [original(self, x, sigma, cond)]
+        return StepCache.kept[0]
+
+    return forward
+
+
+def hook(module, args, output):
+    StepCache.calls += 1
+    return output * 0

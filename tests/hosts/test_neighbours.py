@@ -1,0 +1,197 @@
+"""Other extensions on the model: they do not notice our questions, and do not answer them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+from fakes import ROOT, Network
+
+ON = {"enabled": True, "erase": 1, "levels": 3}
+DENOISED = {**ON, "direction": "denoised"}
+
+
+def extension(name):
+    """The module of an extension, loaded as the hosts load scripts: by its path, and not into sys.modules."""
+    path = ROOT / "tests" / "hosts" / "extensions" / name / "scripts" / f"{name.replace('-', '_')}.py"
+    spec = importlib.util.spec_from_file_location(path.name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def step_cache():
+    return extension("step-cache")
+
+
+@pytest.mark.parametrize("place", ["class", "instance"])
+def test_a_step_cache_is_not_asked_and_does_not_count(host, step_cache, place, monkeypatch):
+    expected = host.txt2img(DENOISED)
+    replaced = step_cache.cached(Network.forward)
+    if place == "class":
+        monkeypatch.setattr(Network, "forward", replaced)
+    else:
+        host.network.forward = replaced.__get__(host.network)
+    step_cache.StepCache.kept.append(torch.zeros(1))
+    result = host.txt2img(DENOISED)
+    assert torch.equal(result.noise, expected.noise)
+    assert step_cache.StepCache.calls == 0
+    assert host.network.rows == 6
+    # Afterwards it is where it was.
+    held = vars(host.network if place == "instance" else Network)["forward"]
+    assert getattr(held, "__func__", held) is replaced
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_of_others_on_the_network_are_set_aside(host, step_cache, register):
+    expected = host.txt2img(DENOISED)
+    getattr(host.network, register)(step_cache.hook)
+    assert torch.equal(host.txt2img(DENOISED).noise, expected.noise)
+    assert step_cache.StepCache.calls == 0
+    assert len(host.network._forward_hooks) + len(host.network._forward_pre_hooks) == 1
+
+
+def test_a_step_cache_is_put_back_after_a_failure(host, step_cache, monkeypatch):
+    replaced = step_cache.cached(Network.forward)
+    monkeypatch.setattr(Network, "forward", replaced)
+    host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("broken"))
+    assert "broken" in host.txt2img(DENOISED).infotext["Noise Order error"]
+    assert Network.forward is replaced
+
+
+def test_the_hosts_own_hijacks_stay(a1111, monkeypatch):
+    """AUTOMATIC1111 replaces methods of its networks itself."""
+    original, calls = Network.forward, []
+
+    def forward(self, *args):
+        calls.append(args)
+        return original(self, *args)
+
+    monkeypatch.setattr(Network, "forward", forward)
+    a1111.txt2img(DENOISED)
+    assert len(calls) == 3
+
+
+def test_controlnet_stays_on_the_network(a1111, monkeypatch):
+    """The person asked for it, and it remembers nothing."""
+    from lib_noiseorder.hosts import neighbours
+
+    cache = extension("step-cache")
+    monkeypatch.setattr(neighbours, "STATELESS", ("step",))
+    a1111.network.forward = cache.cached(Network.forward).__get__(a1111.network)
+    cache.StepCache.calls = 7
+    a1111.txt2img({**DENOISED, "levels": 1})
+    assert a1111.network.rows == 1
+    assert (cache.StepCache.calls, cache.StepCache.kept) == (7, []), "and what it remembers is put back"
+
+
+def test_a_forecast_does_not_notice(patcher_host):
+    expected = patcher_host.txt2img(DENOISED)
+    wrapper, told = extension("forecast").forecast(warmup=1)
+    patcher_host.options["model_function_wrapper"] = wrapper
+    # Each question is its first: it never comes to forecast.
+    assert torch.equal(patcher_host.txt2img(DENOISED).noise, expected.noise)
+    assert told() == (0, 0, 0)
+    assert patcher_host.options["model_function_wrapper"] is wrapper
+
+
+def test_a_forecast_is_no_answer(patcher_host):
+    module = extension("forecast")
+    wrapper, told = module.forecast(warmup=0)
+    history = next(cell.cell_contents for cell in wrapper.__closure__ if isinstance(cell.cell_contents, dict))
+    history["forecasters"][0].history.append(torch.zeros(1, *patcher_host.shape))
+    patcher_host.options["model_function_wrapper"] = wrapper
+    result = patcher_host.txt2img(DENOISED)
+    assert torch.equal(result.noise, result.untouched)
+    assert '"forecast" answers in the place of the model: switch it off' in result.infotext["Noise Order error"]
+    assert told()[0] == 0
+
+
+@pytest.mark.parametrize("left_open", [True, False])
+def test_a_window_is_as_in_the_first_step(patcher_host, left_open):
+    """Not as the previous job left it; and afterwards it is as that left it."""
+    module = extension("window")
+    window = module.Window()
+    entries = [window.on_step, module.unrelated]
+    patcher_host.denoiser_callbacks += [type("Entry", (), {"callback": staticmethod(entry)}) for entry in entries[:1]]
+    patcher_host.options["transformer_options"] = {"patches": {"output_block_patch": [module.patch]}}
+    module.Window.is_open = True
+    module.Window.end = 1.0
+    always = patcher_host.txt2img(DENOISED)
+    module.Window.end = 0.5
+    module.Window.is_open = left_open
+    result = patcher_host.txt2img(DENOISED)
+    assert torch.equal(result.noise, always.noise), "open in the first step"
+    assert module.Window.is_open is left_open
+    assert window.steps == []
+
+
+def test_callbacks_that_have_nothing_on_the_model_are_not_called(patcher_host):
+    module = extension("window")
+    patcher_host.denoiser_callbacks.append(type("Entry", (), {"callback": staticmethod(module.unrelated)}))
+    assert patcher_host.txt2img(DENOISED).errors == []
+
+
+def test_a_failing_callback_is_passed_over_as_the_hosts_do(patcher_host, capsys):
+    """With one step FreeU divides by zero there."""
+    module = extension("window")
+    patcher_host.denoiser_callbacks.append(type("Entry", (), {"callback": staticmethod(module.Window().on_step)}))
+    patcher_host.options["transformer_options"] = {"patches": {"output_block_patch": [module.patch]}}
+    result = patcher_host.txt2img({**DENOISED, "levels": 1})
+    assert "Noise Order error" not in result.infotext
+    assert "window: ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_what_fails_in_another_extension_is_named(host, monkeypatch):
+    module = extension("needs-callback")
+    from lib_noiseorder.hosts import neighbours
+
+    monkeypatch.setattr(neighbours, "STATELESS", ("needs-callback",))
+    monkeypatch.setattr(Network, "forward", module.forward(Network.forward))
+    result = host.txt2img(DENOISED)
+    assert torch.equal(result.noise, result.untouched)
+    told = result.infotext["Noise Order error"]
+    assert 'the extension "needs-callback" fails when the model is asked before sampling' in told
+    assert "TypeError: object of type 'NoneType' has no len()" in told
+    assert "switch it off, or set Inject to 0" in told
+
+
+def test_with_erase_alone_the_model_is_not_touched(host, monkeypatch):
+    def touched(*args, **kwargs):
+        raise AssertionError("the model was touched")
+
+    host.network.before = touched
+    for name in ("k_diffusion.external", "backend.sampling.sampling_function", "modules_forge.forge_sampler"):
+        module = sys.modules.get(name)
+        for key in [key for key, value in vars(module).items() if callable(value)] if module else ():
+            monkeypatch.setattr(module, key, touched)
+    result = host.txt2img({"enabled": True, "inject": 0}, before_process=lambda p: setattr(p, "sd_model", None))
+    assert result.errors == []
+    assert not torch.equal(result.noise, result.untouched)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_out_of_memory_at_any_question(host, times, call):
+    """Once the host frees memory and the question is asked again; a second time it is refused."""
+    expected = host.txt2img(DENOISED)
+    left = times
+    host.network.calls = 0
+
+    def fail():
+        nonlocal left
+        if host.network.calls == call and left:
+            left -= 1
+            raise RuntimeError("MPS backend out of memory")
+
+    host.network.before = fail
+    result = host.txt2img(DENOISED)
+    assert host.collected == 1
+    if times == 1:
+        assert torch.equal(result.noise, expected.noise)
+    else:
+        assert torch.equal(result.noise, result.untouched)
+        assert "make the batch or the image smaller" in result.infotext["Noise Order error"]
