@@ -10,7 +10,7 @@ from modules.paths import data_path
 from modules.ui_components import InputAccordion
 
 from lib_noiseorder.config import FIELDS
-from lib_noiseorder.generation import compare, hook
+from lib_noiseorder.generation import compare, copies, hook
 from lib_noiseorder.hosts.detect import find_host
 from lib_noiseorder.webui import accordion, api, infotext, inspector, options, xyz
 from lib_noiseorder.webui.userpresets import Presets
@@ -52,6 +52,7 @@ class NoiseOrderScript(scripts.Script):
         compare.keep(p, args)
 
     def process(self, p: Any, *args: Any) -> None:
+        copies.settle(p)
         hook.begin(p, args, HOST, WHY_NOT, self.is_img2img, chosen(), shared.state.interrupt)
         compare.count(p)
 

@@ -18,7 +18,7 @@ from ..config import COMPARE, VARIANTS, SettingError, parse
 from ..core.streams import global_generators
 from ..webui import infotext, xyz
 from . import hook
-from .copies import OURS, Kept, Pictures, duplicate, option, pictures, resolved, stopped, undisturbed
+from .copies import OURS, Kept, Pictures, duplicate, follow, option, pictures, stopped, undisturbed
 
 KEPT = "_noiseorder_compare"
 """On the processing object, from before_process to postprocess: what the variants are made from; else None."""
@@ -95,7 +95,8 @@ def finish(p: Any, processed: Any) -> None:
             if len(found[0]) == len(own[0]):
                 made[name] = found
             else:
-                notes.append(f"{name}: the noise was left as it is")
+                count = f"{len(found[0])} instead of {len(own[0])} images"
+                notes.append(f"{name}: {f'{count}, by another script' if found[0] else 'the noise was left as it is'}")
     if made:
         extend(processed, own, made)
         try:
@@ -122,10 +123,7 @@ def make(kept: Kept, p: Any, name: str) -> Pictures:
 def variant(kept: Any, p: Any, name: str) -> Any:
     """The processing object of one variant: the kept one with the resolved prompts and seeds and our settings."""
     q = duplicate(kept)
-    q.prompt, q.negative_prompt, q.styles = resolved(p.all_prompts), resolved(p.all_negative_prompts), []
-    q.seed, q.subseed = list(p.all_seeds), list(p.all_subseeds)
-    if getattr(p, "enable_hr", False):
-        q.hr_prompt, q.hr_negative_prompt = resolved(p.all_hr_prompts), resolved(p.all_hr_negative_prompts)
+    follow(q, p)
     q.do_not_save_grid = True
     if not shared.opts.save_images_add_number:
         # Files named by the seed alone would overwrite each other.

@@ -13,6 +13,12 @@ from modules import shared
 from ..core.streams import Generators, kept_generators, set_global_generators
 
 OURS = "Noise Order"
+SETTLED = "_noiseorder_settled"
+"""On the processing object of a copy: the images to make, as they came out where it was copied from."""
+IMAGES = (
+    *("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds", "n_iter", "batch_size"),
+    *("all_hr_prompts", "all_hr_negative_prompts"),
+)
 Pictures = tuple[list[Any], list[str]]
 """Images and their infotexts."""
 
@@ -33,6 +39,22 @@ def duplicate(p: Any) -> Any:
         if type(value) in (dict, list) and not name.startswith("cached_"):
             setattr(q, name, copy.copy(value))
     return q
+
+
+def follow(q: Any, p: Any) -> None:
+    """Let a copy make the images that p made: prompts and seeds are resolved, and as many as other scripts wanted."""
+    q.prompt, q.negative_prompt, q.styles = resolved(p.all_prompts), resolved(p.all_negative_prompts), []
+    q.seed, q.subseed = list(p.all_seeds), list(p.all_subseeds)
+    q.n_iter, q.batch_size = p.n_iter, p.batch_size
+    if getattr(p, "enable_hr", False):
+        q.hr_prompt, q.hr_negative_prompt = resolved(p.all_hr_prompts), resolved(p.all_hr_negative_prompts)
+    setattr(q, SETTLED, {name: copy.copy(getattr(p, name)) for name in IMAGES if hasattr(p, name)})
+
+
+def settle(p: Any) -> None:
+    """Hook `process`: what scripts that make several prompts of one (Dynamic Prompts) did to a copy is undone."""
+    for name, value in getattr(p, SETTLED, {}).items():
+        setattr(p, name, copy.copy(value))
 
 
 def stopped() -> bool:

@@ -327,3 +327,47 @@ def test_what_the_host_shows_besides_is_untouched(forge):
     made = forge.process_images(p)
     assert made.extra_images == ["a map"]
     assert len(made.images) == 5
+
+
+def combinatorial(host, monkeypatch, before):
+    """Dynamic Prompts: three prompts of one, made in its `process`, also for what is made beside the picture."""
+    ours = host.script.process
+
+    def theirs(p):
+        p.all_prompts = [f"{p.all_prompts[0]} {word}" for word in ("red", "blue", "green")]
+        p.all_negative_prompts = p.all_negative_prompts[:1] * 3
+        p.all_seeds, p.all_subseeds = ([seeds[0]] * 3 for seeds in (p.all_seeds, p.all_subseeds))
+        p.n_iter = 3
+
+    def process(p, *args):
+        if before:
+            theirs(p)
+        ours(p, *args)
+        if not before:
+            theirs(p)
+
+    monkeypatch.setattr(host.script, "process", process)
+
+
+def test_variants_follow_what_other_scripts_made_of_the_prompt(host, monkeypatch):
+    combinatorial(host, monkeypatch, before=True)
+    made = generate(host, ALL)
+    assert "Not made" not in made.comments
+    texts = [text.splitlines()[0] for text in made.infotexts[made.index_of_first_image :]]
+    assert texts == ["a cat red", "a cat blue", "a cat green"] * 4
+
+
+def test_a_script_after_us_that_makes_other_images_is_named_as_the_reason(host, monkeypatch):
+    made_of = iter([1, 3, 3, 3])
+    ours = host.script.process
+
+    def process(p, *args):
+        ours(p, *args)
+        p.n_iter = count = next(made_of)
+        p.all_prompts, p.all_negative_prompts = p.all_prompts[:1] * count, p.all_negative_prompts[:1] * count
+        p.all_seeds, p.all_subseeds = p.all_seeds[:1] * count, p.all_subseeds[:1] * count
+
+    monkeypatch.setattr(host.script, "process", process)
+    made = generate(host, ALL)
+    assert "original: 3 instead of 1 images, by another script" in made.comments
+    assert "the noise was left" not in made.comments
