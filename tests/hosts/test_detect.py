@@ -1,0 +1,137 @@
+"""Which WebUI this is, and whether it has what is used of it: asked once, when the script is loaded."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+import torch
+from fakes import A1111, A1111SD3, Ersatz, Forge, ForgeFlow, Neo, ReForge
+
+FAKES = [A1111, Forge, ReForge, Neo, Ersatz]
+
+
+def found_again():
+    """What a fresh start of the WebUI finds."""
+    from lib_noiseorder.hosts.detect import find_host
+
+    for name in [name for name in sys.modules if name.startswith("lib_noiseorder.hosts.") and "detect" not in name]:
+        del sys.modules[name]
+    return find_host(sys.modules["modules.scripts"].Script)
+
+
+@pytest.mark.parametrize("fake", [A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo, Ersatz])
+def test_each_host_is_found_with_all_its_symbols(fake, monkeypatch):
+    fake(monkeypatch)
+    host, why_not = found_again()
+    assert why_not == ""
+    assert host.__module__.startswith("lib_noiseorder.hosts.")
+
+
+def symbols():
+    """Every symbol of every adapter, by the fake that has it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        found = []
+        for fake in FAKES:
+            fake(monkeypatch)
+            from lib_noiseorder.hosts.detect import SYMBOLS, adapter
+
+            found += [(fake, symbol, count) for symbol, count in {**SYMBOLS, **adapter().symbols}.items()]
+        return found
+
+
+@pytest.mark.parametrize(
+    ("fake", "symbol", "count"), symbols(), ids=lambda value: getattr(value, "__name__", str(value))
+)
+def test_a_missing_or_changed_symbol_switches_us_off_with_its_name(fake, symbol, count, monkeypatch):
+    fake(monkeypatch)
+    module, _, name = symbol.rpartition(".")
+    if count is not None:
+        original = getattr(sys.modules[module], name)
+        monkeypatch.setattr(sys.modules[module], name, lambda *, only_named=None: None)
+        if count:
+            host, why_not = found_again()
+            assert host is None
+            assert symbol in why_not
+            assert "other arguments" in why_not
+        monkeypatch.setattr(sys.modules[module], name, original)
+    monkeypatch.delattr(sys.modules[module], name)
+    host, why_not = found_again()
+    assert host is None
+    assert name in why_not
+    assert "not supported yet" in why_not
+    assert str(sys.modules[module]) not in why_not
+
+
+class Old(A1111):
+    """AUTOMATIC1111 before 1.10, and SD.Next: no hook in the class of scripts, and no call of it."""
+
+    calls_the_hook = False
+
+    def process_before_every_sampling(self, *call):
+        return call[4]
+
+
+@pytest.mark.parametrize("settings", [{"erase": 4}, {"erase": 4, "inject": 0}, {"inject": 0.1, "erase": 1}])
+def test_a_host_without_the_hook_is_told_and_nothing_claimed(settings, monkeypatch):
+    host = Old(monkeypatch)
+    result = host.txt2img({"enabled": True, **settings})
+    assert torch.equal(result.noise, result.untouched)
+    assert list(result.infotext) == ["Noise Order error"]
+    assert "never calls the hook" in result.infotext["Noise Order error"]
+    assert "AUTOMATIC1111 1.10" in result.comments[0]
+    assert host.txt2img(False).infotext == {}
+
+
+@pytest.mark.parametrize("fake", [Old, A1111])
+def test_the_panel_says_so(fake, monkeypatch):
+    import gradio as gr
+
+    host = fake(monkeypatch)
+    with gr.Blocks() as page:
+        host.script.ui(False)
+    texts = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)]
+    told = any("does nothing here" in str(text) and "never calls the hook" in str(text) for text in texts)
+    assert told is (fake is Old)
+
+
+class Deaf(A1111):
+    """A model with a way of its own: the hook is there, and not called."""
+
+    def process_before_every_sampling(self, *call):
+        return call[4]
+
+
+@pytest.mark.parametrize("passes", ["first", "both"])
+def test_what_was_not_done_is_not_claimed(passes, monkeypatch):
+    result = Deaf(monkeypatch).txt2img({"enabled": True, "passes": passes}, hires=passes == "both")
+    assert torch.equal(result.noise, result.untouched)
+    assert "Noise Order" not in result.infotext
+    assert "first" in result.infotext["Noise Order error"]
+    assert "did not run" in result.comments[0]
+
+
+@pytest.mark.parametrize(("passes", "done"), [("first", None), ("hires", "hires"), ("both", "hires")])
+def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, done, monkeypatch):
+    def skip_first(p, args, errors, x, noise, c, uc):
+        return noise if not p.is_hr_pass else original(p, args, errors, x, noise, c, uc)
+
+    original = host.process_before_every_sampling
+    monkeypatch.setattr(host, "process_before_every_sampling", skip_first)
+    result = host.txt2img({"enabled": True, "passes": passes}, hires=True)
+    assert torch.equal(result.noise, result.untouched)
+    assert torch.equal(result.hires_noise, result.hires_untouched) is (done is None)
+    assert ("Noise Order" in result.infotext) is (done is not None)
+    assert result.infotext.get("Noise Order pass") == done
+    assert ("Noise Order error" in result.infotext) is (passes != "hires")
+
+
+def test_after_a_pass_that_did_not_run_the_next_batch_is_modulated(host):
+    p = types.SimpleNamespace(extra_generation_params={}, enable_hr=False)
+    host.script.process(p, True)
+    host.script.process_batch(p)
+    host.script.post_sample(p, None)
+    assert "Noise Order error" in p.extra_generation_params
+    host.script.process_batch(p)
+    assert p.extra_generation_params["Noise Order"] == "1"
