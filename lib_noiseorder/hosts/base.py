@@ -187,7 +187,7 @@ class WebUIHost:
 
         try:
             with neighbours.unnoticed(self.network(), self.hung(), begin):
-                return self.ask_model(x, sigma, with_uncond)
+                answer = self.ask_model(x, sigma, with_uncond)
         except (Interrupted, Unsupported):
             raise
         except Exception as error:
@@ -198,6 +198,13 @@ class WebUIHost:
                 f'the extension "{name}" fails when the model is asked before sampling ({type(error).__name__}: '
                 f"{error}): switch it off, or set Inject to 0"
             ) from error
+        for denoised in answer:
+            # Of another shape it would still be broadcast, and give a noise that nobody asked for.
+            if denoised is not None and denoised.shape != x.shape:
+                raise Unsupported(
+                    f"the model answered with the shape {tuple(denoised.shape)} to {tuple(x.shape)}: set Inject to 0"
+                )
+        return answer
 
     def network(self) -> nn.Module:
         """The network inside the loaded model."""

@@ -26,6 +26,7 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(*hosts): what the other hosts have not")
+    config.addinivalue_line("markers", "beside(*extensions): folders that have to be named by --extensions")
     config.addinivalue_line("markers", "not_inpainting: what the 9-channel models cannot do")
     config.addinivalue_line("markers", "batches: what cannot be had of a model of videos")
 
@@ -43,7 +44,7 @@ def pytest_generate_tests(metafunc):
     if "kind" in metafunc.fixturenames:
         metafunc.parametrize("kind", kinds_of(metafunc.config), scope="session")
     if "neighbour" in metafunc.fixturenames:
-        from test_neighbours import cases
+        from test_beside import cases
         from webui import host_of
 
         there = [path.name for path in metafunc.config.getoption("extensions")]
@@ -58,10 +59,17 @@ def pytest_collection_modifyitems(config, items):
     from webui import VIDEO, host_of
 
     host, kinds = host_of(config.getoption("webui")), kinds_of(config)
+    there = [path.name for path in config.getoption("extensions")]
     out = [
         item
         for item in items
         if any(host not in marker.args for marker in item.iter_markers("only"))
+        or any(name not in there for marker in item.iter_markers("beside") for name in marker.args)
+        # Without any of them pytest would make one test of it, and skip that.
+        or (
+            "neighbour" in getattr(item, "fixturenames", ())
+            and not isinstance(item.callspec.params["neighbour"], tuple)
+        )
         or (item.get_closest_marker("not_inpainting") and item.callspec.params["kind"] == "sd15inpaint")
         or (item.get_closest_marker("batches") and item.callspec.params["kind"] == VIDEO)
         or any(kind in getattr(item, "fixturenames", ()) and kind not in kinds for kind in ONE_KIND)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import requests
+from test_passes import hires
 from webui import REQUEST_SECONDS, Answer
 
 SMALL = 1e-30
@@ -124,3 +125,94 @@ def test_every_script_of_the_host(server, kind):
     print(kind, told)
     assert differing == []
     assert difference(made(server, kind, {}), plain) == 0
+
+
+def defaults(server, name):
+    """The default arguments of a script, its first box ticked."""
+    return next(switched_on(entry) for entry in server.get("/sdapi/v1/script-info") if entry["name"] == name)
+
+
+@pytest.mark.only("a1111")
+@pytest.mark.beside("sd-webui-deepcache-standalone")
+@pytest.mark.parametrize("where", ["second pass", "both passes"])
+@pytest.mark.parametrize("passes", ["first", "hires", "both"])
+def test_deepcache_does_not_notice_us(server, sd15, where, passes):
+    cache = {"override_settings": {"deepcache_enable_pass": where}, "steps": 8}
+    plain, again = (hires(server, sd15, **cache) for _ in range(2))
+    assert plain.digest == again.digest != hires(server, sd15, steps=8).digest
+    for settings in ASKING:
+        with_us = hires(server, sd15, {**asking(settings), "passes": passes}, **cache)
+        assert "Noise Order: 1" in with_us.infotext
+        assert with_us.digest == plain.digest
+
+
+@pytest.mark.only("a1111")
+@pytest.mark.beside("multidiffusion-upscaler-for-automatic1111")
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+@pytest.mark.parametrize("sampler_name", ["Euler", "DPM++ 2M"])
+def test_tiled_diffusion_keeps_its_tiles(server, sd15, method, sampler_name):
+    args = defaults(server, "tiled diffusion")
+    args[1], args[6:10] = method, [16, 16, 8, 1]
+    tiled = {"width": 192, "height": 192, "sampler_name": sampler_name}
+    plain = made(server, sd15, {"tiled diffusion": args}, **tiled)
+    assert plain.digest != made(server, sd15, {}, **tiled).digest
+    for settings in ASKING:
+        with_us = made(server, sd15, {"tiled diffusion": args}, settings, **tiled)
+        assert "Noise Order: 1" in with_us.infotext
+        assert with_us.digest == plain.digest
+    erased = made(server, sd15, {"tiled diffusion": args}, {"erase": 4, "inject": 0}, **tiled)
+    assert "Noise Order: 1" in erased.infotext
+    assert erased.digest != plain.digest
+    assert made(server, sd15, {"tiled diffusion": args}, **tiled).digest == plain.digest
+
+
+@pytest.mark.only("a1111")
+@pytest.mark.beside("sd-webui-negpip")
+def test_negpip_is_named_and_the_picture_is_its_own(server, sd15):
+    prompt = {"prompt": "a red cat, (blue:-1.5)"}
+    args = defaults(server, "negpip")
+    plain = made(server, sd15, {"negpip": args}, **prompt)
+    assert plain.digest != made(server, sd15, {}, **prompt).digest
+    refused = made(server, sd15, {"negpip": args}, {}, **prompt)
+    assert 'the extension \\"sd-webui-negpip\\" fails when the model is asked' in refused.infotext
+    assert refused.digest == plain.digest
+    assert made(server, sd15, {"negpip": args}, {"inject": 0, "erase": 4}, **prompt).digest != plain.digest
+    # Without a negative weight it does nothing.
+    assert "Noise Order: 1" in made(server, sd15, {"negpip": args}, {}).infotext
+
+
+@pytest.mark.only("a1111")
+@pytest.mark.beside("sd-dynamic-prompts")
+def test_variants_follow_dynamic_prompts(server, sd15):
+    info = next(e for e in server.get("/sdapi/v1/script-info") if e["name"].startswith("dynamic prompts"))
+    args = [arg["value"] for arg in info["args"]]
+    args[:2] = [True, True]  # enabled, combinatorial
+    changes = {"prompt": "a {red|blue|green} cat", "save_images": False}
+    answer = made(server, sd15, {info["name"]: args}, {"inject": 0.05, "erase": 4, "compare_original": True}, **changes)
+    prompts = [text.splitlines()[0] for text in answer.infotexts if "Noise Order compare: original" in text]
+    assert prompts == ["a red cat", "a blue cat", "a green cat"]
+    plain = made(server, sd15, {info["name"]: args}, **changes)
+    originals = [
+        pixels
+        for pixels, text in zip(answer.pixels, answer.infotexts, strict=True)
+        if "Noise Order compare: original" in text
+    ]
+    assert all((a == b).all() for a, b in zip(originals, plain.pixels[-3:], strict=True))
+
+
+@pytest.mark.only("forge")
+def test_a_window_of_another_job_has_no_say(server, sd15):
+    """FreeU's end lies before the last step of the job before, or behind it."""
+
+    def freeu(end, settings=None):
+        return made(server, sd15, {FREEU: [True, 1.5, 1.6, 0.9, 0.2, 0.0, end, 0]}, settings, steps=4)
+
+    settings = {"inject": 0.3, "erase": 1}
+    digests = set()
+    for end in (1.0, 0.1):
+        freeu(end)
+        digests.add(freeu(1.0, settings).digest)
+    assert len(digests) == 1
+
+
+FREEU = "freeu integrated (sd 1.x, sd 2.x, sdxl)"
