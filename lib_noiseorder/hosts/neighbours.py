@@ -250,7 +250,8 @@ def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Ite
     look at it inside the model would else show where the previous job ended.
     """
     with own_methods(network) as staying:
-        memory = Memory([options, staying])
+        memory = Memory([options])
+        deeper = Memory([*staying, *hung_inside(network)])
         try:
             for entry in script_callbacks.callback_map.get("callbacks_cfg_denoiser", ()) if memory.modules else ():
                 function = function_of(entry.callback)
@@ -261,7 +262,22 @@ def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Ite
                     switch(entry.callback, begin())
             yield
         finally:
+            deeper.restore()
             memory.restore()
+
+
+def hung_inside(network: nn.Module) -> list[Any]:
+    """What extensions put in the place of a part's own `forward`, or hooked to it: it stays, as LoRA does."""
+    return [
+        value
+        for part in network.modules()
+        for value in (
+            vars(part).get("forward"),
+            *part._forward_hooks.values(),
+            *part._forward_pre_hooks.values(),
+        )
+        if owner(value)
+    ]
 
 
 def switch(callback: Callable[[Any], Any], params: Any) -> None:

@@ -195,3 +195,20 @@ def test_out_of_memory_at_any_question(host, times, call):
     else:
         assert torch.equal(result.noise, result.untouched)
         assert "make the batch or the image smaller" in result.infotext["Noise Order error"]
+
+
+@pytest.mark.parametrize("register", ["forward", "register_forward_hook"])
+def test_what_hangs_deeper_stays_and_forgets_our_questions(host, register):
+    """Attention patches and the like belong to the model; a cache of a block's output among them does not notice."""
+    cache = extension("step-cache")
+    part = host.network.part = torch.nn.Identity()
+
+    if register == "forward":
+        part.forward = cache.counting
+    else:
+        part.register_forward_hook(cache.hook)
+    host.network.before = lambda: part(torch.zeros(1))
+    result = host.txt2img(DENOISED)
+    assert "Noise Order error" not in result.infotext
+    assert host.network.rows == 3
+    assert (cache.StepCache.calls, cache.StepCache.kept) == (0, [])

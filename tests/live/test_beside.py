@@ -56,6 +56,8 @@ def made(server, kind, scripts, settings=None, **changes):
 
 def difference(one, other):
     """The largest between the images of two answers, of 255."""
+    if len(one.pixels) != len(other.pixels):
+        return 255
     pairs = zip(one.pixels, other.pixels, strict=True)
     return max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs)
 
@@ -170,7 +172,7 @@ def test_tiled_diffusion_keeps_its_tiles(server, sd15, method, sampler_name):
 @pytest.mark.beside("sd-webui-negpip")
 def test_negpip_is_named_and_the_picture_is_its_own(server, sd15):
     prompt = {"prompt": "a red cat, (blue:-1.5)"}
-    args = defaults(server, "negpip")
+    args = [True]
     plain = made(server, sd15, {"negpip": args}, **prompt)
     assert plain.digest != made(server, sd15, {}, **prompt).digest
     refused = made(server, sd15, {"negpip": args}, {}, **prompt)

@@ -100,6 +100,20 @@ OFFLINE = {
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
 }
+DYNAMIC_PROMPTS = {
+    **{
+        f"dp_parser_{name}": text
+        for name, text in {"variant_start": "{", "variant_end": "}", "wildcard_wrap": "__"}.items()
+    },
+    **{f"dp_wildcard_manager_{name}": False for name in ("no_dedupe", "no_sort", "shuffle")},
+    **{
+        f"dp_{name}": False
+        for name in ("ignore_whitespace", "write_raw_template", "write_prompts_to_file", "limit_jinja_prompts")
+    },
+    "dp_auto_purge_cache": False,
+    "dp_magicprompt_batch_size": 1,
+}
+"""Its settings, which it adds after a WebUI's first start has read them."""
 FIVE_DIMENSIONS = ("qwen", "anima", "wan")
 """Latents with a dimension for time."""
 VIDEO = "wan"
@@ -215,7 +229,11 @@ class WebUI:
         if self.host == "neo":
             # Its page sets steps and CFG scale of its preset some time after it has loaded; at 0 it leaves them.
             settings |= {"sd_t2i_step": 0, "sd_t2i_cfg": 0}
+        if any(path.name == "sd-dynamic-prompts" for path in self.neighbours):
+            settings |= DYNAMIC_PROMPTS
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+        # Some extensions (NegPiP) take it for there when they are loaded.
+        (self.data / "ui-config.json").write_text("{}", encoding="utf-8")
 
     @contextlib.contextmanager
     def running(self, extension: bool) -> Iterator[None]:
