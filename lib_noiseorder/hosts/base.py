@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from modules import devices, rng, script_callbacks, sd_models, sd_samplers_common, shared
+from modules import devices, prompt_parser, rng, script_callbacks, sd_models, sd_samplers_common, shared
 from PIL import Image
 from torch import Tensor, nn
 
@@ -183,7 +183,11 @@ class WebUIHost:
         """What the model itself answers; no extension notices the question."""
 
         def begin() -> Any:
-            return script_callbacks.CFGDenoiserParams(x, None, sigma, 0, shared.state.sampling_steps, self.c, self.uc)
+            steps = (self.p.hr_second_pass_steps if self.is_hires else 0) or self.p.steps
+            cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)[1]
+            uncond = None if self.uc is None else prompt_parser.reconstruct_cond_batch(self.uc, 0)
+            denoiser = getattr(self.p.sampler, "model_wrap_cfg", None)
+            return script_callbacks.CFGDenoiserParams(x, None, sigma, 0, steps, cond, uncond, denoiser)
 
         try:
             with neighbours.unnoticed(self.network(), self.hung(), begin):

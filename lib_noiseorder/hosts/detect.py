@@ -21,7 +21,7 @@ SYMBOLS: dict[str, int | None] = {
     "modules.prompt_parser.reconstruct_multicond_batch": 2,
     "modules.rng.create_generator": 1,
     "modules.rng.randn_without_seed": 1,
-    "modules.script_callbacks.CFGDenoiserParams": 7,
+    "modules.script_callbacks.CFGDenoiserParams": 8,
     "modules.script_callbacks.callback_map": None,
     "modules.sd_models.model_data": None,
     "modules.sd_samplers_common.setup_img2img_steps": 2,

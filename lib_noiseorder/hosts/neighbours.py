@@ -28,6 +28,8 @@ OURS = Path(__file__).absolute()
 STATELESS = ("controlnet",)
 """In the names of extensions whose forward stays on the network: it remembers nothing from one call to the next, and is
 what the person asked for (AUTOMATIC1111's ControlNet)."""
+UNREACHABLE = {"negpip": "NegPiP, which reads the negative weights in the prompt"}
+"""In the names of extensions inside the network that count the sampler's own calls, and what they are."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -246,12 +248,13 @@ def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Ite
     """One question to the model that no other extension notices and none answers.
 
     network: the network itself; options: where the host keeps what hangs on it, None where it has no such place.
-    begin: makes the host's CFGDenoiserParams of the sampler's first step. Extensions that switch a window by it and
-    look at it inside the model would else show where the previous job ended.
+    begin: makes the host's CFGDenoiserParams of the sampler's first step. What extensions set by it and look at inside
+    the model (FreeU's window on Forge) would else be as the previous job left it.
     """
     with own_methods(network) as staying:
-        memory = Memory([options])
-        deeper = Memory([*staying, *hung_inside(network)])
+        inside = hung_inside(network)
+        refuse_unreachable(inside)
+        memory = Memory([options, staying, inside])
         try:
             for entry in script_callbacks.callback_map.get("callbacks_cfg_denoiser", ()) if memory.modules else ():
                 function = function_of(entry.callback)
@@ -262,7 +265,6 @@ def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Ite
                     switch(entry.callback, begin())
             yield
         finally:
-            deeper.restore()
             memory.restore()
 
 
@@ -278,6 +280,14 @@ def hung_inside(network: nn.Module) -> list[Any]:
         )
         if owner(value)
     ]
+
+
+def refuse_unreachable(inside: Sequence[Any]) -> None:
+    """Raise Unsupported for what would answer otherwise than in the sampler."""
+    for name in {owner(value).lower() for value in inside}:
+        for word, told in UNREACHABLE.items():
+            if word in name:
+                raise Unsupported(f"{told}, cannot be asked before sampling: switch it off, or set Inject to 0")
 
 
 def switch(callback: Callable[[Any], Any], params: Any) -> None:

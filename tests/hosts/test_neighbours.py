@@ -140,7 +140,7 @@ def test_a_failing_callback_is_passed_over_as_the_hosts_do(patcher_host, capsys)
     module = extension("window")
     patcher_host.denoiser_callbacks.append(type("Entry", (), {"callback": staticmethod(module.Window().on_step)}))
     patcher_host.options["transformer_options"] = {"patches": {"output_block_patch": [module.patch]}}
-    result = patcher_host.txt2img({**DENOISED, "levels": 1})
+    result = patcher_host.txt2img({**DENOISED, "levels": 1}, steps=1)
     assert "Noise Order error" not in result.infotext
     assert "window: ZeroDivisionError" in capsys.readouterr().out
 
@@ -212,3 +212,16 @@ def test_what_hangs_deeper_stays_and_forgets_our_questions(host, register):
     assert "Noise Order error" not in result.infotext
     assert host.network.rows == 3
     assert (cache.StepCache.calls, cache.StepCache.kept) == (0, [])
+
+
+def test_what_counts_the_samplers_own_calls_is_refused_by_name(host, monkeypatch):
+    from lib_noiseorder.hosts import neighbours
+
+    monkeypatch.setattr(neighbours, "UNREACHABLE", {"step": "Step cache, which counts"})
+    host.network.part = torch.nn.Identity()
+    assert "Noise Order error" not in host.txt2img(DENOISED).infotext
+    host.network.part.forward = extension("step-cache").counting
+    result = host.txt2img(DENOISED)
+    assert torch.equal(result.noise, result.untouched)
+    assert result.infotext["Noise Order error"].startswith("Step cache, which counts, cannot be asked before sampling")
+    assert "Noise Order error" not in host.txt2img({**DENOISED, "inject": 0, "erase": 4}).infotext

@@ -170,17 +170,20 @@ def test_tiled_diffusion_keeps_its_tiles(server, sd15, method, sampler_name):
 
 @pytest.mark.only("a1111")
 @pytest.mark.beside("sd-webui-negpip")
-def test_negpip_is_named_and_the_picture_is_its_own(server, sd15):
+def test_negpip_is_refused_by_name(server, sd15):
     prompt = {"prompt": "a red cat, (blue:-1.5)"}
     args = [True]
     plain = made(server, sd15, {"negpip": args}, **prompt)
     assert plain.digest != made(server, sd15, {}, **prompt).digest
-    refused = made(server, sd15, {"negpip": args}, {}, **prompt)
-    assert 'the extension \\"sd-webui-negpip\\" fails when the model is asked' in refused.infotext
-    assert refused.digest == plain.digest
-    assert made(server, sd15, {"negpip": args}, {"inject": 0, "erase": 4}, **prompt).digest != plain.digest
+    for settings in ASKING:
+        refused = made(server, sd15, {"negpip": args}, settings, **prompt)
+        assert "NegPiP, which reads the negative weights in the prompt, cannot be asked" in refused.infotext
+        assert refused.digest == plain.digest
+    erased = made(server, sd15, {"negpip": args}, {"inject": 0, "erase": 4}, **prompt)
+    assert "Noise Order: 1" in erased.infotext
+    assert erased.digest != plain.digest
     # Without a negative weight it does nothing.
-    assert "Noise Order: 1" in made(server, sd15, {"negpip": args}, {}).infotext
+    assert "Noise Order: 1" in made(server, sd15, {"negpip": args}, ASKING[0]).infotext
 
 
 @pytest.mark.only("a1111")
