@@ -25,9 +25,9 @@ from ..core import Unsupported
 
 FOLDERS = tuple(Path(folder).absolute() for folder in (extensions_dir, extensions_builtin_dir))
 OURS = Path(__file__).absolute()
-STATELESS = ("controlnet",)
-"""In the names of extensions whose forward stays on the network: it remembers nothing from one call to the next, and is
-what the person asked for (AUTOMATIC1111's ControlNet)."""
+KEPT = ("controlnet",)
+"""In the names of extensions whose forward stays on the network, being what the person asked for (AUTOMATIC1111's
+ControlNet); what it remembers is put back."""
 UNREACHABLE = {"negpip": "NegPiP, which reads the negative weights in the prompt"}
 """In the names of extensions inside the network that count the sampler's own calls, and what they are."""
 
@@ -80,7 +80,7 @@ def own_methods(network: nn.Module) -> Iterator[list[Any]]:
 
     def foreign(value: Any) -> bool:
         name = owner(value)
-        if any(word in name.lower() for word in STATELESS):
+        if any(word in name.lower() for word in KEPT):
             staying.append(value)
             return False
         return bool(name)

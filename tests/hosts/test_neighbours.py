@@ -76,11 +76,11 @@ def test_the_hosts_own_hijacks_stay(a1111, monkeypatch):
 
 
 def test_controlnet_stays_on_the_network(a1111, monkeypatch):
-    """The person asked for it, and it remembers nothing."""
+    """The person asked for it."""
     from lib_noiseorder.hosts import neighbours
 
     cache = extension("step-cache")
-    monkeypatch.setattr(neighbours, "STATELESS", ("step",))
+    monkeypatch.setattr(neighbours, "KEPT", ("step",))
     a1111.network.forward = cache.cached(Network.forward).__get__(a1111.network)
     cache.StepCache.calls = 7
     a1111.txt2img({**DENOISED, "levels": 1})
@@ -149,7 +149,7 @@ def test_what_fails_in_another_extension_is_named(host, monkeypatch):
     module = extension("needs-callback")
     from lib_noiseorder.hosts import neighbours
 
-    monkeypatch.setattr(neighbours, "STATELESS", ("needs-callback",))
+    monkeypatch.setattr(neighbours, "KEPT", ("needs-callback",))
     monkeypatch.setattr(Network, "forward", module.forward(Network.forward))
     result = host.txt2img(DENOISED)
     assert torch.equal(result.noise, result.untouched)

@@ -124,7 +124,7 @@ def test_every_script_of_the_host(server, kind):
                 differing.append((name, settings["direction"], settings.get("levels", 1)))
             elif "Noise Order: 1" not in with_us.infotext:
                 told.setdefault("refused", []).append((name, with_us.infotext.partition("Noise Order error")[2][:90]))
-    print(kind, told)
+    print(f"\n{kind}: {told}")
     assert differing == []
     assert difference(made(server, kind, {}), plain) == 0
 
