@@ -348,6 +348,7 @@ class FakeHost:
             "modules.script_callbacks",
             on_before_ui=self.before_ui.append,
             on_app_started=self.app_started.append,
+            on_infotext_pasted=lambda callback: None,
             on_ui_settings=self.ui_settings.append,
         )
         self.module("modules.ui_components", InputAccordion=input_accordion)
