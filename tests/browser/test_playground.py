@@ -339,7 +339,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
     asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: asked.append(request))
     (data / "presets.json").write_text(json.dumps({"version": 1, "presets": {f"{name}2": {"erase": 99, name: 1}}}))
     page.reload(wait_until="domcontentloaded")
     choose(page, "noiseorder_preset", f"{name}2")
@@ -357,8 +357,10 @@ def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
     page.locator("#noiseorder_preset_delete").click()
     message.get_by_text(f"choose one of your own ({name}2)").wait_for()
     (data / "presets.json").unlink()
-    print([address for address in asked if not address.startswith((url, "data:"))])
-    assert not [address for address in asked if "127.0.0.1:9/" in address]
+    elsewhere = [request for request in asked if not request.url.startswith((url, "data:", "blob:"))]
+    assert not [request.url for request in elsewhere if "127.0.0.1:9/" in request.url]
+    # What Gradio's own page asks for from elsewhere, the browser was told not to fetch.
+    assert {request.failure for request in elsewhere} <= {"csp"}
 
 
 def test_variants_beside_without_and_with(page):
@@ -417,11 +419,10 @@ def test_a_prompt_of_another_world_is_explained(page):
     page.get_by_text("'purple'").first.wait_for()
 
 
-def test_eight_images_twice_take_seconds(page):
+def test_eight_images_twice(page):
     generate(page)
-    start = time.perf_counter()
     page.locator("#seed input").fill("101")
     page.locator("#seed input").press("Tab")
     page.locator("#generate").click()
     page.locator("#with figcaption").get_by_text("seed 108").wait_for()
-    assert time.perf_counter() - start < 30
+    assert page.locator("#with figure img").count() == 8
