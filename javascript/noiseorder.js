@@ -1,5 +1,6 @@
 // Draws the key levels and tells what they cost beside the sampling. The server writes the settings, in words and as
-// numbers, into .noiseorder-curve; this file only adds to it. The playground's page loads it too.
+// numbers, into .noiseorder-curve; this file only adds to it. It also opens the list of presets anew when there are new
+// ones. The playground's page loads it too.
 (function() {
     "use strict";
     const SVG = "http://www.w3.org/2000/svg";
@@ -102,6 +103,20 @@
             if (told.textContent !== text) told.textContent = text;
         }
     }
+
+    // A list of presets that was opened before the server told the names there are now. Not while something is typed.
+    const opened = new WeakMap();
+    document.addEventListener("focusin", ({target}) => opened.set(target, target.value), true);
+    let reopened = "";
+    window.noiseorderReopen = (id, names) => setTimeout(() => {
+        const input = document.querySelector(`#${id} input`), told = names.join("\n");
+        const shown = [...document.querySelectorAll(`#${id} ul.options li`)].map((item) => item.getAttribute("aria-label"));
+        if (!shown.length || input !== document.activeElement || input.value !== opened.get(input)) return;
+        if (shown.join("\n") === told || reopened === told) return;
+        reopened = told;
+        input.blur();
+        input.focus();
+    });
 
     let waiting = 0;
     function soon() {

@@ -48,25 +48,39 @@ class Field:
         return f"{kind} from {self.minimum:g} to {self.maximum:g}"
 
     def check(self, value: object) -> bool | int | float | str:
-        """The value in the field's own type; raises SettingError if it is of another type or out of range."""
-        checked: bool | int | float | str | None = None
+        """The value in the field's own type; raises SettingError, and nothing else, for what cannot be used."""
+        try:
+            checked = self.taken(value)
+        except Exception:  # 10**400 is too large for a float, and an object of another type may do anything
+            checked = None
+        if checked is None:
+            raise SettingError(f"{self.label} ({self.name}) = {shown(value)}: must be {self.allowed}")
+        return checked
+
+    def taken(self, value: object) -> bool | int | float | str | None:
+        """The value in the field's own type; None if it is of another type or out of range."""
         if isinstance(self.default, bool):
-            checked = value if isinstance(value, bool) else None
-        elif self.choices:
-            checked = value if isinstance(value, str) and value in self.choices else None
-        elif (
+            return value if isinstance(value, bool) else None
+        if self.choices:
+            return value if isinstance(value, str) and value in self.choices else None
+        if (
             isinstance(value, (int, float))
             and not isinstance(value, bool)
             and math.isfinite(value)
             and self.minimum <= value <= self.maximum
             and (isinstance(self.default, float) or value == int(value))
         ):
-            checked = type(self.default)(value)
-        if checked is None:
-            shown = repr(value)
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
-            raise SettingError(f"{self.label} ({self.name}) = {shown}: must be {self.allowed}")
-        return checked
+            return type(self.default)(value)
+        return None
+
+
+def shown(value: object) -> str:
+    """A value for a message, on one line and not long; some cannot be written at all, as an int of 5000 digits."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = "something that cannot be written here"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 FIELDS: tuple[Field, ...] = (
@@ -313,9 +327,10 @@ def parse(args: Sequence[Any], overrides: Mapping[str, Any] = MappingProxyType({
     """
     if args and isinstance(args[0], Mapping):
         values = {"enabled": True, **args[0]}
-        unknown = [str(key) for key in values if key not in BY_NAME]
+        unknown = [shown(key) for key in values if key not in BY_NAME]
         if unknown:
-            raise SettingError(f"Unknown setting {', '.join(unknown)}: the settings are {', '.join(BY_NAME)}")
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise SettingError(f"Unknown setting {', '.join(unknown[:5])}{more}: the settings are {', '.join(BY_NAME)}")
     else:
         values = dict(zip(BY_NAME, args, strict=False))
     values.update(overrides)

@@ -70,6 +70,7 @@ class NoiseOrderScript(scripts.Script):
 
 
 script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, inspects))
+script_callbacks.on_infotext_pasted(infotext.pasted)
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, PRESETS.usable))
 script_callbacks.on_ui_settings(lambda: options.register(shared.opts, shared.OptionInfo, PRESETS.names))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import configparser
 import json
+import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -77,13 +77,112 @@ def test_metadata_can_be_read():
     assert metadata["Extension"]["Name"] == "sd-webui-noiseorder"
 
 
-def test_no_network_at_import(monkeypatch):
-    def refuse(*arguments):
-        raise AssertionError("a connection was opened")
+IMPORT = """
+import sys
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lib_noiseorder"]:
-        monkeypatch.delitem(sys.modules, name)
+import fastapi, gradio, numpy, PIL, pytest, torch
+
+import fakes
+
+def refuse(event, arguments):
+    kinds = ("socket.", "urllib.", "http.", "subprocess.", "os.system", "os.exec", "os.fork", "webbrowser.")
+    if event.startswith(kinds):
+        raise AssertionError(event)
+
+sys.addaudithook(refuse)
+seen = set()
+with pytest.MonkeyPatch.context() as monkeypatch:
+    for host in (fakes.A1111, fakes.Forge, fakes.ReForge, fakes.Neo, fakes.Ersatz):
+        host(monkeypatch)
+        seen |= {name for name in sys.modules if name.partition(".")[0] == "lib_noiseorder"}
+print(*seen)
+
+import os, socket, subprocess, urllib.request
+
+for way in (
+    lambda: socket.create_connection(("127.0.0.1", 9)),
+    lambda: urllib.request.urlopen("http://127.0.0.1:9"),
+    lambda: subprocess.run(["true"]),
+    lambda: os.system("true"),
+):
+    try:
+        way()
+    except AssertionError as error:
+        print(error)
+"""
+
+
+def test_no_network_at_import():
+    """A fresh Python imports the extension as every host does, and refuses connections and other programs."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'hosts'}", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    modules, *refused = ran.stdout.splitlines()
+    ours = [path.relative_to(ROOT).with_suffix("") for path in RUNS_IN_A_WEBUI if path.parent != ROOT / "scripts"]
+    assert {".".join(path.parts).removesuffix(".__init__") for path in ours} <= set(modules.split())
+    assert len(refused) == 4, "what is to be refused is refused"
+
+
+NETWORK = {"socket", "ssl", "urllib", "urllib3", "http", "ftplib", "smtplib", "xmlrpc", "asyncio", "socketserver"}
+NETWORK |= {"requests", "httpx", "aiohttp", "websockets", "huggingface_hub", "webbrowser"}
+PROGRAMS = {"subprocess", "multiprocessing", "ctypes", "runpy", "code", "codeop", "pty"}
+PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+RUNS_TEXT = {"eval", "exec", "compile", "__import__", "import_module"}
+LOADS = {"torch.load", "torch.hub", "torch.jit", "np.load", "numpy.load", "gr.load", "os.system", "os.popen"}
+
+
+def dangers(source):
+    """What in a source could fetch, start a program or run what others wrote."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found += [name for name in names if name.partition(".")[0] in NETWORK | PROGRAMS | PICKLES or name in LOADS]
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            found += [called] if called.rpartition(".")[2] in RUNS_TEXT - {"compile"} or called == "compile" else []
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = f"{node.value.id}.{node.attr}"
+            found += [name] if name in LOADS or name.startswith(("os.exec", "os.spawn", "os.fork")) else []
+    return found
+
+
+@pytest.mark.parametrize("path", RUNS_IN_A_WEBUI, ids=lambda path: str(path.relative_to(ROOT)))
+def test_fetches_nothing_starts_nothing_and_runs_no_text(path):
+    assert dangers(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from urllib import request",
+        "import urllib.request as ask",
+        "from torch import load",
+        "x = torch.load('x')",
+        "eval('1')",
+        "builtins.exec('1')",
+        "compile('1', '', 'eval')",
+        "importlib.import_module('x')",
+        "os.system('x')",
+        "os.execv('x', [])",
+        "def f():\n    from subprocess import run",
+    ],
+)
+def test_what_fetches_starts_or_runs_would_be_seen(line):
+    assert dangers(line)
+
+
+def test_the_page_fetches_nothing_and_makes_no_html_of_text():
+    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "javascript").glob("*.js")]
+    assert scripts
+    for text in scripts:
+        assert re.findall(r"https?://[^\s\"'`]*", text) == ["http://www.w3.org/2000/svg"], "the name of a format"
+        ways = r"fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|import|eval|Function|innerHTML|outerHTML"
+        assert not re.search(rf"\b({ways}|insertAdjacentHTML|document\.write|Worker|src|href)\b", text)
 
 
 def test_index_entry_has_what_the_index_asks_for():

@@ -15,9 +15,9 @@ def stream_seed(seed: int, draw: int, variant: int = 0, stage: str = "") -> int:
     """63-bit key `BLAKE2b("noiseorder", variant, seed, draw, stage)` of draw i >= 2 of the image with this seed.
 
     Neighbouring seeds get unrelated keys, so the images s, s+1, ... of a batch share no draw. stage names a later
-    pass over the same image, whose draws are its own.
+    pass over the same image, whose draws are its own. Seeds that are the same number, 5 and 5.0, are the same seed.
     """
-    text = f"noiseorder/{variant}/{seed}/{draw}" + (f"/{stage}" if stage else "")
+    text = f"noiseorder/{variant}/{int(seed)}/{draw}" + (f"/{stage}" if stage else "")
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

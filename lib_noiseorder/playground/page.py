@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 import torch
 from PIL import Image
+from starlette.middleware import Middleware
 
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
@@ -169,10 +170,35 @@ def build(data: Path | None = None) -> gr.Blocks:
     return page
 
 
+class Local:
+    """Tells the browser to fetch nothing from anywhere but this page's own server: Gradio's page would, from three."""
+
+    policy = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws:"
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", self.policy.encode())]
+            await send(message)
+
+        await self.app(scope, receive, answer)
+
+
 def launch(port: int | None = None, browser: bool = True, data: Path | None = None, **options: Any) -> Any:
     """Serve the page on this machine only."""
     return (
         build(data)
         .queue()
-        .launch(server_name="127.0.0.1", server_port=port, inbrowser=browser, show_api=False, share=False, **options)
+        .launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            inbrowser=browser,
+            show_api=False,
+            share=False,
+            app_kwargs={"middleware": [Middleware(Local)]},
+            **options,
+        )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,7 +56,7 @@ def controls(
         info="Sets the controls below; they can be changed afterwards. Auto chooses by the loaded model, once",
         elem_id=elem_id("preset"),
     )
-    said = gr.Markdown("", visible=False, elem_id=elem_id("said"))
+    said = gr.HTML("", visible=False, elem_id=elem_id("said"))
     with gr.Row():
         for field in FIELDS:
             if field.name in SIMPLE:
@@ -63,7 +65,7 @@ def controls(
         for field in FIELDS:
             if field.name in COMPARE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
-    cost = gr.Markdown(cost_line(*values_of(begin)), elem_id=elem_id("cost"))
+    cost = gr.HTML(plain(cost_line(*values_of(begin))), elem_id=elem_id("cost"))
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
@@ -89,13 +91,13 @@ def controls(
         except (SettingError, OSError) as error:
             name, values, told = gr.update(), [gr.update()] * len(names), f"⚠ {error}"
         # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
-        return [name, *values, gr.update(value=told, visible=bool(told))]
+        return [name, *values, gr.update(value=plain(told), visible=bool(told))]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
     preset.input(choose, [preset, *asked], [preset, *settings, said], show_progress="hidden", queue=False)
 
     def tell(*values: Any) -> tuple[str, str]:
-        return cost_line(*values), curve(*values)
+        return plain(cost_line(*values)), curve(*values)
 
     # Also at first: the host may have put the person's own defaults into the controls.
     for event in (Context.root_block.load, *(component.change for component in ordered)):
@@ -110,14 +112,18 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
         return [AUTO, *presets.names()]
 
     def renewed(known: list[str]) -> list[Any]:
-        # New choices make an open list close in on the name that is chosen: only where there are new ones.
         names = offered()
         return [gr.update() if names == known else gr.update(choices=names), names]
 
-    # Presets may have been saved since the page was made, or in the other tab.
-    known = gr.State(offered())
-    Context.root_block.load(renewed, [known], [preset, known], show_progress="hidden", queue=False)
-    preset.focus(renewed, [known], [preset, known], show_progress="hidden", queue=False)
+    # Presets may have been saved since the page was made, or in the other tab. A list that is open already has to be
+    # opened again, which javascript/noiseorder.js does: Gradio 3 leaves it as it was, Gradio 4 shows a part of it.
+    known = gr.JSON(offered(), visible=False)
+    script = f"(names) => {{ window.noiseorderReopen?.('{elem_id('preset')}', names); return [] }}"
+    for event in (Context.root_block.load, preset.focus):
+        done = event(renewed, [known], [preset, known], show_progress="hidden", queue=False)
+        # Gradio 4 renamed the argument.
+        keyword = "js" if "js" in inspect.signature(done.then).parameters else "_js"
+        done.then(None, [known], None, **{keyword: script})
     with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
         name = gr.Textbox(
             label="Preset name",
@@ -130,7 +136,7 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
                 gr.Button(f"{word} preset", elem_id=elem_id(f"preset_{word.lower()}"))
                 for word in ("Save", "Rename", "Delete")
             )
-        message = gr.Markdown("", elem_id=elem_id("preset_message"))
+        message = gr.HTML("", elem_id=elem_id("preset_message"))
     for scratch in (name, save, rename, delete):
         scratch.do_not_save_to_config = True
 
@@ -139,8 +145,8 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
             try:
                 chosen, told = act(*values)
             except (SettingError, OSError) as error:
-                return [gr.update(choices=offered()), offered(), f"⚠ {error}"]
-            return [gr.update(choices=offered(), value=chosen), offered(), told]
+                return [gr.update(choices=offered()), offered(), plain(f"⚠ {error}")]
+            return [gr.update(choices=offered(), value=chosen), offered(), plain(told)]
 
         button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
 
@@ -183,6 +189,11 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
 def values_of(config: NoiseOrderConfig) -> list[Any]:
     """The values of the controls, in the order of FIELDS without "enabled"."""
     return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
+
+
+def plain(text: str) -> str:
+    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with a picture."""
+    return f"<p>{html.escape(text)}</p>"
 
 
 def cost_line(*values: Any) -> str:

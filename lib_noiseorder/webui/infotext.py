@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..config import BY_NAME, COMPARE, EVERYWHERE, FIELDS, FIRST, LOOK_AHEAD, Field, NoiseOrderConfig, SettingError
+import gradio as gr
+
+from ..config import (
+    BY_NAME,
+    COMPARE,
+    EVERYWHERE,
+    FIELDS,
+    FIRST,
+    LOOK_AHEAD,
+    Field,
+    NoiseOrderConfig,
+    SettingError,
+    shown,
+)
 
 VERSION = "1"
 """Of the algorithm: an image says which one made it."""
@@ -15,6 +29,9 @@ INNER = "Noise Order in ADetailer"
 """On an image for which ADetailer's inner passes were to be modulated too."""
 VARIANT = "Noise Order compare"
 """On an image made beside another one: which variant it is. Not read back: the image's own settings made it."""
+KEYS = (ERROR, INNER, *(field.infotext for field in FIELDS))
+COMMA = re.compile(rf"({MARKER} [\w ]+): *(-?\d+),(\d+)(?=,|\s*$)")
+"""A number with a decimal comma; between the entries of an infotext the comma has a space behind it."""
 
 
 def write(config: NoiseOrderConfig) -> dict[str, str]:
@@ -44,28 +61,71 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
 
 def clear(params: dict[str, Any]) -> None:
     """Take every key of ours out: the cells of an X/Y/Z plot share one dict."""
-    for key in (ERROR, INNER, *(field.infotext for field in FIELDS)):
+    for key in KEYS:
         params.pop(key, None)
+
+
+def say(message: str) -> None:
+    """Say it in the console and in a message on the page."""
+    print(f"[Noise Order] {message}")
+    # Gradio 4 takes the message for HTML, Gradio 3 does not.
+    gr.Warning(f"Noise Order: {message}".replace("<", "‹"))
+
+
+def pasted(infotext: str, params: dict[str, Any]) -> None:
+    """Callback `infotext_pasted`, before the readers: what the host's own reading of the text leaves out.
+
+    It ends a number at a decimal comma, and nobody asks for a setting that this version does not have.
+    """
+    if version(params) != VERSION:
+        return
+    for key, whole, digits in COMMA.findall(infotext.strip().rpartition("\n")[2]):
+        if params.get(key) == whole:
+            params[key] = f"{whole}.{digits}"
+    for key in params:
+        if key.startswith(f"{MARKER} ") and key not in (*KEYS, VARIANT):
+            say(f"{key}: {shown(params[key])} is a setting that this version does not have: the picture may differ")
+
+
+def version(params: Mapping[str, Any]) -> str | None:
+    """The version of the algorithm that made the image; None for an image made without us."""
+    return str(params[MARKER]).strip() if MARKER in params else None
 
 
 def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Callable[[Mapping[str, Any]], Any]:
     """What pasting an infotext puts into a field's control; None leaves the control alone.
 
-    An image made without us switches us off, unless switch_off says no, and changes nothing else.
+    An image made without us switches us off, unless switch_off says no, and changes nothing else; so does one made by
+    another version of the algorithm, always and with a message. What is not understood is said, and its default taken.
     """
 
+    def enabled(params: Mapping[str, Any]) -> bool | None:
+        made_by = version(params)
+        if made_by is None:
+            return False if switch_off() else None
+        if made_by != VERSION:
+            say(
+                f"the image was made by version {shown(made_by)} of the algorithm; this extension has version "
+                f"{VERSION} and cannot make it again. Noise Order stays off: look for an update of the extension"
+            )
+        return made_by == VERSION
+
     def read(params: Mapping[str, Any]) -> Any:
-        if field.name == "enabled":
-            return True if MARKER in params else False if switch_off() else None
-        if MARKER not in params:
+        if version(params) != VERSION:
             return None
         written = params.get(field.infotext)
+        if written is None:
+            return field.default
         try:
-            return field.default if written is None else field.check(value(field, written))
+            return field.check(value(field, str(written).strip()))
         except (SettingError, ValueError):
-            return None
+            say(
+                f"{field.infotext}: {shown(written)} was not understood, it must be {field.allowed}; "
+                f"{field.label} is set to its default, {text(field.default)}"
+            )
+            return field.default
 
-    return read
+    return enabled if field.name == "enabled" else read
 
 
 def text(value: object) -> str:
@@ -73,8 +133,8 @@ def text(value: object) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def value(field: Field, written: object) -> object:
+def value(field: Field, written: str) -> object:
     """What was written, as the field's kind of value."""
     if isinstance(field.default, bool):
-        return {"True": True, "False": False}.get(str(written))
-    return written if field.choices else float(str(written))
+        return {"True": True, "False": False}.get(written)
+    return written if field.choices else float(written.replace(",", "."))

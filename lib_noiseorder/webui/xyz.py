@@ -47,17 +47,17 @@ def preset_axis(option: Callable[..., Any], presets: GetPresets) -> Any:
     """The axis of the presets by name."""
     label = f"{PREFIX}Preset"
 
+    def read(value: Any) -> NoiseOrderConfig:
+        known = presets()
+        if value not in known:
+            raise SettingError(f"{value!r} is no preset: the presets are {', '.join(known)}")
+        return known[value]
+
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
-        preset = presets()[value]
+        preset = read(value)
         put(p, {field.name: getattr(preset, field.name) for field in FIELDS if field.name not in COMPARE})
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
-        known = presets()
-
-        def read(value: Any) -> None:
-            if value not in known:
-                raise SettingError(f"{value!r} is no preset: the presets are {', '.join(known)}")
-
         refuse_bad(label, values, read)
 
     return option(label, str, apply, confirm=confirm, choices=lambda: list(presets()))

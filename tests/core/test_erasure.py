@@ -158,3 +158,9 @@ def test_stream_is_the_stored_one():
     """
     assert stream_seed(1, 2) == 768362128523554052
     assert stream_seed(1, 2, variant=3) == 8847738341134186180
+
+
+def test_seeds_that_are_the_same_number_are_the_same_seed():
+    for seed in (12345, -1, 2**32 + 1):
+        same = [float(seed), np.int64(seed), np.float64(seed)]
+        assert {stream_seed(each, 2, 3, "hires") for each in same} == {stream_seed(seed, 2, 3, "hires")}

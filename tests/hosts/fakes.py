@@ -367,6 +367,7 @@ class FakeHost:
             "modules.script_callbacks",
             on_before_ui=self.before_ui.append,
             on_app_started=self.app_started.append,
+            on_infotext_pasted=lambda callback: None,
             on_ui_settings=self.ui_settings.append,
             callback_map={"callbacks_cfg_denoiser": self.denoiser_callbacks},
             CFGDenoiserParams=DenoiserParams,

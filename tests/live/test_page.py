@@ -93,6 +93,37 @@ def test_pasting_an_infotext_sets_the_controls(page):
     assert "Noise Order" not in generate(page)
 
 
+def test_what_a_pasted_text_has_that_is_not_understood_is_told_on_the_page(page):
+    start = "Steps: 4, Sampler: Euler, Seed: 7, Size: 64x64, Noise Order"
+    page.locator("#txt2img_prompt textarea").fill(
+        f"a dog\n{start}: 1, Noise Order erase: 3, Noise Order inject: 0,08, Noise Order direction: <b>up"
+    )
+    page.locator("#paste").first.click()
+    page.locator(".toast-body").get_by_text("b>up' was not understood").wait_for()
+    page.locator(f"{OURS}erase").wait_for(state="visible")
+    holds(page, "erase", 3)
+    holds(page, "inject", 0.08)
+    assert page.locator(f"{OURS}direction input").first.input_value() == "guidance"
+
+    page.locator("#txt2img_prompt textarea").fill(f"a tree\n{start}: 2, Noise Order erase: 3")
+    page.locator("#paste").first.click()
+    page.locator(".toast-body").get_by_text("made by version '2' of the algorithm").wait_for()
+    page.locator(f"{OURS}erase").wait_for(state="hidden")
+
+
+def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
+    file = server.data / "noiseorder" / "presets.json"
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}preset input").first.wait_for()
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"version": 1, "presets": {"![p](http://127.0.0.1:9/x.png)": {"erase": 99}}}', "utf-8-sig")
+    try:
+        choose(page, "preset", "![p](http://127.0.0.1:9/x.png)")
+        page.locator(f"{OURS}said").first.get_by_text('"![p](http://127.0.0.1:9/x.png)" cannot be used').wait_for()
+    finally:
+        file.unlink()
+
+
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced .label-wrap").click()
@@ -106,7 +137,7 @@ def test_a_setting_that_cannot_work_is_told_on_the_page(page):
 def choose(page, name, value):
     page.locator(f"{OURS}{name} input").first.click()
     # A tick stands before the chosen one's name.
-    page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){value}\s*$")).first.click()
+    page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).first.click()
 
 
 def holds(page, name, value):

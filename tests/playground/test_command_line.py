@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from PIL import Image
 
@@ -48,3 +50,9 @@ def test_what_cannot_be_done_is_told_in_one_line(tmp_path, arguments, message):
     with pytest.raises(SystemExit, match=message):
         main([*PROMPT, "--save", str(tmp_path / "grid.png"), *arguments])
     assert not list(tmp_path.iterdir())
+
+
+def test_eight_images_twice_take_seconds(tmp_path):
+    start = time.process_time()  # what other processes take does not count
+    main([*PROMPT, "--count", "8", "--steps", "10", "--save", str(tmp_path / "grid.png")])
+    assert time.process_time() - start < 30

@@ -75,7 +75,7 @@ def test_scratch_controls_are_no_arguments_and_no_stored_defaults(build):
     with gr.Blocks() as page:
         arguments = build()
     scratch = [block for block in page.blocks.values() if str(block.elem_id).startswith("preset_")]
-    kept = [block for block in scratch if not isinstance(block, gr.Markdown)]
+    kept = [block for block in scratch if not isinstance(block, gr.HTML)]
     assert len(kept) == 4
     assert all(block.do_not_save_to_config for block in kept)
     assert not {block._id for block in scratch} & {block._id for block in arguments}

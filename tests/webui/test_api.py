@@ -59,3 +59,19 @@ def test_version(client):
 def test_defaults_in_the_schema_are_those_of_an_object_that_leaves_them_out(client):
     told = client.get("/noiseorder/v1/schema").json()["properties"]
     assert parse(({},)) == parse(({name: entry["default"] for name, entry in told.items()},))
+
+
+def test_routes_take_nothing_from_the_one_who_asks(client):
+    """No path, no size, no body: an address either is one of the routes or is not found."""
+    ours = [route for route in client.app.routes if route.path.startswith(api.PREFIX)]
+    assert len(ours) == 4
+    for route in ours:
+        asked = route.dependant
+        taken = (asked.path_params, asked.query_params, asked.header_params, asked.cookie_params, asked.body_params)
+        assert not any(taken)
+        assert (route.methods, "{" in route.path) == ({"GET"}, False)
+    told = client.get("/noiseorder/v1/presets").content
+    assert client.get("/noiseorder/v1/presets?path=../../x&count=999999999").content == told
+    for address in ("presets/../../../etc/passwd", "presets/x", "%2e%2e/version", "schema%00"):
+        assert client.get(f"/noiseorder/v1/{address}").status_code == 404
+    assert client.post("/noiseorder/v1/presets", json={}).status_code == 405

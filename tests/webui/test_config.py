@@ -131,3 +131,56 @@ def test_variants_differ_in_what_their_name_says_and_ask_for_nothing_themselves(
         "erased": NoiseOrderConfig(True, 3.0, 0.0, "denoised"),
     }
     assert not config.variants["original"].active
+
+
+class Hostile:
+    """An object that raises whatever is done with it."""
+
+    def fail(self, *arguments):
+        raise RuntimeError("asked")
+
+    __repr__ = __str__ = __eq__ = __bool__ = __float__ = __int__ = __len__ = fail
+    __class__ = property(fail)
+    __hash__ = None
+
+
+class HostileText(str):
+    def __eq__(self, other):
+        raise RuntimeError("asked")
+
+    __hash__ = str.__hash__
+
+
+class HostileNumber(float):
+    def __repr__(self):
+        raise RuntimeError("asked")
+
+    def __float__(self):
+        raise RuntimeError("asked")
+
+    __le__ = __ge__ = __lt__ = __gt__ = __float__
+
+
+DEEP: list = []
+DEEP.append(DEEP)
+HOSTILE = [10**400, -(10**5000), 1e308, Hostile(), HostileText("up"), HostileNumber(3), DEEP, b"\xff", "\ud800", "a\nb"]
+
+
+@pytest.mark.parametrize("field", FIELDS, **ids)
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_no_value_raises_anything_but_the_sentence(field, number):
+    with pytest.raises(SettingError) as error:
+        field.check(HOSTILE[number])
+    told = str(error.value)
+    assert told.startswith(f"{field.label} ({field.name}) = ")
+    assert told.endswith(f": must be {field.allowed}")
+    assert "\n" not in told
+    assert told.encode()
+    assert len(told) < 300
+
+
+def test_unknown_keys_are_told_in_short():
+    with pytest.raises(SettingError) as error:
+        parse(({"k" * 10_000: 1, "\ud800": 1, **{f"other {k}": k for k in range(1000)}},))
+    assert len(str(error.value).encode()) < 700
+    assert "and 997 more" in str(error.value)

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import re
 
+import gradio as gr
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_noiseorder.config import FIELDS, NoiseOrderConfig
+from lib_noiseorder.config import BY_NAME, FIELDS, NoiseOrderConfig
 from lib_noiseorder.webui import infotext
 
 # How the hosts read an infotext's last line (A1111 and Forge alike).
 PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+NEO = re.compile(r'\s*([\w\s\-\/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
 
 def strategy(field):
@@ -29,9 +32,10 @@ configs = st.fixed_dictionaries({field.name: strategy(field) for field in FIELDS
 )
 
 
-def paste(text):
-    """What the controls hold after pasting, beginning with other values than the defaults."""
-    params = dict(PARAM.findall(text))
+def paste(text, how=PARAM):
+    """What pasting puts into the controls; None leaves one alone."""
+    params = {key.strip(): value.strip() for key, value in how.findall(text.rpartition("\n")[2])}
+    infotext.pasted(text, params)
     return {field.name: infotext.reader(field)(params) for field in FIELDS}
 
 
@@ -92,10 +96,82 @@ def test_settings_that_had_no_say_are_read_as_their_defaults():
     assert read["levels"] == 1
 
 
-def test_nonsense_leaves_the_control_alone():
+@pytest.fixture
+def said(monkeypatch, capsys):
+    """What was said on the page and in the console, both the same."""
+    shown = []
+    monkeypatch.setattr(gr, "Warning", shown.append)
+
+    def told():
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.replace("[Noise Order] ", "Noise Order: ").replace("<", "‹") for line in lines] == shown
+        return [shown.pop(0) for _ in lines]
+
+    return told
+
+
+def test_what_is_not_understood_is_said_and_the_default_taken(said):
     read = paste("Noise Order: 1, Noise Order erase: many, Noise Order inject: 1e9, Noise Order direction: up")
-    assert (read["erase"], read["inject"], read["direction"]) == (None, None, None)
+    assert (read["erase"], read["inject"], read["direction"]) == (4, 0.05, "guidance")
     assert read["enabled"] is True
+    erase, inject, direction = said()
+    assert "Noise Order erase: 'many' was not understood, it must be a number from 1 to 64" in erase
+    assert "Erase is set to its default, 4" in erase
+    assert "'1e9'" in inject
+    assert 'one of "guidance", "look-ahead"' in direction
+    assert "set to its default, guidance" in direction
+
+
+@pytest.mark.parametrize("field", FIELDS[1:], ids=lambda field: field.name)
+@pytest.mark.parametrize("written", ["", "nan", "-1e999", "9" * 400, "<img src=x>", '"', "None", "1 2", "\ud800"])
+def test_nothing_but_an_allowed_value_is_read(field, written, said):
+    read = infotext.reader(field)({infotext.MARKER: "1", field.infotext: written})
+    assert (read, type(read)) == (field.default, type(field.default))
+    (told,) = said()
+    assert field.infotext in told
+    assert "<" not in told
+    assert told.encode()
+
+
+@pytest.mark.parametrize("how", [PARAM, NEO], ids=["A1111 and Forge", "Neo"])
+def test_a_decimal_comma_is_read_as_it_was_meant(how, said):
+    text = (
+        "a prompt with Noise Order erase: 7,5\nSteps: 20, Noise Order: 1, Noise Order erase: 2,5, "
+        "Noise Order inject: -0,08, Noise Order levels: 3, Noise Order last level: 0,5"
+    )
+    read = paste(text, how)
+    assert (read["erase"], read["inject"], read["levels"], read["last_level"]) == (2.5, -0.08, 3, 0.5)
+    assert infotext.reader(BY_NAME["inject"])({infotext.MARKER: "1", "Noise Order inject": "0,08"}) == 0.08
+    assert said() == []
+    assert paste("Noise Order: 1, Noise Order levels: 2,5", how)["levels"] == 1
+    assert "'2.5'" in said()[0]
+
+
+@pytest.mark.parametrize("version", ["2", "1.1", "", "x", "<img src=x>"])
+@pytest.mark.parametrize("switch_off", [True, False])
+def test_an_image_of_another_algorithm_is_not_taken_for_one_of_this(version, switch_off, said):
+    params = {"Steps": "20", infotext.MARKER: version, "Noise Order erase": "9", "Noise Order tilt": "3"}
+    infotext.pasted("", params)
+    read = {field.name: infotext.reader(field, lambda: switch_off)(params) for field in FIELDS}
+    assert read == {"enabled": False, **{field.name: None for field in FIELDS[1:]}}
+    (told,) = said()
+    assert f"version '{version}' of the algorithm".replace("<", "‹") in told
+    assert "Noise Order stays off" in told
+
+
+def test_a_setting_of_a_later_version_is_named(said):
+    read = paste("Steps: 20, Noise Order: 1, Noise Order tilt: 3, Noise Order compare: erased, Noise Orders: 3")
+    assert read["enabled"] is True
+    (told,) = said()
+    assert told.startswith("Noise Order: Noise Order tilt: '3' is a setting that this version does not have")
+
+
+def test_nothing_is_said_where_all_was_understood(said):
+    everything = NoiseOrderConfig(True, 2.5, -0.07, "denoised", 3, region="inside", passes="both", compare_erased=True)
+    paste(", ".join(f"{key}: {value}" for key, value in {**infotext.write(everything), infotext.INNER: "True"}.items()))
+    paste("Steps: 20, Seed: 1")
+    paste("Steps: 20, Noise Order error: no")
+    assert said() == []
 
 
 def test_types_are_those_of_the_controls():

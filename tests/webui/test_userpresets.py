@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from lib_noiseorder.config import COMPARE, FIELDS, NoiseOrderConfig, SettingError
 from lib_noiseorder.presets import PRESETS
+from lib_noiseorder.webui import userpresets
 from lib_noiseorder.webui.userpresets import Presets
 
+ROOT = Path(__file__).parents[2]
 MINE = NoiseOrderConfig(True, erase=2.5, inject=-0.1, direction="look-ahead", levels=3, variant=9)
 
 
@@ -27,6 +34,11 @@ def presets(path):
 
 def written(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def files(path):
+    """What lies in the folder, but for the empty file that two WebUIs agree by."""
+    return sorted(file.name for file in path.parent.iterdir() if file.name != "presets.json.lock")
 
 
 def put(path, text):
@@ -50,7 +62,7 @@ def test_saved_renamed_deleted_and_read_again(presets, path):
     assert presets.names() == [*PRESETS, "Wald", "Other"]
     presets.delete("Other")
     assert presets.usable() == {**PRESETS, "Wald": MINE}
-    assert [file.name for file in path.parent.iterdir()] == ["presets.json"]
+    assert files(path) == ["presets.json"]
 
 
 def test_the_file_holds_api_keys(presets, path):
@@ -92,7 +104,7 @@ def test_a_name_that_cannot_be_is_told(presets, path, name, told):
 @pytest.mark.parametrize("name", ["Default", "Auto", "Nobody", None, ["Mine"]])
 def test_only_own_presets_can_be_changed(presets, name):
     presets.save("Mine", MINE)
-    for act in (lambda: presets.delete(str(name)), lambda: presets.rename(str(name), "New")):
+    for act in (lambda: presets.delete(name), lambda: presets.rename(name, "New")):
         with pytest.raises(SettingError, match=r"choose one of your own \(Mine\)"):
             act()
     assert presets.names() == [*PRESETS, "Mine"]
@@ -137,7 +149,22 @@ def test_a_damaged_file_is_set_aside(presets, path, capsys, text):
     assert aside.exists()
 
 
-@pytest.mark.parametrize("broken", [{"strength": 1}, {"erase": 99}, {"direction": "up"}, 3, None])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"strength": 1},
+        {"erase": 99},
+        {"direction": "up"},
+        {"direction": "\ud800"},
+        {"\ud800": 1},
+        {"erase": 10**400},
+        {"levels": 10**350},
+        {"erase": [[{}]]},
+        3,
+        None,
+    ],
+    ids=lambda broken: str(broken)[:20].encode("ascii", "replace").decode(),
+)
 def test_one_preset_that_cannot_be_used_is_explained_and_kept(presets, path, broken):
     put(path, {"version": 1, "presets": {"Bad": broken, "Good": {"erase": 2}}})
     assert presets.names() == [*PRESETS, "Bad", "Good"]
@@ -145,7 +172,35 @@ def test_one_preset_that_cannot_be_used_is_explained_and_kept(presets, path, bro
     with pytest.raises(SettingError, match=r'"Bad" cannot be used\. .*presets\.json'):
         presets.get("Bad")
     presets.save("Mine", MINE)
-    assert written(path)["presets"]["Bad"] == broken
+    kept = written(path)["presets"]["Bad"]
+    assert kept == broken or kept == {"erase": math.inf}
+    assert list(presets.usable()) == [*PRESETS, "Good", "Mine"]
+
+
+def test_a_number_that_python_does_not_read_takes_no_other_preset_with_it(presets, path):
+    put(path, '{"version": 1, "presets": {"Bad": {"erase": %s}, "Good": {"erase": 2}}}' % ("9" * 5000))
+    assert list(presets.usable()) == [*PRESETS, "Good"]
+    with pytest.raises(SettingError, match="Erase"):
+        presets.get("Bad")
+
+
+def test_a_name_that_has_no_bytes_takes_no_other_preset_with_it(presets, path):
+    put(path, '{"version": 1, "presets": {"half \\ud800": {"erase": 3}, "Good": {"erase": 2}}}')
+    assert [name.encode() for name in presets.names()]
+    presets.save("Mine", MINE)
+    assert [*presets.usable()][len(PRESETS) :] == ["half \\ud800", "Good", "Mine"]
+    assert presets.get("half \\ud800").erase == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-8"])
+def test_a_file_saved_by_any_editor_is_read(presets, path, encoding, capsys):
+    path.parent.mkdir()
+    path.write_bytes('{"version": 1,\r\n "presets": {"Märchen": {"erase": 2}}}\r\n'.encode(encoding))
+    assert presets.get("Märchen").erase == 2
+    presets.save("Mine", MINE)
+    assert presets.names() == [*PRESETS, "Märchen", "Mine"]
+    assert files(path) == ["presets.json"]
+    assert capsys.readouterr().out == ""
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(presets, path, monkeypatch):
@@ -159,7 +214,107 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(presets, path, monkeypatch
     with pytest.raises(OSError, match="No space"):
         presets.save("Other", MINE)
     assert path.read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == ["presets.json"]
+    assert files(path) == ["presets.json"]
+
+
+def test_what_cannot_be_written_is_said_with_what_to_do(presets, path, monkeypatch):
+    presets.save("Mine", MINE)
+    before = path.read_bytes()
+    for number, told in ((errno.ENOSPC, "No space left"), (errno.EIO, "Input/output error")):
+
+        def fail(*arguments, number=number):
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", fail)
+            for act in (lambda: presets.save("Other", MINE), lambda: presets.delete("Mine")):
+                with pytest.raises(OSError, match=rf"presets\.json could not be written \({told}.*then try again"):
+                    act()
+    assert path.read_bytes() == before
+    assert files(path) == ["presets.json"]
+
+
+def refuse(number):
+    def replace(self, target):
+        raise OSError(number, os.strerror(number))
+
+    return replace
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EACCES])
+def test_a_file_that_refuses_to_be_replaced_is_written_where_it_lies(presets, path, monkeypatch, number):
+    presets.save("A name that makes the file longer", MINE)
+    inode = path.stat().st_ino
+    monkeypatch.setattr(Path, "replace", refuse(number))
+    presets.delete("A name that makes the file longer")
+    assert written(path) == {"version": 1, "presets": {}}
+    presets.save("Mine", MINE)
+    assert presets.get("Mine") == MINE
+    path.write_bytes(b"{")
+    assert presets.names() == list(PRESETS)
+    assert files(path) == ["presets.damaged-1.json", "presets.json"]
+    assert (path.stat().st_ino, written(path)) == (inode, {"version": 1, "presets": {}})
+
+
+def test_a_disk_that_is_full_while_a_file_is_written_where_it_lies_leaves_it_as_it_was(presets, path, monkeypatch):
+    presets.save("Mine", MINE)
+    before = path.read_bytes()
+    synced, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        synced(descriptor)
+
+    monkeypatch.setattr(Path, "replace", refuse(errno.EBUSY))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        presets.save("Other", MINE)
+    assert (len(calls), path.read_bytes()) == (3, before)
+
+
+def test_a_file_in_a_folder_that_is_closed_is_written(presets, path, monkeypatch):
+    presets.save("Mine", MINE)
+    opened = Path.open
+
+    def closed(self, mode="r", *arguments, **settings):
+        if self != path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(self, mode, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "open", closed)
+    presets.save("Other", MINE)
+    assert presets.names() == [*PRESETS, "Mine", "Other"]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "dangling"])
+def test_a_link_stays_a_link_to_the_file_that_is_written(presets, path, tmp_path, there):
+    target = tmp_path / "elsewhere" / "mine.json"
+    if there:
+        target.parent.mkdir()
+        target.write_text('{"version": 1, "presets": {"Good": {"erase": 2}}}')
+        target.chmod(0o664)
+    path.parent.mkdir()
+    path.symlink_to(target)
+    presets.save("Mine", MINE)
+    assert path.is_symlink()
+    assert list(written(target)["presets"]) == (["Good", "Mine"] if there else ["Mine"])
+    assert not there or target.stat().st_mode & 0o777 == 0o664
+    target.write_text("damaged")
+    assert presets.names() == list(PRESETS)
+    assert path.is_symlink()
+    assert (files(path), files(target)[0]) == (["presets.damaged-1.json", "presets.json"], "mine.json")
+    assert written(target)["presets"] == {}
+
+
+def test_a_second_name_of_the_file_tells_the_same(presets, path, tmp_path):
+    presets.save("Mine", MINE)
+    second = tmp_path / "second.json"
+    os.link(path, second)
+    presets.save("Other", MINE)
+    assert second.read_bytes() == path.read_bytes()
+    assert list(written(second)["presets"]) == ["Mine", "Other"]
 
 
 def test_the_old_file_is_whole_until_the_new_one_is(presets, path):
@@ -186,3 +341,65 @@ def test_saving_from_two_tabs_at_once_loses_nothing(presets):
     for thread in threads:
         thread.join()
     assert len(presets.names()) == len(PRESETS) + 20
+
+
+SAVE = """
+import sys
+from pathlib import Path
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.webui.userpresets import Presets
+
+presets = Presets(Path(sys.argv[1]))
+print(flush=True)
+sys.stdin.readline()
+for k in range(25):
+    presets.save(f"{sys.argv[2]} {k}", NoiseOrderConfig(True, variant=k))
+"""
+
+
+@pytest.mark.parametrize("how", ["replaced", "written where it lies"])
+def test_saving_from_two_webuis_at_once_loses_nothing(presets, path, how):
+    if how != "replaced":
+        presets.save("Mine", MINE)
+        os.link(path, path.with_name("second name"))
+    command = [sys.executable, "-c", SAVE, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen([*command, name], cwd=ROOT, **pipes) for name in ("one", "two")]
+    for process in running:
+        process.stdout.readline()
+    for process in running:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    while any(process.poll() is None for process in running):
+        presets.names()  # as opening the list does meanwhile
+    for process in running:
+        process.communicate()
+        assert process.returncode == 0
+    own = presets.read()
+    assert {f"{name} {k}" for name in ("one", "two") for k in range(25)} <= set(own)
+    assert not [name for name in files(path) if "damaged" in name or "tmp" in name]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from lib_noiseorder.webui.userpresets import Presets
+
+with Presets(Path(sys.argv[1])).alone():
+    print(flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_webui_that_was_ended_while_it_wrote_locks_nobody_out(presets, path, monkeypatch):
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with monkeypatch.context() as patched:
+            patched.setattr(userpresets, "PATIENCE", 0.1)
+            with pytest.raises(SettingError, match="Another WebUI is writing"):
+                presets.save("Mine", MINE)
+        assert not path.exists()
+        process.kill()
+    presets.save("Mine", MINE)
+    assert presets.get("Mine") == MINE
