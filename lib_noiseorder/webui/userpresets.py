@@ -84,7 +84,8 @@ class Presets:
 
     @staticmethod
     def must_be_own(name: object, own: dict[str, Any]) -> None:
-        if name not in own:
+        # A list from the page, of several or of none, is no name either.
+        if not isinstance(name, str) or name not in own:
             told = f'"{name}" is built in' if name in (AUTO, *PRESETS) else f"{name!r} is none of your own presets"
             raise SettingError(f"{told}: choose one of your own ({', '.join(own) or 'there is none yet'})")
 
