@@ -10,7 +10,7 @@ import torch
 from reference import turned
 from test_modulate import GaussianHost, config, noise
 
-from lib_noiseorder.core import Unsupported, modulate
+from lib_noiseorder.core import Unsupported, modulate, previews
 
 
 def spoiled(host, call, value):
@@ -116,3 +116,24 @@ def test_images_in_which_there_is_nothing_to_inject_are_named():
     result, report = modulate(z, config(erase=1, levels=2), host)
     assert [torch.equal(a, b) for a, b in zip(result, z, strict=True)] == [False, True, True]
     assert report.notes == ("nothing to inject in image 2, 3: the prompt and the negative prompt predict the same",)
+
+
+def counted(host):
+    """What the host is told to come, of questions for which the page has a bar."""
+    told, predicting = [], host.predicting
+    host.predicting = lambda total: (told.append(total), predicting(total))[1]
+    return told
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_the_host_is_told_how_many_questions_will_come(levels):
+    for direction in ("guidance", "denoised", "look-ahead"):
+        host = GaussianHost([1])
+        told = counted(host)
+        modulate(noise([1]), config(direction=direction, levels=levels), host)
+        assert told == [levels] == [len(host.asked)]
+    host = GaussianHost([1])
+    told = counted(host)
+    previews(noise([1]), noise([2]), config(levels=levels), host)
+    assert told == [2 * levels] == [len(host.asked)]
+    assert [with_uncond for _, with_uncond in host.asked] == [False] * 2 * levels

@@ -170,6 +170,21 @@ def test_a_single_prompt_with_a_weight(host, direction, weight, monkeypatch):
     torch.testing.assert_close(result.noise, host.txt2img(settings).noise, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("weights", [(1, 2), (2, 1), (1, 0), (0, 1)])
+def test_every_image_has_its_own_weight(a1111, weights):
+    batch = {"seeds": [1, 2], "prompts": [f"a cat :{weight}" for weight in weights], "negative": ["bad", ""]}
+    settings = {"normalisation": "as printed", "inject": 0.5}
+    both = a1111.txt2img(settings, **batch)
+    for k in range(2):
+        alone = {name: values[k : k + 1] for name, values in batch.items()}
+        torch.testing.assert_close(both.noise[k : k + 1], a1111.txt2img(settings, **alone).noise)
+    nothing = [torch.equal(noise, untouched) for noise, untouched in zip(both.noise, both.untouched, strict=True)]
+    assert nothing == [False, False], "erased, whatever is injected"
+    turned = a1111.txt2img({**settings, "erase": 1}, **batch)
+    same = [torch.allclose(a, b / math.sqrt(1.25)) for a, b in zip(turned.noise, turned.untouched, strict=True)]
+    assert same == [weight == 0 for weight in weights], "with the weight 0 the prompt is the negative prompt"
+
+
 @pytest.mark.parametrize(("weight", "cancels"), [(-0.9985, False), (-0.9993, True), (-1, True), (-1.0015, False)])
 def test_weights_cancel_out_where_their_sum_is_next_to_nothing(host, weight, cancels):
     result = host.txt2img({"direction": "denoised"}, prompts=[f"a cat AND a dog :{weight}"])
