@@ -1,10 +1,11 @@
 # make playground   sets everything up and opens the page
 # make test         sets everything up and runs all tests
+# make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
 PYTHON ?= python3
 G4 := .venv/bin/python
 G3 := .venv-gradio3/bin/python
 
-.PHONY: playground test lint clean
+.PHONY: playground test lint mutants clean
 
 playground: .venv/.playground
 	$(G4) -m lib_noiseorder.playground
@@ -20,6 +21,10 @@ lint: .venv/.test
 	$(G4) -m ruff format --check .
 	$(G4) -m mypy
 	.venv/bin/lint-imports --no-cache
+
+SHARE ?= 1
+mutants: .venv/.test
+	OMP_NUM_THREADS=1 nice -n 19 $(G4) benchmarks/mutants.py --share $(SHARE)
 
 .venv/.playground: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -39,4 +44,4 @@ lint: .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-gradio3
+	rm -rf .venv .venv-gradio3 .mutants

@@ -47,6 +47,7 @@ class Presets:
         if isinstance(name, str) and name in PRESETS:
             return PRESETS[name]
         own = self.read()
+        # A list from the page, of several or of none, is no name either.
         if not isinstance(name, str) or name not in own:
             raise SettingError(f"{shown(name)} is no preset: the presets are {', '.join((*PRESETS, *own))}")
         try:
@@ -94,6 +95,7 @@ class Presets:
 
     @staticmethod
     def must_be_own(name: object, own: dict[str, Any]) -> None:
+        # A list from the page, of several or of none, is no name either.
         if not isinstance(name, str) or name not in own:
             told = f'"{name}" is built in' if name in (AUTO, *PRESETS) else f"{shown(name)} is none of your own presets"
             raise SettingError(f"{told}: choose one of your own ({', '.join(own) or 'there is none yet'})")

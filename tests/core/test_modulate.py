@@ -111,7 +111,8 @@ def test_is_the_method(kind, direction, normalisation, levels):
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-9, atol=1e-10)
     assert report.applied
     assert report.evaluations == levels * (2 if direction == "guidance" else 1) == chosen.evaluations
-    assert [level.sigma for level in report.levels] == [host.level(f).sigma for f in fractions] or levels == 3
+    assert [level.fraction for level in report.levels] == pytest.approx(fractions)
+    assert [level.sigma for level in report.levels] == pytest.approx([host.level(f).sigma for f in fractions])
     assert report.std_after == pytest.approx(expected.reshape(2, -1).std(axis=1))
 
 

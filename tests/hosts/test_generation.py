@@ -97,7 +97,17 @@ def test_random_numbers_of_others_are_left_alone(host):
 
 def test_state_of_the_host_is_put_back(host):
     host.state.current_latent = latent = torch.zeros(1)
-    host.txt2img(True)
+    seen = []
+
+    def disturb():
+        seen.append((host.state.textinfo, host.state.sampling_step, host.state.sampling_steps))
+        host.state.current_latent = torch.ones(1)  # as a preview of what is asked would
+
+    host.network.before = disturb
+    host.txt2img({**ON, "direction": "denoised", "levels": 3})
+    assert len(seen) == 3
+    for asked in seen:
+        assert all(a != b for a, b in zip(asked, ("before", 4, 9), strict=True)), "nothing there to be put back"
     assert (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps) == ("before", 4, 9)
     assert host.state.current_latent is latent
 
@@ -195,22 +205,30 @@ def test_a_prompt_list_shorter_than_the_batch_is_refused(host, prompts, negative
     assert "prompts for a batch of 3 images" in result.infotext["Noise Order error"]
 
 
-def test_a_later_success_is_told_again_after_a_failure(host):
-    p_keys = []
-    host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("once"))
-
-    def second_batch(p):
-        p_keys.append(dict(p.extra_generation_params))
-
-    result = host.txt2img(True, before_hook=second_batch)
-    assert "Noise Order" in p_keys[0]
-    assert "Noise Order" not in result.infotext
-    p = types.SimpleNamespace(extra_generation_params=dict(result.infotext))
+def test_a_later_success_is_made_and_told_again_after_a_failure(host):
+    """One job of two batches: the model fails in the first, the second is as if that had not been."""
+    p = host.processing(["a cat"], [""], [1])
+    p.sd_model, p.sampler, p.modified_noise = host.model(p), fakes.Sampler(host.network), None
+    noises, told = [], []
     host.script.process(p, True)
-    p.extra_generation_params = dict(result.infotext)
-    host.script.process_batch(p)
-    assert "Noise Order error" not in p.extra_generation_params
-    assert p.extra_generation_params["Noise Order"] == "1"
+    for fails in (True, False):
+        host.network.before = (lambda: (_ for _ in ()).throw(RuntimeError("once"))) if fails else lambda: None
+        host.script.process_batch(p, True)
+        told.append(dict(p.extra_generation_params))
+        noise = host.draw(host.shape, p.seeds)
+        noises.append((noise.clone(), noise))
+        host.script.process_before_every_sampling(
+            p, True, x=noise, noise=noise, c=fakes.multicond(["a cat"]), uc=host.uncond(p)
+        )
+        told.append(dict(p.extra_generation_params))
+    (untouched, refused), (_, made) = noises
+    assert torch.equal(refused, untouched)
+    torch.testing.assert_close(made, host.txt2img(True).noise, rtol=0, atol=0)
+    assert not torch.equal(made, untouched)
+    before, after, *second = told
+    assert before["Noise Order"] == "1"
+    assert after == {"Noise Order error": "RuntimeError: once"}
+    assert second == [before, before]
 
 
 def test_keys_of_an_earlier_cell_are_taken_out(host):

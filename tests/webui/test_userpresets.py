@@ -101,13 +101,27 @@ def test_a_name_that_cannot_be_is_told(presets, path, name, told):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["Default", "Auto", "Nobody", None, ["Mine"]])
-def test_only_own_presets_can_be_changed(presets, name):
-    presets.save("Mine", MINE)
-    for act in (lambda: presets.delete(name), lambda: presets.rename(name, "New")):
-        with pytest.raises(SettingError, match=r"choose one of your own \(Mine\)"):
-            act()
-    assert presets.names() == [*PRESETS, "Mine"]
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Default", '"Default" is built in'),
+        ("Auto", '"Auto" is built in'),
+        ("Nobody", "'Nobody' is none of your own presets"),
+        (None, "None is none of your own presets"),
+        ([], "[] is none of your own presets"),
+        (["Mine"], "['Mine'] is none of your own presets"),
+        (["Default"], "['Default'] is none of your own presets"),
+    ],
+)
+def test_only_own_presets_can_be_changed(presets, name, told):
+    for own in ("there is none yet", "Mine", "Mine, Other"):
+        before = presets.names()
+        for act in (lambda: presets.delete(name), lambda: presets.rename(name, "New")):
+            with pytest.raises(SettingError) as error:
+                act()
+            assert str(error.value) == f"{told}: choose one of your own ({own})"
+        assert presets.names() == before
+        presets.save("Mine" if own == "there is none yet" else "Other", MINE)
 
 
 def test_a_name_that_is_taken_is_not_overwritten_by_renaming(presets):

@@ -1,0 +1,435 @@
+"""Whether the tests notice: single small changes of the code, one at a time, each with the tests that run through it.
+
+    python benchmarks/mutants.py [--share 0.25] [--seed 0] [MODULE ...]
+
+MODULE is a path in lib_noiseorder, or its beginning ("core", "hosts/base.py"). Changes: comparisons, `and` and `or`,
+arithmetic, `not`, signs, conditions, numbers, True and False, short strings, what is returned, statements left
+out. A mutant is killed when a test fails or hangs, and lives in the memory of a process of its own: no file is changed.
+The live suite, tests in a browser and tests longer than 10 s have no part. Which tests run through which lines is found
+out first. What was found lies in .mutants and is taken from there as long as it holds: a killed mutant until its module
+changes, a survivor until any test does. Mutants that cannot be noticed are listed in mutants.txt, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import hashlib
+import importlib.machinery
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "lib_noiseorder"
+EQUIVALENT = ROOT / "benchmarks" / "mutants.txt"
+KEPT = ROOT / ".mutants"
+# The folder of a module's own tests comes first: that is where it is noticed soonest.
+TESTS = {
+    "core": ("core", "hosts", "webui"),
+    "generation": ("hosts", "webui"),
+    "hosts": ("hosts",),
+    "config.py": ("webui", "core", "hosts"),
+    "presets.py": ("webui", "core", "hosts"),
+    "webui/infotext.py": ("webui", "hosts"),
+    "webui/userpresets.py": ("webui", "hosts"),
+}
+FOLDERS = [ROOT / "tests" / name for name in ("core", "hosts", "webui")]
+LONGEST = 10.0
+NAME = 30
+"""Characters of a string that is a name or a key; longer ones are sentences, whose words no test pins."""
+
+COMPARISONS = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+ARITHMETIC = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.RShift: ast.LShift,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change. number: its place among those of the module; lines: of its statement, none if that runs at import."""
+
+    module: str
+    number: int
+    line: int
+    text: str
+    change: str
+    lines: frozenset[int]
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}\t{self.change}\t{self.text}"
+
+
+def replacements(node: ast.AST) -> Iterator[ast.AST]:
+    """What can stand in a node's place."""
+    match node:
+        case ast.Compare(left, operators, others):
+            for k, operator in enumerate(operators):
+                swapped = COMPARISONS[type(operator)]()
+                yield ast.Compare(left, [*operators[:k], swapped, *operators[k + 1 :]], others)
+        case ast.BoolOp(operator, values):
+            yield ast.BoolOp(ast.And() if isinstance(operator, ast.Or) else ast.Or(), values)
+        case ast.BinOp(left, operator, right) if type(operator) in ARITHMETIC:
+            yield ast.BinOp(left, ARITHMETIC[type(operator)](), right)
+        case ast.UnaryOp(ast.Not() | ast.USub(), operand):
+            yield operand
+        case ast.Constant(bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(int(value) | float(value)):
+            near = (value + 1, value - 1) if value == int(value) else (value * 2, value / 2)
+            yield from map(ast.Constant, near)
+        case ast.Constant(str(value)) if len(value) <= NAME:
+            yield ast.Constant(value + "x")
+        case ast.Return(ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+            yield ast.Return(ast.Constant(None))
+        case ast.Expr(ast.Call()) | ast.AugAssign() | ast.Raise():
+            yield ast.Pass()
+        case ast.Assign([ast.Attribute() | ast.Subscript() | ast.Tuple([ast.Attribute(), *_])]):
+            yield ast.Pass()
+        case ast.Continue():
+            yield ast.Break()
+        case ast.Break():
+            yield ast.Continue()
+
+
+def conditions(node: ast.AST) -> list[ast.expr]:
+    match node:
+        case ast.If(test) | ast.While(test) | ast.IfExp(test):
+            return [test]
+        case ast.comprehension(ifs=tests):
+            return tests
+    return []
+
+
+def places(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt, bool, bool, Callable[[ast.AST], None]]]:
+    """Every node that is run, its statement, whether that is in a function, whether it is a condition, and what puts
+    another in its place."""
+
+    def walk(node: ast.AST, statement: ast.stmt | None, inside: bool) -> Iterator[Any]:
+        for name, value in ast.iter_fields(node):
+            if name in ("annotation", "returns", "format_spec"):
+                continue
+            within = inside or (name == "body" and isinstance(node, ast.FunctionDef))
+            for k, child in enumerate(value if isinstance(value, list) else [value]):
+                if not isinstance(child, ast.AST):
+                    continue
+                if isinstance(child, ast.Constant) and isinstance(node, (ast.JoinedStr, ast.Expr)):
+                    continue  # words between what is told, and docstrings
+
+                def put(new: ast.AST, name: str = name, k: int = k, value: Any = value) -> None:
+                    if isinstance(value, list):
+                        value[k] = new
+                    else:
+                        setattr(node, name, new)
+
+                own = child if isinstance(child, ast.stmt) else statement
+                yield child, own, within, any(child is test for test in conditions(node)), put
+                yield from walk(child, own, within)
+
+    yield from walk(tree, None, False)
+
+
+def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt, bool, ast.AST, Callable[[ast.AST], None]]]:
+    """Every mutant of a module, in an order that is always the same."""
+    for node, statement, inside, is_condition, put in places(tree):
+        found = list(replacements(node))
+        if is_condition and not found:
+            found = [ast.UnaryOp(ast.Not(), node)]
+        for new in found:
+            yield node, statement, inside, new, put
+
+
+def span(statement: ast.stmt) -> frozenset[int]:
+    """Its lines, of one that holds others those before them."""
+    body = getattr(statement, "body", None)
+    end = body[0].lineno - 1 if body and body[0].lineno > statement.lineno else statement.end_lineno
+    return frozenset(range(statement.lineno, end + 1))
+
+
+def mutants(module: str) -> list[Mutant]:
+    source = (LIBRARY / module).read_text(encoding="utf-8")
+    lines, found, seen = source.splitlines(), [], {}
+    for number, (node, statement, inside, new, _) in enumerate(changes(ast.parse(source))):
+        line = node.lineno if hasattr(node, "lineno") else statement.lineno
+        change = " ".join(f"{ast.unparse(node)} → {ast.unparse(ast.fix_missing_locations(copy.deepcopy(new)))}".split())
+        # The same change of the same text again.
+        text = lines[line - 1].strip()
+        count = seen[text, change] = seen.get((text, change), 0) + 1
+        change += f" ({count})" if count > 1 else ""
+        found.append(Mutant(module, number, line, text, change, span(statement) if inside else frozenset()))
+    return found
+
+
+def mutated(mutant: Mutant) -> Any:
+    """The code of its module with the change made."""
+    path = LIBRARY / mutant.module
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    node, statement, _, new, put = list(changes(tree))[mutant.number]
+    put(ast.copy_location(new, node if hasattr(node, "lineno") else statement))
+    return compile(ast.fix_missing_locations(tree), str(path), "exec", dont_inherit=True)
+
+
+class Chosen:
+    """Pytest plugin: only these tests, in this order; all of them where none are named."""
+
+    def __init__(self, order: list[str] | None = None) -> None:
+        self.rank = None if order is None else {name: k for k, name in enumerate(order)}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [item for item in items if "browser" not in item.fixturenames]
+        if self.rank is not None:
+            items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
+
+
+class Traced(Chosen):
+    """Pytest plugin: which lines of the library each test runs through, and how long it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tests: dict[str, dict[str, Any]] = {}
+        self.lines: dict[str, set[int]] = {}
+
+    def enter(self, frame: Any, event: str, argument: Any) -> Any:
+        name = frame.f_code.co_filename
+        if not name.startswith(f"{LIBRARY}{os.sep}"):
+            return None
+        lines = self.lines.setdefault(Path(name).relative_to(LIBRARY).as_posix(), set())
+
+        def local(frame: Any, event: str, argument: Any) -> Any:
+            lines.add(frame.f_lineno)
+            return local
+
+        return local(frame, event, argument)
+
+    def pytest_runtest_protocol(self, item: Any) -> None:
+        self.lines = {}
+        self.start = time.perf_counter()
+        sys.settrace(self.enter)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        sys.settrace(None)
+        lines = {module: sorted(found) for module, found in self.lines.items()}
+        self.tests[nodeid] = {"seconds": time.perf_counter() - self.start, "lines": lines}
+
+
+def forked(work: Callable[[], int], seconds: float) -> int | None:
+    """What work returns in a process of its own; None where it takes longer."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            code = work()
+        finally:
+            os._exit(code)
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                child = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        return None
+    finally:
+        if child:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def run(arguments: Sequence[str], plugin: Chosen) -> int:
+    import pytest
+
+    return int(pytest.main(["-q", "-x", *arguments], plugins=[plugin]))
+
+
+def replace(path: Path, contents: Any) -> None:
+    """Write it as a whole: whenever this is stopped, the old one or the new one is there."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(contents), encoding="utf-8")
+    fresh.replace(path)
+
+
+def digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def traced() -> dict[str, dict[str, Any]]:
+    """The tests, each with its time and the lines it runs through; found out anew for files of tests that changed."""
+    library, kept = sorted(LIBRARY.rglob("*.py")), KEPT / "tests.json"
+    held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    now = {}
+    for folder in FOLDERS:
+        helpers = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("test_")]
+        for path in sorted(folder.glob("test_*.py")):
+            now[path.relative_to(ROOT).as_posix()] = digest(path, *helpers, *library)
+    for name, state in now.items():
+        if held.get(name, {}).get("digest") == state:
+            continue
+        print(f"which lines {name} runs through", flush=True)
+
+        def work(name: str = name, state: str = state, others: Any = held) -> int:
+            plugin = Traced()
+            code = run([name], plugin)
+            replace(kept, {**others, name: {"digest": state, "tests": plugin.tests}})
+            # A file with tests in a browser alone has none left.
+            return 0 if code == 5 else code
+
+        if forked(work, 3600) != 0:
+            raise SystemExit(f"{name} fails without any change: mend it first")
+        held = json.loads(kept.read_text(encoding="utf-8"))
+    return {test: found for name in now for test, found in held[name]["tests"].items()}
+
+
+def is_killed(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> bool:
+    code = mutated(mutant)
+    original = importlib.machinery.SourceFileLoader.get_code
+    path = str(LIBRARY / mutant.module)
+    for folder in next(folders for beginning, folders in TESTS.items() if mutant.module.startswith(beginning)):
+        chosen, seen = {}, {}
+        for name, test in tests.items():
+            if not name.startswith(f"tests/{folder}/") or test["seconds"] > LONGEST:
+                continue
+            if mutant.lines and mutant.lines.isdisjoint(test["lines"].get(mutant.module, ())):
+                continue
+            # One of each first, then the same with other hosts and values; the quick ones before the slow.
+            stem = name.partition("[")[0]
+            seen[stem] = seen.get(stem, 0) + 1
+            chosen[name] = (seen[stem], test["seconds"])
+        if not chosen:
+            continue
+        order = sorted(chosen, key=chosen.__getitem__)
+
+        def work(order: list[str] = order) -> int:
+            def get_code(loader: Any, name: str) -> Any:
+                return code if loader.path == path else original(loader, name)
+
+            importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+            return run(sorted({name.partition("::")[0] for name in order}), Chosen(order))
+
+        if forked(work, 60 + 20 * sum(seconds for _, seconds in chosen.values())) != 0:
+            return True
+    return False
+
+
+def excused() -> dict[str, str]:
+    """The mutants that cannot be noticed, and why: a line that begins with # is the reason for those below it."""
+    found, reason = {}, ""
+    for line in EQUIVALENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            reason = line.removeprefix("#").strip()
+        elif line:
+            found[line] = reason
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="all of them where none is named")
+    parser.add_argument("--share", type=float, default=1, help="how many of them, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="only tell what there is, and what was found")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+
+    modules = [path.relative_to(LIBRARY).as_posix() for path in sorted(LIBRARY.rglob("*.py"))]
+    modules = [m for m in modules if m.startswith(tuple(TESTS)) and not m.endswith("__init__.py")]
+    wanted = [m for m in modules if m.startswith(tuple(arguments.modules or ("",)))]
+    excuses, there = excused(), [mutant for module in modules for mutant in mutants(module)]
+    gone = set(excuses) - {mutant.key for mutant in there}
+    if gone:
+        raise SystemExit("\n".join(["mutants.txt holds what is no mutant any more:", *sorted(gone)]))
+    there = [mutant for mutant in there if mutant.module in wanted]
+    left = [mutant for mutant in there if mutant.key not in excuses]
+    # Shuffled all of them: a larger share holds the smaller ones.
+    random.Random(arguments.seed).shuffle(left)
+    left = left[: round(arguments.share * len(left))]
+
+    KEPT.mkdir(exist_ok=True)
+    kept = KEPT / "results.json"
+    results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    now = digest(*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))))
+    states = {module: digest(LIBRARY / module) for module in wanted}
+
+    def known(mutant: Mutant) -> bool | None:
+        """Whether it is killed; None where it must be run."""
+        found = results.get(mutant.key)
+        if found is None or found["module"] != states[mutant.module]:
+            return None
+        return found["killed"] if found["killed"] or found["tests"] == now else None
+
+    open_, started = [mutant for mutant in left if known(mutant) is None], time.monotonic()
+    if open_ and not arguments.list:
+        import gradio  # noqa: F401  # once, and not in every process
+        import hypothesis
+        import torch
+
+        torch.set_num_threads(1)
+        sys.dont_write_bytecode = False  # else every process compiles all tests anew
+        # The same examples for every mutant, and no search for the smallest one.
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        hypothesis.settings.register_profile("mutants", database=None, derandomize=True, deadline=None, phases=phases)
+        hypothesis.settings.load_profile("mutants")
+        os.chdir(ROOT)
+        tests = traced()
+        for number, mutant in enumerate(open_, 1):
+            killed = is_killed(mutant, tests)
+            results[mutant.key] = {"killed": killed, "module": states[mutant.module], "tests": now}
+            replace(kept, results)
+            if not killed:
+                print(f"survived  {mutant.module}:{mutant.line}  {mutant.change}  |  {mutant.text}", flush=True)
+            if number % 20 == 0 or number == len(open_):
+                minutes = (time.monotonic() - started) / 60
+                print(f"{number} of {len(open_)} run in {minutes:.0f} minutes", flush=True)
+
+    survivors = [mutant for mutant in left if known(mutant) is False]
+    if arguments.list:
+        for mutant in survivors:
+            print(f"{mutant.key}")
+    print("\n| module | mutants | cannot be noticed | run | killed | survived |\n|---|---|---|---|---|---|")
+    total = [0] * 5
+    for module in wanted:
+        mine = [mutant for mutant in left if mutant.module == module]
+        told = [known(mutant) for mutant in mine]
+        everything = sum(mutant.module == module for mutant in there)
+        skipped = sum(mutant.module == module and mutant.key in excuses for mutant in there)
+        row = [everything, skipped, len(told) - told.count(None), told.count(True), told.count(False)]
+        total = [a + b for a, b in zip(total, row, strict=True)]
+        print(f"| `{module}` | {' | '.join(map(str, row))} |")
+    print(f"| all | {' | '.join(map(str, total))} |")
+    print(f"\n{total[3]} of {total[2]} killed: {100 * total[3] / max(total[2], 1):.1f} %")
+
+
+if __name__ == "__main__":
+    main()

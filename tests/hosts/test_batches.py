@@ -1,0 +1,120 @@
+"""Jobs of several batches, with and without a hires pass: each batch is made as if it were the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from fakes import Sampler, multicond
+
+
+@dataclass
+class Made:
+    """What the sampler began with, pass by pass, and what was said."""
+
+    noises: list[torch.Tensor] = field(default_factory=list)
+    untouched: list[torch.Tensor] = field(default_factory=list)
+    told: list[dict[str, str]] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[bool]:
+        return [not torch.equal(a, b) for a, b in zip(self.noises, self.untouched, strict=True)]
+
+
+@torch.no_grad()
+def job(host, *args, seeds=(1, 2, 3), hires=False, before=lambda n: None, prompt="a cat", **settings):
+    """One job of a batch for each seed, in the order of the hosts; before(n) is called before each."""
+    p, made = host.processing([prompt], [""], [1], enable_hr=hires, **settings), Made()
+    p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), None
+    host.swallow(made.errors, lambda: host.script.process(p, *args))
+    *rest, height, width = host.shape
+    for n, seed in enumerate(seeds):
+        before(n)
+        p.seeds, p.is_hr_pass = [seed], False
+        host.swallow(made.errors, lambda n=n: host.script.process_batch(p, *args, batch_number=n))
+        for is_hires in (False, True)[: 1 + hires]:
+            noise = host.draw((*rest, height * (1 + is_hires), width * (1 + is_hires)), p.seeds)
+            made.untouched.append(noise.clone())
+            c, uc = multicond([prompt]), host.uncond(p)
+            if is_hires:
+                p.is_hr_pass = True
+                call = (p, args, made.errors, torch.full_like(noise, 0.3), noise, c, uc)
+                made.noises.append(p.sample_hr_pass(host, call))
+            else:
+                made.noises.append(host.process_before_every_sampling(p, args, made.errors, noise, noise, c, uc))
+        made.told.append(dict(p.extra_generation_params))
+    assert made.errors == []
+    return made
+
+
+def fails_in(host, *batches):
+    """A model that fails in these batches."""
+
+    def before(n):
+        host.network.before = (lambda: (_ for _ in ()).throw(RuntimeError("once"))) if n in batches else lambda: None
+
+    return before
+
+
+@pytest.mark.parametrize("hires", [False, True])
+def test_every_batch_is_the_one_made_alone(host, hires):
+    settings = {"passes": "both" if hires else "first"}
+    made = job(host, settings, hires=hires)
+    alone = [job(host, settings, seeds=[seed], hires=hires) for seed in (1, 2, 3)]
+    assert made.changed == [True] * len(made.noises)
+    for ours, theirs in zip(made.noises, [noise for each in alone for noise in each.noises], strict=True):
+        assert torch.equal(ours, theirs)
+    assert made.told == [each.told[0] for each in alone]
+
+
+@pytest.mark.parametrize("passes", ["hires", "both"])
+def test_the_hires_pass_of_every_batch_is_modulated(host, passes):
+    made = job(host, {"passes": passes}, hires=True)
+    assert made.changed == [passes == "both", True] * 3
+    assert host.network.rows == 3 * 2 * (1 + (passes == "both"))
+
+
+@pytest.mark.parametrize("batches", [(0,), (1,), (0, 1)])
+def test_after_a_refused_batch_later_ones_are_modulated_again(host, batches):
+    plain = job(host, True)
+    made = job(host, True, before=fails_in(host, *batches))
+    assert made.changed == [n not in batches for n in range(3)]
+    for n in range(3):
+        if n in batches:
+            assert made.told[n] == {"Noise Order error": "RuntimeError: once"}
+        else:
+            assert torch.equal(made.noises[n], plain.noises[n])
+            assert made.told[n] == plain.told[n]
+
+
+def test_after_a_refused_batch_the_hires_pass_of_later_ones_is_modulated_again(host):
+    made = job(host, {"passes": "both"}, hires=True, before=fails_in(host, 0))
+    assert made.changed == [False, False, True, True, True, True]
+    assert "Noise Order" not in made.told[0]
+    assert made.told[1]["Noise Order pass"] == made.told[2]["Noise Order pass"] == "both"
+    assert "Noise Order error" not in made.told[1]
+
+
+def test_what_is_refused_before_anything_is_made_is_refused_in_every_batch(host):
+    made = job(host, {"erase": 99}, before=lambda n: None)
+    assert made.changed == [False] * 3
+    assert all(list(told) == ["Noise Order error"] for told in made.told)
+
+
+def test_two_jobs_in_a_row_know_nothing_of_each_other(host):
+    failed = job(host, True, before=fails_in(host, 0, 1, 2))
+    assert failed.changed == [False] * 3
+    host.network.before = lambda: None
+    assert job(host, True).changed == [True] * 3
+    assert job(host, False).changed == [False] * 3
+
+
+def test_a_job_that_was_stopped_for_a_failure_is_the_only_one(host):
+    host.opts.data["noiseorder_on_failure"] = "stop"
+    job(host, True, seeds=[1], before=fails_in(host, 0))
+    assert host.state.interrupted
+    host.state.interrupted = False
+    assert job(host, True, seeds=[1], before=fails_in(host)).changed == [True]
+    assert not host.state.interrupted

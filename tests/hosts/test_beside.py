@@ -1,0 +1,285 @@
+"""What is made beside the picture, in what the hosts resolve and count: seeds, prompts, jobs, random numbers."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+import torch
+from PIL import Image
+from test_compare import ALL, generate, processing, same
+
+
+def random_seeds(host, monkeypatch):
+    """As the hosts do with −1: a seed at random for each processing object, known only once it begins."""
+    drawn = iter(range(1000, 2000, 7))
+    process = host.script.process
+
+    def resolved(p, *args):
+        if p.seed == -1:
+            first, count = next(drawn), p.batch_size * p.n_iter
+            p.all_seeds, p.all_subseeds = ([first + k for k in range(count)] for _ in range(2))
+        process(p, *args)
+
+    monkeypatch.setattr(host.script, "process", resolved, raising=False)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_variants_keep_the_seed_that_was_drawn(host, monkeypatch, batch_size):
+    random_seeds(host, monkeypatch)
+    size = {"batch_size": batch_size, "do_not_save_grid": True}
+    made = generate(host, ALL, seed=-1, **size)
+    assert made.all_seeds == [1000 + k for k in range(batch_size)] * 4
+    seeds = [text.partition("Seed: ")[2].partition(",")[0] for text in made.infotexts[1:]]
+    assert seeds == [str(seed) for seed in made.all_seeds]
+    again = generate(host, ALL, seed=1000, subseed=1000, **size)
+    assert same(made.images, again.images)
+    assert made.infotexts == again.infotexts
+
+
+def test_the_kept_copy_shares_no_list_with_the_picture(host):
+    from lib_noiseorder.generation.copies import duplicate
+
+    p = processing(host, ALL)
+    p.styles, p.override_settings, p.cached_c, p.image = ["a"], {"b": 1}, [1], object()
+    q = duplicate(p)
+    assert q is not p
+    assert (q.styles, q.override_settings) == (["a"], {"b": 1})
+    assert q.styles is not p.styles
+    assert q.override_settings is not p.override_settings
+    assert q.cached_c is p.cached_c, "the hosts' caches of encoded prompts are shared"
+    assert q.image is p.image
+
+
+@pytest.mark.parametrize(("before", "after"), [(-1, 4 * 2), (10, 10 + 3 * 2)])
+def test_jobs_are_counted(host, before, after):
+    p = processing(host, ALL, n_iter=2)
+    host.script.before_process(p, ALL)
+    host.state.job_count = before
+    host.script.process(p, ALL)
+    assert host.state.job_count == after
+
+
+@pytest.mark.parametrize(("hires", "refined", "added"), [(True, True, 6), (True, False, 3), (False, True, 3)])
+def test_jobs_of_the_hires_pass_are_counted_where_the_host_has_doubled_its_own(host, hires, refined, added):
+    p = processing(host, ALL, enable_hr=hires)
+    host.script.before_process(p, ALL)
+    host.state.job_count, host.state.processing_has_refined_job_count = 5, refined
+    host.script.process(p, ALL)
+    assert host.state.job_count == 5 + added
+
+
+def test_without_variants_no_job_is_counted(host):
+    for args in (True, False, {**ALL, "erase": 0}):
+        p = processing(host, args)
+        host.script.before_process(p, args)
+        host.script.process(p, args)
+        assert host.state.job_count == -1
+
+
+def test_what_is_made_beside_is_told_on_the_page_while_it_is_made(host):
+    seen = []
+    host.sampled = lambda p: seen.append((host.state.textinfo, host.cmd_opts.no_prompt_history))
+    generate(host, ALL)
+    assert seen == [
+        ("before", False),
+        ("Noise Order: also making original", True),
+        ("Noise Order: also making erased", True),
+        ("Noise Order: also making injected", True),
+    ]
+    assert (host.state.textinfo, host.cmd_opts.no_prompt_history) == ("before", False)
+
+
+def test_random_numbers_begin_anew_for_each_variant(host):
+    """The fakes' VAE draws one, and a patched network one more: as in the picture."""
+    drawn = []
+    host.sampled = lambda p: drawn.append(torch.rand(1).item())
+    generate(host, ALL)
+    assert len(drawn) == 4
+    assert len(set(drawn)) == 1
+
+
+@pytest.mark.parametrize("name", ["interrupted", "skipped", "stopping_generation"])
+def test_whatever_stops_the_host_stops_what_is_made_beside(host, name):
+    host.sampled = lambda p: setattr(host.state, name, True)
+    made = generate(host, ALL)
+    assert len(made.images) == 1
+    assert "Noise Order: Not made: original: interrupted\n" in made.comments
+
+
+def test_what_was_not_made_is_told_in_one_line(host, capsys):
+    made = generate(host, {**ALL, "inject": 0.0})
+    told = "Not made: erased: the same as another picture; injected: the same as another picture"
+    assert made.comments == f"Noise Order: {told}\n"
+    assert f"[Noise Order] {told}\n" in capsys.readouterr().out
+
+
+def test_a_refused_picture_is_not_compared_and_the_reason_is_told(host):
+    host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
+    made = generate(host, ALL)
+    assert made.comments.endswith(
+        "Noise Order: Not made: nothing to compare with: the noise was left as it is, or there is no picture\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"txt2img_upscale": True}, "the upscale button replaces one image by one"),
+        ({}, None),
+    ],
+)
+def test_why_nothing_is_made_beside(host, settings, told):
+    p = processing(host, ALL)
+    vars(p).update(settings)
+    made = host.process_images(p)
+    assert len(made.images) == (1 if told else 5)
+    assert made.comments == (f"Noise Order: Nothing is made beside the picture. {told}\n" if told else "")
+
+
+def test_a_copy_of_a_processing_object_begins_anew(host):
+    """An X/Y/Z cell is a copy of one object, with what the cell before it left there."""
+    from lib_noiseorder.generation import compare
+
+    p = processing(host, ALL)
+    host.script.before_process(p, ALL)
+    assert getattr(p, compare.KEPT) is not None
+    host.script.before_process(p, True)
+    assert getattr(p, compare.KEPT) is None
+    host.process_images(processing(host, ALL))
+    p = processing(host, ALL)
+    made = host.process_images(p)
+    assert getattr(p, compare.KEPT) is None
+    assert len(made.images) == 5
+
+
+def test_the_global_random_numbers_of_every_device_are_put_back_for_each_variant(host, monkeypatch):
+    """Where there is a GPU: what it had drawn before the picture, in every device."""
+    forked, put = [], []
+    fork = torch.random.fork_rng
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: ["first", "second"])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", put.append)
+
+    def counted(devices=(), **settings):
+        forked.append(list(devices))
+        return fork(devices=[], **settings)
+
+    monkeypatch.setattr(torch.random, "fork_rng", counted)
+    assert len(generate(host, {**ALL, "inject": 0.05}).images) == 5
+    assert put == [["first", "second"]] * 3
+    assert forked.count([0, 1]) == 3
+
+
+def script(name, title):
+    return types.SimpleNamespace(filename=f"/x/scripts/{name}", title=lambda: title)
+
+
+@pytest.mark.parametrize(("chosen", "images"), [(0, 5), (1, 5), (2, 1), (3, 5), (-1, 5), (None, 5), ("x", 5)], ids=str)
+def test_the_chosen_script_decides(host, chosen, images):
+    """Its place in the list is told from 1 on; 0 is none, and what is no number at all is none either."""
+    scripts = [script("xyz_grid.py", "X/Y/Z plot"), script("loopback.py", "Loopback")]
+    p = processing(host, ALL, scripts=types.SimpleNamespace(selectable_scripts=scripts))
+    p.script_args = (chosen, ALL)
+    made = host.process_images(p)
+    assert len(made.images) == images
+    told = 'Noise Order: Nothing is made beside the picture. the script "Loopback" counts on the images it asked for\n'
+    assert made.comments == (told if images == 1 else "")
+
+
+def test_no_script_arguments_at_all(host):
+    from lib_noiseorder.generation import compare
+
+    assert compare.why_not(processing(host).__class__([], [], [], script_args=(), scripts=None)) == ""
+
+
+@pytest.mark.parametrize(("mask", "composite"), [(True, False), (False, True), (True, True)])
+def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
+    from lib_noiseorder.generation.copies import pictures
+
+    if hasattr(host.opts, "return_mask"):
+        host.opts.return_mask, host.opts.return_mask_composite = mask, composite
+    else:
+        mask = composite = False  # ersatzForge has none in its results
+    p = processing(host, True, mask_for_overlay=Image.new("L", (8, 8)))
+    stride = 1 + mask + composite
+    processed = types.SimpleNamespace(
+        index_of_first_image=1, images=list(range(-1, 3 * stride)), infotexts=["grid", "a", "b", "c"]
+    )
+    assert pictures(p, processed) == ([0, stride, 2 * stride], ["a", "b", "c"])
+    p.mask_for_overlay = None
+    processed.images = list(range(-1, 2))
+    assert pictures(p, processed) == ([0, 1], ["a", "b"])
+
+
+def test_what_comes_without_infotexts_gets_that_of_the_first_picture(host):
+    mask = Image.new("RGB", (8, 8), "red")
+    host.opts.return_mask = True
+    made = generate(host, {"compare_original": True}, batch_size=2, mask_for_overlay=mask, do_not_save_grid=True)
+    _, first, second, *added = made.infotexts
+    assert first != second
+    assert added[:2] == [first] * 2
+    assert all("compare: original" in text for text in added[2:])
+
+
+def test_the_grid_has_the_infotext_of_the_first_picture(host):
+    made = generate(host, ALL, batch_size=2, do_not_save_grid=True)
+    grid, first, second, *_ = made.infotexts
+    assert grid == first != second
+    host.opts.enable_pnginfo = False
+    made = generate(host, ALL, do_not_save_grid=True)
+    assert "parameters" not in made.images[0].info
+
+
+@pytest.mark.parametrize("extended", [True, False])
+def test_the_grid_is_saved_as_the_host_saves_grids(host, monkeypatch, extended):
+    saved = []
+    if hasattr(host.opts, "grid_extended_filename"):
+        host.opts.grid_extended_filename = extended
+    else:
+        extended = False
+    monkeypatch.setattr(
+        sys.modules["modules.images"], "save_image", lambda *arguments, **settings: saved.append((arguments, settings))
+    )
+    made = generate(host, ALL, seed=7, n_iter=2, outpath_grids="there")
+    ((arguments, settings),) = saved
+    assert arguments[0] is made.images[0]
+    assert arguments[1:] == ("there", "grid", 7, "a cat", "png")
+    assert isinstance(settings.pop("p"), host.processing)
+    assert settings == {"info": made.infotexts[0], "short_filename": not extended, "grid": True}
+
+
+def test_files_of_variants_are_numbered_where_the_seed_alone_would_name_them(host):
+    host.opts.save_images_add_number = False
+    p = processing(host, ALL)
+    host.process_images(p)
+    assert p.override_settings == {}
+    assert host.overridden == [("save_images_add_number", True)] * 3
+
+
+def test_a_picture_that_was_refused_without_variants_has_nothing_told_of_comparing(host):
+    host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
+    assert "compare" not in generate(host, True).comments
+
+
+def test_a_failing_variant_and_a_failing_grid_are_traced_in_the_console(host, capsys):
+    def fail(p):
+        if p.extra_generation_params.get("Noise Order compare") == "erased":
+            raise RuntimeError("the variant")
+
+    host.sampled = fail
+    host.draw_grid_annotations = lambda *arguments: 1 / 0
+    made = generate(host, ALL)
+    told = capsys.readouterr()
+    assert "the variant" in told.err
+    assert "ZeroDivisionError" in told.err
+    assert "Not made: erased: RuntimeError: the variant; grid: ZeroDivisionError" in made.comments
+
+
+def test_a_name_the_host_does_not_know_is_a_setting_that_is_off(host):
+    from lib_noiseorder.generation.copies import option
+
+    assert option("no such setting") is False
+    host.opts.such_a_setting = 1
+    assert option("such_a_setting") is True
