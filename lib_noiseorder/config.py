@@ -288,9 +288,7 @@ class NoiseOrderConfig:
             raise SettingError(f"{asked}: at Erase (erase) = 1 all candidates are the same noise; set Erase above 1")
         if self.variant + count - 1 > BY_NAME["variant"].maximum:
             last = BY_NAME["variant"].maximum - count + 1
-            raise SettingError(
-                f"{asked}: Variant (variant) = {self.variant} is too high; at most {last:g}"
-            )
+            raise SettingError(f"{asked}: Variant (variant) = {self.variant} is too high; at most {last:g}")
 
     @property
     def weights(self) -> tuple[float, float, float]:

@@ -31,6 +31,10 @@ class A1111Host(WebUIHost):
             return "flow"
         return {"eps": "eps", "v": "v"}.get(getattr(model, "parameterization", ""))
 
+    @staticmethod
+    def table(model: Any) -> Tensor:
+        return sd_samplers.create_sampler("Euler", model).model_wrap_cfg.inner_model.sigmas
+
     def sigmas(self) -> Tensor:
         return self.wrapper.sigmas
 

@@ -53,6 +53,20 @@ class WebUIHost:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
 
     @classmethod
+    def planned(cls, p: Any, around: bool) -> WebUIHost:
+        """Of a generation that is not made yet, only to ask for positions on the schedule; around: whether it starts
+        from an image. p: no more than a sampler's schedule needs."""
+        made = cls.__new__(cls)
+        made.p, made.is_hires, made.latent = p, False, torch.zeros(1) if around else None
+        vars(made)["sigmas"] = lambda: cls.table(p.sd_model)
+        return made
+
+    @staticmethod
+    def table(model: Any) -> Tensor:
+        """A model's own sigmas, from nearly clean to pure noise."""
+        raise NotImplementedError
+
+    @classmethod
     def family(cls) -> str | None:
         """The family of the loaded model, a key of presets.FAMILIES; None where none is loaded or known."""
         # Not shared.sd_model: on A1111 that loads one.

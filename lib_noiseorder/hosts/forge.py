@@ -48,6 +48,10 @@ class ForgeHost(PatcherHost):
         kinds = {"epsilon": "eps", "v_prediction": "v", "const": "flow"}
         return kinds.get(getattr(predictor, "prediction_type", ""))
 
+    @staticmethod
+    def table(model: Any) -> Tensor:
+        return model.forge_objects.unet.model.predictor.sigmas
+
     def sigmas(self) -> Tensor:
         return self.predictor.sigmas
 

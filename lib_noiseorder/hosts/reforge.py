@@ -55,6 +55,10 @@ class ReForgeHost(PatcherHost):
         with super().model_ready():
             yield
 
+    @staticmethod
+    def table(model: Any) -> Tensor:
+        return model.forge_objects.unet.model.model_sampling.sigmas
+
     def sigmas(self) -> Tensor:
         return self.unet.model.model_sampling.sigmas
 
