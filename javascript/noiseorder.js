@@ -159,7 +159,7 @@
     // A row for every image, a column for every variant.
     function add(panel, cells, told, preview, seen) {
         if (!cells.firstChild) {
-            const table = make(cells, "table", {style: "border-collapse: separate; border-spacing: 4px; width: auto"});
+            const table = make(cells, "table", {style: "border-collapse: separate; border-spacing: 2px; width: auto"});
             const head = make(make(table, "thead"), "tr");
             make(head, "th");
             for (const variant of told.variants) make(head, "th", {scope: "col"}, `Variant ${variant}`);
@@ -175,6 +175,7 @@
         line.firstChild.textContent = `Seed ${preview.seed}`;
         const cell = make(line.children[1 + told.variants.indexOf(preview.variant)], "button", {
             type: "button", class: "noiseorder-cell", "aria-pressed": "false",
+            "data-variant": preview.variant, "data-seed": seen.seed,
             "aria-label": `Choose variant ${preview.variant}, seed ${preview.seed}`,
             tabindex: cells.querySelector("button") ? -1 : 0,
             style: "padding: 3px; border: 0; border-radius: 6px; background: none; cursor: pointer; display: block",
@@ -182,11 +183,10 @@
         make(cell, "img", {
             src: `data:image/png;base64,${preview.picture}`, alt: "", style: "display: block; max-width: 160px",
         });
-        cell.addEventListener("click", () => choose(panel, cells, cell, preview.variant, seen.seed));
-        cell.addEventListener("keydown", (event) => move(event, cells, cell));
     }
 
-    function choose(panel, cells, cell, variant, seed) {
+    function choose(panel, cells, cell) {
+        const {variant, seed} = cell.dataset;
         put(`#${panel.ours}variant input[type=number]`, variant);
         put(`#${panel.tab}seed input[type=number]`, seed); // one drawn at random
         for (const each of cells.querySelectorAll("button")) {
@@ -208,7 +208,6 @@
         }[event.key] || [0, 0];
         if (!across && !down) return;
         event.preventDefault();
-        event.stopPropagation(); // the gallery's own keys
         const place = cell.closest("td"), rows = [...cells.querySelectorAll("tbody tr")];
         const row = rows[rows.indexOf(place.parentElement) + down];
         const next = row?.children[[...place.parentElement.children].indexOf(place) + across]?.querySelector("button");
@@ -218,7 +217,20 @@
     document.addEventListener("click", (event) => {
         const panel = PANELS.find(({ours}) => event.target.closest?.(`#${ours}audition_button`));
         if (panel?.tab) audition(panel);
+        const {panel: of, cells, cell} = sheet(event);
+        if (of) choose(of, cells, cell);
     });
+    document.addEventListener("keydown", (event) => {
+        const {cells, cell} = sheet(event);
+        if (cells) move(event, cells, cell);
+    });
+
+    // Whose preview this is; the playground's server draws its own.
+    function sheet(event) {
+        const cell = event.target.closest?.(".noiseorder-cell"), cells = cell?.closest(".noiseorder-cells");
+        const panel = cells && PANELS.find(({ours}) => cells.closest(`#${ours}sheet`));
+        return panel ? {panel, cells, cell} : {};
+    }
 
     function refresh() {
         for (const {ours, tab} of PANELS) {

@@ -42,15 +42,21 @@ class NoiseOrderScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
             family = HOST.family if HOST else lambda: None
-            settings = accordion.controls(self.elem_id, PRESETS, family, start=chosen().default_preset)
-            ticket = sheet.panel(self.elem_id)
+            ticket: list[Any] = []
+            settings = accordion.controls(
+                self.elem_id,
+                PRESETS,
+                family,
+                start=chosen().default_preset,
+                below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
+            )
             inspector.panel(self.elem_id, inspects)
         self.infotext_fields = [
             (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
             for component, field in zip([enabled, *settings], FIELDS, strict=True)
         ]
         self.paste_field_names = [field.infotext for field in FIELDS]
-        return [enabled, *settings, ticket]
+        return [enabled, *settings, *ticket]
 
     def before_process(self, p: Any, *args: Any) -> None:
         audition.begin(p, args, HOST)

@@ -8,9 +8,9 @@ from pathlib import Path
 from ..config import FIELDS, NoiseOrderConfig
 from ..core import Unsupported
 from ..presets import PRESETS
-from .audition import audition, contact_sheet
+from .audition import audition
 from .comparison import MODELS, compare, load
-from .picture import grid
+from .picture import contact_sheet, grid
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
 from ..config import NoiseOrderConfig
 from ..core import modulate, self_consistency
 from ..core.schedule import DEPTH, first_below
 from .host import PlaygroundHost, seed_noise
 from .models import PlaygroundModel
-from .picture import INK, LINE, MARGIN, PAPER, RIGHT, WRONG
 from .scenes import CheckResult, check, encode, null_tokens, parse_caption, to_uint8
 
 
@@ -101,28 +99,3 @@ def audition(
         steps,
         len(variants) * (each * until + ours) / (each * steps + ours),
     )
-
-
-def contact_sheet(made: Sheet, title: str) -> Image.Image:
-    """The previews, labelled; the checker's words under each, and a frame around the one the critic takes."""
-    side, count = made.pictures.shape[1], len(made.variants)
-    cell, left = max(side, 132) + MARGIN, 60
-    block = side + 3 * LINE + MARGIN
-    size = (left + MARGIN + count * cell, 2 * MARGIN + 2 * LINE + len(made.seeds) * block)
-    sheet = Image.new("RGB", size, PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    draw.text((MARGIN, MARGIN), title, INK, font)
-    for column, variant in enumerate(made.variants):
-        draw.text((left + column * cell, MARGIN + LINE), f"variant {variant}", INK, font)
-    for row, seed in enumerate(made.seeds):
-        y = MARGIN + 2 * LINE + row * block
-        draw.text((MARGIN, y), f"seed {seed}", INK, font)
-        for column in range(count):
-            x, k = left + column * cell, row * count + column
-            sheet.paste(Image.fromarray(made.pictures[k]), (x, y))
-            if column == made.best(row):
-                draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), outline=RIGHT, width=2)
-            found = made.found[k]
-            for line, words in enumerate([*found.words.split("; "), f"critic {made.scores[k]:.4f}"][:3]):
-                draw.text((x, y + side + 2 + line * (LINE - 2)), words, RIGHT if found.both else WRONG, font)
-    return sheet

@@ -1,9 +1,10 @@
-"""A comparison as one picture: the seeds side by side, without above with, what was asked for besides between them."""
+"""A comparison as one picture: without above with, what was asked for besides between them; an audition: its sheet."""
 
 from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .audition import Sheet
 from .comparison import Comparison
 
 MARGIN, LINE = 8, 15
@@ -36,4 +37,29 @@ def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
             colour = RIGHT if found.both else WRONG
             for line, words in enumerate([f"seed {seed}", *found.words.split("; ")][:3]):
                 draw.text((x, y + side + 2 + line * (LINE - 2)), words, colour if line else INK, font)
+    return sheet
+
+
+def contact_sheet(made: Sheet, title: str) -> Image.Image:
+    """The previews, labelled; the checker's words under each, and a frame around the one the critic takes."""
+    side, count = made.pictures.shape[1], len(made.variants)
+    cell, left = max(side, 132) + MARGIN, 60
+    block = side + 3 * LINE + MARGIN
+    size = (left + MARGIN + count * cell, 2 * MARGIN + 2 * LINE + len(made.seeds) * block)
+    sheet = Image.new("RGB", size, PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    draw.text((MARGIN, MARGIN), title, INK, font)
+    for column, variant in enumerate(made.variants):
+        draw.text((left + column * cell, MARGIN + LINE), f"variant {variant}", INK, font)
+    for row, seed in enumerate(made.seeds):
+        y = MARGIN + 2 * LINE + row * block
+        draw.text((MARGIN, y), f"seed {seed}", INK, font)
+        for column in range(count):
+            x, k = left + column * cell, row * count + column
+            sheet.paste(Image.fromarray(made.pictures[k]), (x, y))
+            if column == made.best(row):
+                draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), outline=RIGHT, width=2)
+            found = made.found[k]
+            for line, words in enumerate([*found.words.split("; "), f"critic {made.scores[k]:.4f}"][:3]):
+                draw.text((x, y + side + 2 + line * (LINE - 2)), words, RIGHT if found.both else WRONG, font)
     return sheet

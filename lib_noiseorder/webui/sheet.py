@@ -168,14 +168,13 @@ def panel(elem_id: Callable[[str], str]) -> Any:
     Not in Gradio: its events could neither read the tab's own settings nor take their place in the host's queue.
     """
     with gr.Row():
-        gr.Button("Audition", elem_id=elem_id("audition_button"))
         count = gr.Slider(
             2,
             16,
             9,
             step=1,
             label="Candidates",
-            info="So many variants, from the one chosen under Advanced on, are shown as they will become",
+            info="So many variants are shown as they will become",
             elem_id=elem_id("audition_candidates"),
         )
         depth = gr.Slider(
@@ -184,15 +183,19 @@ def panel(elem_id: Callable[[str], str]) -> Any:
             DEPTH,
             step=0.01,
             label="Preview at",
-            info="Sampled down to here, 1 = pure noise: lower shows more and costs more",
+            info="Down to here on the schedule: lower shows more",
             elem_id=elem_id("audition_depth"),
         )
+    gr.Button("Audition", elem_id=elem_id("audition_button"))
     gr.HTML(
-        '<p class="noiseorder-price" aria-live="polite"></p><div class="noiseorder-cells"></div>'
+        '<p class="noiseorder-price" aria-live="polite"></p>'
+        '<div class="noiseorder-cells" style="overflow-x: auto"></div>'
         '<p class="noiseorder-told" role="status"></p>',
         elem_id=elem_id("sheet"),
     )
     written = gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket"))
     for component in (count, depth, written):
         component.do_not_save_to_config = True
+        # Of no event of Gradio's: it would take them for what is only shown.
+        component.interactive = True
     return written

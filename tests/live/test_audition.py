@@ -198,4 +198,4 @@ def test_two_users_at_once(server):
 
 def test_progress_knows_of_the_candidates(server, kind):
     server.txt2img(kind, AUTOMATIC, n_iter=2)
-    assert server.get("/noiseorder-probe")["job_counts"] == [8] * 8
+    assert server.get("/noiseorder-probe")["job_counts"] == [8] * 2, "two batches, and three candidates of each before"
