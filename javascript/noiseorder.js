@@ -181,7 +181,7 @@
             style: "padding: 3px; border: 0; border-radius: 6px; background: none; cursor: pointer; display: block",
         });
         make(cell, "img", {
-            src: `data:image/png;base64,${preview.picture}`, alt: "", style: "display: block; max-width: 160px",
+            src: `data:image/png;base64,${preview.picture}`, alt: "", style: "display: block; width: 144px",
         });
     }
 

@@ -68,6 +68,7 @@ class NoiseOrderScript(scripts.Script):
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         hook.announce(p)
+        audition.before_batch(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         given = [kwargs.get(name) for name in ("x", "noise", "c", "uc")]

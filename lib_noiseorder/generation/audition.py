@@ -38,6 +38,10 @@ critic: Critic = self_consistency
 """Who chooses where nobody looks. Put another function here to bring your own: docs/audition.md."""
 
 
+history: list[bool] = []
+"""The host's --no-prompt-history while candidates are not to be written to params.txt."""
+
+
 @dataclass
 class Audition:
     """A generation of candidates.
@@ -84,6 +88,7 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
     script has happened yet, so a generation inside this one disturbs none."""
     if hasattr(p, hook.VARIANT) or getattr(p, "_ad_inner", False):
         return
+    write_history()
     for name in (STATE, hook.VARIANTS, hook.AUDITIONED):
         setattr(p, name, None)
     try:
@@ -202,8 +207,22 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
         )
 
 
+def before_batch(p: Any) -> None:
+    """Hook `process_batch`, after which the hosts write params.txt: it is to hold what makes a picture."""
+    if getattr(p, STATE, None) is not None and not history:
+        history.append(shared.cmd_opts.no_prompt_history)
+        shared.cmd_opts.no_prompt_history = True
+
+
+def write_history() -> None:
+    """Undo that, at the next hook there is."""
+    if history:
+        shared.cmd_opts.no_prompt_history = history.pop()
+
+
 def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, uc: Any) -> None:
     """Hook `process_before_every_sampling`, after the noise was written: have the sampler end where the preview is."""
+    write_history()
     audition, job = getattr(p, STATE, None), getattr(p, hook.STATE, None)
     if audition is None or host is None or noise is None:
         return
@@ -297,7 +316,7 @@ def after_sampling(p: Any, arguments: Any) -> None:
         scores = judge(p, denoised, audition)
     if stopped():
         return
-    pictures = [small_picture(latent, (p.width, p.height)) for latent in denoised]
+    pictures = [small_picture(latent) for latent in denoised]
     first = len(audition.scores)
     audition.scores += scores
     if audition.sheet is not None and audition.host is not None:
@@ -306,7 +325,10 @@ def after_sampling(p: Any, arguments: Any) -> None:
             audition.sheet.previews.append(
                 sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), picture, score)
             )
-    arguments.samples = processing.DecodedSamples(map(as_tensor, pictures))
+    size = (p.width, p.height)
+    if audition.sheet is not None:
+        audition.sheet.size = size
+    arguments.samples = processing.DecodedSamples(as_tensor(sheet.resized(picture, size)) for picture in pictures)
 
 
 def judge(p: Any, denoised: Tensor, audition: Audition) -> list[float | None]:
@@ -326,14 +348,13 @@ def judge(p: Any, denoised: Tensor, audition: Audition) -> list[float | None]:
     return [None] * len(denoised)
 
 
-def small_picture(latent: Tensor, size: tuple[int, int]) -> Image.Image:
-    """A latent as the host's live preview shows it, in the size of the picture."""
+def small_picture(latent: Tensor) -> Image.Image:
+    """A latent as the host's live preview shows it: most of its decoders make one pixel of each of the latent's."""
     frame = latent if latent.ndim == 3 else latent[:, 0]
     try:
-        picture = sd_samplers_common.single_sample_to_image(frame)
+        return sd_samplers_common.single_sample_to_image(frame)
     except Exception:  # a decoder that would have to be downloaded
-        picture = sd_samplers_common.single_sample_to_image(frame, 2)
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+        return sd_samplers_common.single_sample_to_image(frame, 2)
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
@@ -343,6 +364,7 @@ def as_tensor(picture: Image.Image) -> Tensor:
 
 def finish(p: Any, processed: Any) -> None:
     """Hook `postprocess`: the sheet is complete."""
+    write_history()
     audition = getattr(p, STATE, None)
     if audition is None or audition.sheet is None:
         return

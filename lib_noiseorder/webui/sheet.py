@@ -19,14 +19,15 @@ from ..config import SettingError
 from ..core.schedule import DEPTH
 from .inspector import png
 
-KEPT = 8
+KEPT = 4
 """Sheets that are remembered; the oldest are forgotten."""
 THUMBNAIL = 256
 
 
 @dataclass(frozen=True)
 class Preview:
-    """One candidate: of which image it is, with which variant, and what it will become; score: the critic's."""
+    """One candidate: of which image it is, with which variant, and what it will become, as small as it was decoded;
+    score: the critic's."""
 
     image: int
     seed: int
@@ -39,7 +40,7 @@ class Preview:
 class Sheet:
     """The previews of one audition, in the order in which they were made.
 
-    steps, of: how many of the sampler's steps each of them ran; cost: of all together, in pictures.
+    steps, of: of the sampler, those a preview ran and all; cost: of all of an image, in pictures; size: of a picture.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Sheet:
     steps: int = 0
     of: int = 0
     cost: float = 0.0
+    size: tuple[int, int] = (512, 512)
     previews: list[Preview] = field(default_factory=list)
     infotexts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -111,7 +113,7 @@ def describe(sheet: Sheet) -> dict[str, Any]:
                 "seed": preview.seed,
                 "variant": preview.variant,
                 "score": preview.score,
-                "picture": png(preview.picture),
+                "picture": png(resized(preview.picture, sheet.size)),
                 "infotext": sheet.infotexts[k] if k < len(sheet.infotexts) else None,
             }
             for k, preview in enumerate(sheet.previews)
@@ -139,6 +141,10 @@ def progress(id: str, have: int) -> dict[str, Any] | None:
 
 def told(preview: Preview) -> dict[str, Any]:
     return {name: getattr(preview, name) for name in ("image", "seed", "variant", "score")}
+
+
+def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
 
 
 def small(picture: Image.Image) -> Image.Image:

@@ -232,6 +232,8 @@ def test_a_sheet_is_the_tabs_own_generation(host):
     assert [each.seed for each in sheet.previews] == [1, 2] * 3
     assert all(each.score < 0 for each in sheet.previews)
     assert sheet.infotexts == made.infotexts
+    assert host.params_txt == "", "that is for pictures"
+    assert host.cmd_opts.no_prompt_history is False
     for text, each in zip(made.infotexts, sheet.previews, strict=True):
         assert variant_of(text) == each.variant
         assert f"Seed: {each.seed}" in text
@@ -252,7 +254,7 @@ def test_a_ticket_is_good_once(host):
 def test_old_sheets_are_forgotten(host):
     for k in range(10):
         generate(host, *ticket(host, id=str(k), candidates=2))
-    assert list(sheets(host)) == [str(k) for k in range(2, 10)]
+    assert list(sheets(host)) == [str(k) for k in range(6, 10)]
 
 
 def test_what_is_seen_is_what_the_picture_shows_at_that_step(host):
@@ -274,6 +276,9 @@ def test_the_live_preview_decodes_and_the_cheap_one_where_it_cannot(host):
 def test_previews_have_the_size_of_the_picture(host):
     made = generate(host, *ticket(host), width=64, height=32)
     assert {image.size for image in made.images} == {(64, 32)}
+    sheet = sheets(host)["a"]
+    assert sheet.size == (64, 32)
+    assert {each.picture.size for each in sheet.previews} == {(8, 8)}, "kept small"
 
 
 def test_hires_fix_is_left_out_and_told(host):

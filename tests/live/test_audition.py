@@ -12,6 +12,7 @@ import pytest
 import requests
 from PIL import Image
 from test_passes import hires, img2img, picture
+from test_xyz import plot
 from webui import Answer, at_once
 
 SETTINGS = {"erase": 2.0, "inject": 0.0}
@@ -61,6 +62,35 @@ def test_img2img_and_inpainting(server, kind, changes):
 @pytest.mark.not_inpainting
 def test_hires(server, kind):
     assert_winner_is_the_variant_alone(server, lambda settings: hires(server, kind, settings))
+
+
+@pytest.mark.not_inpainting
+def test_the_sheet_of_hires_fix_is_of_its_first_pass_and_its_infotexts_have_both(server, kind):
+    upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": server.facts.upscaler, "denoising_strength": 0.7}
+    if server.facts.is_forge:
+        upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
+    told = audition(server, kind, **upscale).json()
+    assert [pixels(each).shape for each in told["previews"]] == [(64, 64, 3)] * 3
+    assert all("Hires upscale: 1.5" in each["infotext"] for each in told["previews"])
+    assert not any(seen["is_hr_pass"] for seen in server.get("/noiseorder-probe")["hooks"])
+
+
+def test_params_txt_holds_what_makes_a_picture(server, kind):
+    made = server.txt2img(kind, AUTOMATIC)
+    audition(server, kind)
+    assert (server.data / "params.txt").read_text() == made.infotext
+
+
+def test_img2img_by_the_route(server, kind):
+    told = audition(server, kind, init_images=[picture("white")], denoising_strength=0.6)
+    assert told.ok, told.text
+    assert told.json()["of"] < 4 or server.host == "ersatz"
+    assert len(told.json()["previews"]) == 3
+
+
+def test_xyz_axis(server):
+    made = Answer(plot(server, server.kinds[0], "Audition", "0,2").json(), {})
+    assert ["auditioned" in text for text in made.infotexts[-2:]] == [False, True]
 
 
 @pytest.mark.batches

@@ -44,6 +44,7 @@ class Host:
         found = sheet.redeem(args[len(FIELDS)])
         config = parse(args)
         found.images, found.variants, found.steps, found.of, found.cost = 1, (0, 1), 6, 20, 0.6
+        found.size = (512, 256)
         if self.refuse:
             found.notes.append(self.refuse)
         else:
