@@ -32,9 +32,9 @@ BATCH, MOST = 64, 8
 DEPTHS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
 
 
-def candidate(model, scenes, seed, variant, cfg, steps, at):
+def candidate(model, scenes, seed, variant, cfg, steps, at, judged):
     """One candidate of every prompt: its finished pictures and its x̂0 after each number of steps in `at`, what the
-    checker says of each, and what the critic says."""
+    checker says of each, and what the critic says after each in `judged`."""
     parts = []
     for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
@@ -50,7 +50,10 @@ def candidate(model, scenes, seed, variant, cfg, steps, at):
 
         seen[steps] = model.sample(noise, tokens, uncond, cfg, steps, keep)
         parts.append(
-            {k: (x, [each.both for each in check(x, part)], self_consistency(x, host)) for k, x in seen.items()}
+            {
+                k: (x, [each.both for each in check(x, part)], self_consistency(x, host) if k in judged else [])
+                for k, x in seen.items()
+            }
         )
     return {
         k: (
@@ -88,16 +91,16 @@ def main() -> None:
     for name in options.models:
         model, began = PlaygroundModel.load(name), time.monotonic()
         arguments = (model, scenes, options.seed)
-        found = [candidate(*arguments, v, cfg, steps, set(depths.values())) for v in range(MOST)]
+        k = depths[DEPTH]
+        found = [candidate(*arguments, v, cfg, steps, set(depths.values()), {k, steps}) for v in range(MOST)]
         plain = found[0][steps][1]
         print(f"\n### {name}, CFG {cfg:g}, {steps} steps, N = {options.count}\n")
         print(f"As it comes: objects and relation right {plain.mean():.3f}\n")
         print("| preview at | steps | correlation with the finished picture: median, lowest tenth |\n|---|---|---|")
-        for depth, k in depths.items():
-            values = torch.cat([correlation(each[k][0], each[steps][0]) for each in found])
-            print(f"| {depth:g} | {k} | {values.median():.2f}, {values.quantile(0.1):.2f} |")
+        for depth, at in depths.items():
+            values = torch.cat([correlation(each[at][0], each[steps][0]) for each in found])
+            print(f"| {depth:g} | {at} | {values.median():.2f}, {values.quantile(0.1):.2f} |")
         print("\n| M | picked by | evaluations | Δ objects and relation |\n|---|---|---|---|")
-        k = depths[DEPTH]
 
         def row(count: object, how: str, cost: int, values: np.ndarray, plain: np.ndarray = plain) -> None:
             print(f"| {count} | {how} | {cost} | {interval(values - plain)} |", flush=True)
@@ -122,8 +125,9 @@ def main() -> None:
                 same * 2 * steps,
                 np.max([e[steps][1] for e in few], axis=0),
             )
-            more = candidate(*arguments, 0, cfg, cost // 2, set())[cost // 2][1]
-            row("1, same cost", f"{cost // 2} steps instead of {steps}", cost // 2 * 2, more)
+            if count == 4:
+                more = candidate(*arguments, 0, cfg, cost // 2, set(), set())[cost // 2][1]
+                row("1, same cost", f"{cost // 2} steps instead of {steps}", cost // 2 * 2, more)
         print(f"\n({time.monotonic() - began:.0f} s)", flush=True)
 
 

@@ -188,7 +188,6 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
         return
     job = getattr(q, hook.STATE, None)
     if stopped() or job is None or job.ever_refused:
-        state.skipped = False
         hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
         return
     rows: list[list[int]] = [[] for _ in range(audition.images)]
