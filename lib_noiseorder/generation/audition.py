@@ -21,7 +21,7 @@ from modules import processing, sd_models, sd_samplers, sd_samplers_common, shar
 from PIL import Image
 from torch import Tensor
 
-from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse
+from ..config import BOTH, COMPARE, FIELDS, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
 from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..webui import infotext, sheet, xyz
@@ -104,7 +104,13 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
         if found is not None:
             give_up(p, found, str(error))
         return  # else told in `process`
-    if found is None and config.audition and host is not None and not getattr(p, "txt2img_upscale", False):
+    if found is not None or not config.audition or host is None or getattr(p, "txt2img_upscale", False):
+        return
+    try:
+        check_pass(p, config)
+    except SettingError as error:
+        hook.say(p, f"Nothing was auditioned. {error}")
+    else:
         choose(p, config)
 
 
@@ -113,6 +119,7 @@ def ask(p: Any, found: Sheet, config: NoiseOrderConfig) -> None:
     if not config.active:
         raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
     config.check_candidates(found.candidates)
+    check_pass(p, config)
     if getattr(p, "txt2img_upscale", False):
         raise SettingError("the upscale button has no noise to choose: press Audition instead of it")
     if p.script_args and isinstance(p.script_args[0], int) and p.script_args[0] > 0:
@@ -121,6 +128,12 @@ def ask(p: Any, found: Sheet, config: NoiseOrderConfig) -> None:
     audition.sheet = found
     found.images = audition.images
     found.variants = tuple(range(config.variant, config.variant + found.candidates))
+
+
+def check_pass(p: Any, config: NoiseOrderConfig) -> None:
+    """It is the first pass that is auditioned."""
+    if config.passes == HIRES and getattr(p, "enable_hr", False):
+        raise SettingError(f'Pass is "{HIRES}", so all first passes are the same: set it to "{FIRST}" or "{BOTH}"')
 
 
 def give_up(p: Any, found: Sheet | None, reason: str) -> None:
@@ -157,6 +170,8 @@ def expand(p: Any, config: NoiseOrderConfig, count: int, depth: float) -> Auditi
     p.do_not_save_samples = p.do_not_save_samples or not option("save_incomplete_images")
     audition = Audition(config, count, depth, images, batch)
     setattr(p, STATE, audition)
+    # No inspector and nothing made beside it.
+    setattr(p, hook.VARIANT, "audition")
     setattr(p, hook.VARIANTS, [audition.variant(k) for k in range(images * count)])
     xyz.put(p, {"audition": 0, **dict.fromkeys(COMPARE, False)})
     return audition
@@ -173,7 +188,6 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     kept = Kept(duplicate(p), torch.get_rng_state(), cuda)
     q, state = kept.p, shared.state
-    setattr(q, hook.VARIANT, "audition")
     audition = expand(q, config, config.audition, DEPTH)
     q.enable_hr = False
     if state.job_count == -1:
@@ -306,14 +320,15 @@ def end_after(sampler: Any, steps: int, audition: Audition) -> None:
 def after_sampling(p: Any, arguments: Any) -> None:
     """Hook `post_sample`: judge the batch's x̂0, and give the host small pictures of them, already decoded."""
     audition = getattr(p, STATE, None)
-    if audition is None or stopped():
+    # Not where only the next batches are not to be made: this one is whole.
+    if audition is None or shared.state.interrupted or shared.state.skipped:
         return
     denoised = arguments.samples if audition.taken is None else audition.taken
     audition.taken = None
     scores: list[float | None] = [None] * len(denoised)
     if audition.host is not None and audition.scored:
         scores = judge(p, denoised, audition)
-    if stopped():
+    if shared.state.interrupted or shared.state.skipped:
         return
     pictures = [small_picture(latent) for latent in denoised]
     first = len(audition.scores)

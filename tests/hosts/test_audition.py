@@ -355,3 +355,32 @@ def test_the_estimate_of_img2img_begins_where_it_does(host):
     steps, of = audition.estimate(host.loaded.HOST, "Euler", "Automatic", 10, (8, 8), 0.5, 0.75)
     assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
     assert 1 < steps < of
+
+
+@pytest.mark.parametrize("args", [[{**SETTINGS, "audition": 3, "passes": "hires"}], None])
+def test_the_first_pass_has_to_be_ours(host, args):
+    if args is None:
+        args = ticket(host)
+        args[12] = "hires"
+    p = processing(host, *args, enable_hr=True)
+    host.process_images(p)
+    assert any('set it to "first" or "both"' in text for text in p.comments)
+    assert host.steps_run == [10] * (len(args) == 1)
+
+
+def test_no_inspector_and_nothing_beside_a_sheet(host):
+    host.opts.data["noiseorder_inspector"] = True
+    args = ticket(host)
+    args[14] = True
+    generate(host, *args)
+    assert len(host.steps_run) == 3
+    assert __import__("lib_noiseorder.webui.inspector", fromlist=["inspector"]).last is None
+
+
+def test_stopping_after_this_batch_keeps_it(host):
+    def stop(p):
+        host.state.stopping_generation = p.iteration == 1
+
+    host.sampled = stop
+    generate(host, *ticket(host))
+    assert [each.variant for each in sheets(host)["a"].previews] == [0, 1]
