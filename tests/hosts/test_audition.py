@@ -384,3 +384,18 @@ def test_stopping_after_this_batch_keeps_it(host):
     host.sampled = stop
     generate(host, *ticket(host))
     assert [each.variant for each in sheets(host)["a"].previews] == [0, 1]
+
+
+def test_seeds_and_prompts_of_candidates_are_those_of_their_images(a1111):
+    from lib_noiseorder.config import NoiseOrderConfig
+
+    for strength, seeds in ((0, [1, 2, 1, 2, 3, 4, 3, 4]), (0.5, [1] * 8)):
+        p = processing(a1111, batch_size=2, n_iter=2, subseed_strength=strength)
+        p.prompt = ["a", "b", "c", "d"]
+        audition_of(a1111).expand(p, NoiseOrderConfig(True, variant=6), 2, 0.75)
+        assert p.seed == seeds
+        assert p.subseed == [2, 3, 2, 3, 4, 5, 4, 5]
+        assert p.prompt == ["a", "b", "a", "b", "c", "d", "c", "d"]
+        assert p.negative_prompt == "bad"
+        assert p.n_iter == 4
+        assert p._noiseorder_variants == [6, 6, 7, 7] * 2
