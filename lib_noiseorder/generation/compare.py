@@ -134,8 +134,6 @@ def variant(kept: Any, p: Any, name: str) -> Any:
     q.extra_generation_params[infotext.VARIANT] = name
     xyz.put(q, {**VARIANTS[name], "audition": 0, **dict.fromkeys(COMPARE, False)})
     setattr(q, hook.VARIANT, name)
-    for chosen in (hook.VARIANTS, hook.AUDITIONED):
-        setattr(q, chosen, getattr(p, chosen, None))
     return q
 
 
