@@ -58,7 +58,6 @@ class Audition:
     sheet: Sheet | None = None
     steps: int = 0
     of: int = 0
-    evaluations: int = 0
     host: Any = None
     taken: Tensor | None = None
     scores: list[float | None] = field(default_factory=list)
@@ -99,6 +98,8 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
     try:
         config = parse(args, xyz.overrides(p))
         if found is not None:
+            if host is None:
+                raise SettingError("this WebUI is not supported yet")
             ask(p, found, config)
     except SettingError as error:
         if found is not None:
@@ -222,7 +223,8 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
 
 def before_batch(p: Any) -> None:
     """Hook `process_batch`, after which the hosts write params.txt: it is to hold what makes a picture."""
-    if getattr(p, STATE, None) is not None and not history:
+    audition = getattr(p, STATE, None)
+    if audition is not None and audition.sheet is not None and not history:
         history.append(shared.cmd_opts.no_prompt_history)
         shared.cmd_opts.no_prompt_history = True
 

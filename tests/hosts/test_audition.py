@@ -399,3 +399,25 @@ def test_seeds_and_prompts_of_candidates_are_those_of_their_images(a1111):
         assert p.negative_prompt == "bad"
         assert p.n_iter == 4
         assert p._noiseorder_variants == [6, 6, 7, 7] * 2
+
+
+def test_a_failure_before_the_first_step_leaves_the_hosts_history_alone(host):
+    def fail(*call):
+        raise RuntimeError("no")
+
+    original = host.process_before_every_sampling
+    for args in ([{**SETTINGS, "audition": 3}], ticket(host)):
+        host.process_before_every_sampling = fail
+        with pytest.raises(RuntimeError, match="no"):
+            generate(host, *args)
+        host.process_before_every_sampling = original
+        made = generate(host, SETTINGS)
+        assert host.cmd_opts.no_prompt_history is False
+        assert host.params_txt == made.infotexts[0]
+
+
+def test_a_webui_that_is_not_supported_makes_no_candidates(host):
+    host.loaded.HOST = None
+    made = generate(host, *ticket(host))
+    assert "not supported" in made.comments
+    assert host.steps_run == []
