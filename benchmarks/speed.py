@@ -1,24 +1,32 @@
 """What Noise Order costs in a real WebUI: whole requests, with and without in turn.
 
     python benchmarks/speed.py --webui PATH [--webui-python PATH] [--runs 10] [--size 256] [--channels 32]
+                               [--audition 9]
 
-Prints a Markdown table. The checkpoint is a small one with random weights, so the seconds say nothing of a real
-model; the ratio does, as far as the network takes most of the time of a request: the wider, the more.
+Prints a Markdown table; with --audition that of an audition beside one picture. The checkpoint is a small one with
+random weights, so the seconds say nothing of a real model; the ratio does, as far as the network takes most of the time
+of a request: the wider, the more.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "live")]
 
 from webui import WebUI, describe, host_of  # noqa: E402
+
+from lib_noiseorder.config import FIELDS, NoiseOrderConfig  # noqa: E402
+from lib_noiseorder.core.schedule import DEPTH  # noqa: E402
 
 ROWS: dict[str, dict[str, object]] = {
     "Default: n = 4, guidance, K = 1": {},
@@ -26,6 +34,38 @@ ROWS: dict[str, dict[str, object]] = {
     "n = 4, guidance, K = 3": {"levels": 3},
     "Erase only, n = 4": {"inject": 0},
 }
+
+
+SAMPLERS = (("Euler", "Automatic"), ("DPM++ 2M", "Karras"))
+
+
+def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str, object]) -> None:
+    """An audition, as its button asks for it, beside a picture of the same settings."""
+    print("| sampler | counted | picture, s | audition, s | ratio to the counted, of pairs: median (min to max) |")
+    print("|---|---|---|---|---|")
+    values = [getattr(NoiseOrderConfig(True, inject=0.0), field.name) for field in FIELDS]
+    for sampler, scheduler in SAMPLERS:
+        chosen = {**request, "sampler_name": sampler, "scheduler": scheduler}
+        told = server.get(
+            f"/noiseorder/v1/audition/cost?sampler={quote(sampler)}&scheduler={scheduler}&steps={request['steps']}"
+            f"&candidates={count}"
+        )["told"]
+        steps, of = map(int, re.search(r"at (\d+) of (\d+) steps", told).groups())
+        cost = count * steps / of
+        pairs = []
+        for run in range(-1, runs):
+            ticket = json.dumps({"id": f"{sampler} {run}", "candidates": count, "depth": DEPTH})
+            order = [[], [*values, ticket]] if run % 2 == 0 else [[*values, ticket], []]
+            taken = [seconds(server, kind, settings or [{"inject": 0.0}], **chosen) for settings in order]
+            if run >= 0:  # the first is to warm up
+                pairs.append(tuple(taken if run % 2 == 0 else reversed(taken)))
+        ratios = sorted(b / a / cost for a, b in pairs)
+        alone, all_of_them = (statistics.median(column) for column in zip(*pairs, strict=True))
+        print(
+            f"| {sampler}, {scheduler} | {told} | {alone:.3f} | {all_of_them:.3f} "
+            f"| {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) |",
+            flush=True,
+        )
 
 
 def seconds(server: WebUI, kind: str, settings: list[object], **request: object) -> float:
@@ -44,6 +84,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--channels", type=int, default=32, help="width of AUTOMATIC1111's UNet (320 in SD1.5)")
+    parser.add_argument("--audition", type=int, default=0, help="candidates; measure an audition of so many instead")
     parser.add_argument("--only", default="", help="run the rows whose name holds this text")
     options = parser.parse_args()
     python = options.webui_python or options.webui / "venv" / "bin" / "python"
@@ -58,6 +99,9 @@ def main() -> None:
                 f"{describe(options.webui)}, {options.kind} {' '.join(channels)}, "
                 f"{options.size}x{options.size}, {options.steps} steps, CFG 7, CPU, median of {options.runs} pairs\n"
             )
+            if options.audition:
+                auditions(server, options.kind, options.audition, options.runs, request)
+                return
             print("| settings | evaluations | without, s | with, s | ratio of pairs: median (min to max) |")
             print("|---|---|---|---|---|")
             for name, settings in ((n, s) for n, s in ROWS.items() if options.only in n):

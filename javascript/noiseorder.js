@@ -78,8 +78,164 @@
         head.setAttribute("aria-expanded", head.classList.contains("open"));
     }
 
+    // The hosts' own updateInput: Gradio listens for this event.
+    function put(selector, value) {
+        const field = document.querySelector(selector);
+        if (!field || field.value === String(value)) return;
+        field.value = value;
+        field.dispatchEvent(new Event("input", {bubbles: true}));
+    }
+
+    function make(parent, name, attributes, text) {
+        const made = document.createElement(name);
+        for (const key in attributes) made.setAttribute(key, attributes[key]);
+        if (text !== undefined) made.textContent = text;
+        return parent.appendChild(made);
+    }
+
+    const chosen = (id) => document.querySelector(`#${id} input`)?.value || "Automatic";
+    const asked = {}; // what each tab's line was asked for
+
+    // "9 candidates at 6 of 20 steps: 2.7 pictures": the server knows the sampler's schedule.
+    function price({ours, tab}) {
+        const line = document.querySelector(`#${ours}sheet .noiseorder-price`);
+        if (!line) return;
+        const place = document.querySelector(`#${ours}curve .noiseorder-curve`);
+        const query = new URLSearchParams({
+            sampler: chosen(tab + "sampling"), scheduler: chosen(tab + "scheduler"), steps: number(tab + "steps"),
+            width: number(tab + "width"), height: number(tab + "height"), cfg: number(tab + "cfg_scale"),
+            strength: tab === "img2img_" ? number("img2img_denoising_strength") : 1,
+            candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
+            evaluations: place?.dataset.evaluations || 0,
+        }).toString();
+        if (query.includes("NaN") || asked[ours] === query) return;
+        asked[ours] = query;
+        fetch(`noiseorder/v1/audition/cost?${query}`).then((answer) => answer.ok ? answer.json() : {told: ""})
+            .then(({told}) => { if (asked[ours] === query && line.textContent !== told) line.textContent = told; })
+            .catch(() => { asked[ours] = ""; });
+    }
+
+    // A ticket into the hidden component, then the tab's own Generate button: queue, progress bar, interruption and
+    // gallery are the host's. The server takes a ticket once, whatever happens to the component afterwards.
+    function audition(panel) {
+        const {ours, tab} = panel, id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2)}`;
+        const ticket = `#${ours}audition_ticket textarea, #${ours}audition_ticket input`;
+        put(ticket, JSON.stringify({
+            id, candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
+        }));
+        const cells = document.querySelector(`#${ours}sheet .noiseorder-cells`);
+        cells.replaceChildren();
+        say(panel, "Waiting for the first preview");
+        setTimeout(() => {
+            document.getElementById(`${tab}generate`).click();
+            setTimeout(() => put(ticket, ""), 1000);
+            follow(panel, id, cells, {have: 0, idle: 0, seed: null});
+        }, 200);
+    }
+
+    const say = ({ours}, text) => {
+        const line = document.querySelector(`#${ours}sheet .noiseorder-told`);
+        if (line.textContent !== text) line.textContent = text;
+    };
+
+    async function follow(panel, id, cells, seen) {
+        const bar = document.getElementById(`${panel.tab}interrupt`);
+        // The button shows while the tab generates: what never comes is not waited for.
+        seen.idle = bar && getComputedStyle(bar).display !== "none" ? 0 : seen.idle + 1;
+        try {
+            const answer = await fetch(`noiseorder/v1/audition/sheet/${id}?have=${seen.have}`);
+            if (answer.ok) {
+                const told = await answer.json();
+                for (const preview of told.previews) add(panel, cells, told, preview, seen);
+                seen.have += told.previews.length;
+                say(panel, [told.told, ...told.notes].join(". "));
+                if (told.done) return;
+            }
+        } catch (error) {
+            seen.idle += 1;
+        }
+        if (seen.idle < 40) setTimeout(() => follow(panel, id, cells, seen), 300);
+    }
+
+    // A row for every image, a column for every variant.
+    function add(panel, cells, told, preview, seen) {
+        if (!cells.firstChild) {
+            const table = make(cells, "table", {style: "border-collapse: separate; border-spacing: 2px; width: auto"});
+            const head = make(make(table, "thead"), "tr");
+            make(head, "th");
+            for (const variant of told.variants) make(head, "th", {scope: "col"}, `Variant ${variant}`);
+            const body = make(table, "tbody");
+            for (let row = 0; row < told.images; row++) {
+                const line = make(body, "tr");
+                make(line, "th", {scope: "row"});
+                for (const _ of told.variants) make(line, "td");
+            }
+        }
+        if (preview.image === 0) seen.seed = seen.seed ?? preview.seed;
+        const line = cells.querySelectorAll("tbody tr")[preview.image];
+        line.firstChild.textContent = `Seed ${preview.seed}`;
+        const cell = make(line.children[1 + told.variants.indexOf(preview.variant)], "button", {
+            type: "button", class: "noiseorder-cell", "aria-pressed": "false",
+            "data-variant": preview.variant, "data-seed": seen.seed,
+            "aria-label": `Choose variant ${preview.variant}, seed ${preview.seed}`,
+            tabindex: cells.querySelector("button") ? -1 : 0,
+            style: "padding: 3px; border: 0; border-radius: 6px; background: none; cursor: pointer; display: block",
+        });
+        make(cell, "img", {
+            src: `data:image/png;base64,${preview.picture}`, alt: "", style: "display: block; width: 144px",
+        });
+    }
+
+    function choose(panel, cells, cell) {
+        const {variant, seed} = cell.dataset;
+        put(`#${panel.ours}variant input[type=number]`, variant);
+        put(`#${panel.tab}seed input[type=number]`, seed); // one drawn at random
+        for (const each of cells.querySelectorAll("button")) {
+            each.setAttribute("aria-pressed", each === cell);
+            each.style.background = each === cell ? "var(--color-accent, orange)" : "none";
+        }
+        reach(cells, cell);
+        say(panel, `Variant ${variant} is chosen: Generate makes its whole picture`);
+    }
+
+    function reach(cells, cell) {
+        for (const each of cells.querySelectorAll("button")) each.tabIndex = each === cell ? 0 : -1;
+        cell.focus();
+    }
+
+    function move(event, cells, cell) {
+        const [across, down] = {
+            ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+        }[event.key] || [0, 0];
+        if (!across && !down) return;
+        event.preventDefault();
+        const place = cell.closest("td"), rows = [...cells.querySelectorAll("tbody tr")];
+        const row = rows[rows.indexOf(place.parentElement) + down];
+        const next = row?.children[[...place.parentElement.children].indexOf(place) + across]?.querySelector("button");
+        if (next) reach(cells, next);
+    }
+
+    document.addEventListener("click", (event) => {
+        const panel = PANELS.find(({ours}) => event.target.closest?.(`#${ours}audition_button`));
+        if (panel?.tab) audition(panel);
+        const {panel: of, cells, cell} = sheet(event);
+        if (of) choose(of, cells, cell);
+    });
+    document.addEventListener("keydown", (event) => {
+        const {cells, cell} = sheet(event);
+        if (cells) move(event, cells, cell);
+    });
+
+    // Whose preview this is; the playground's server draws its own.
+    function sheet(event) {
+        const cell = event.target.closest?.(".noiseorder-cell"), cells = cell?.closest(".noiseorder-cells");
+        const panel = cells && PANELS.find(({ours}) => cells.closest(`#${ours}sheet`));
+        return panel ? {panel, cells, cell} : {};
+    }
+
     function refresh() {
         for (const {ours, tab} of PANELS) {
+            price({ours, tab});
             for (const name of ["enabled", "advanced", "presets"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);
                 if (head) reachable(head);

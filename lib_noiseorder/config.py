@@ -236,6 +236,17 @@ FIELDS: tuple[Field, ...] = (
         "Beside the picture, the same seeds with Erase 1; a generation more",
         "Noise Order compare injected",
     ),
+    Field(
+        "audition",
+        0,
+        "Audition",
+        "Every image tries so many variants for the first few steps and goes on with the best by the model's own "
+        "judgement, which sees artefacts and hardly sees wrong objects; 0 is off, else 2 or more",
+        "Noise Order audition",
+        0,
+        16,
+        1,
+    ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 VARIANTS: dict[str, dict[str, float]] = {
@@ -269,6 +280,7 @@ class NoiseOrderConfig:
     compare_original: bool = False
     compare_erased: bool = False
     compare_injected: bool = False
+    audition: int = 0
 
     def __post_init__(self) -> None:
         for field in FIELDS:
@@ -278,6 +290,19 @@ class NoiseOrderConfig:
         if not any(used):
             names = "layout, structure, detail" if self.levels != 2 else "layout, detail (all that two key levels use)"
             raise SettingError(f"Weights ({names}) = {', '.join(f'{w:g}' for w in used)}: at least one must be above 0")
+        if self.enabled and self.audition:
+            self.check_candidates(self.audition)
+
+    def check_candidates(self, count: int) -> None:
+        """Raise SettingError where so many candidates cannot be had."""
+        asked = f"{BY_NAME['audition'].label} (audition) = {count}"
+        if not 2 <= count <= BY_NAME["audition"].maximum:
+            raise SettingError(f"{asked}: must be from 2 to {BY_NAME['audition'].maximum:g}")
+        if self.erase == 1:
+            raise SettingError(f"{asked}: at Erase (erase) = 1 all candidates are the same noise; set Erase above 1")
+        if self.variant + count - 1 > BY_NAME["variant"].maximum:
+            last = BY_NAME["variant"].maximum - count + 1
+            raise SettingError(f"{asked}: Variant (variant) = {self.variant} is too high; at most {last:g}")
 
     @property
     def weights(self) -> tuple[float, float, float]:
@@ -305,7 +330,7 @@ class NoiseOrderConfig:
         """The settings of the variants asked for, without those that would be a picture already made."""
         made, found = {(self.erase, self.inject)}, {}
         for name in self.asked:
-            variant = self.replace(**VARIANTS[name], **dict.fromkeys(COMPARE, False))
+            variant = self.replace(**VARIANTS[name], audition=0, **dict.fromkeys(COMPARE, False))
             if (variant.erase, variant.inject) not in made:
                 made.add((variant.erase, variant.inject))
                 found[name] = variant

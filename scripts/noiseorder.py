@@ -10,9 +10,9 @@ from modules.paths import data_path
 from modules.ui_components import InputAccordion
 
 from lib_noiseorder.config import FIELDS
-from lib_noiseorder.generation import compare, copies, hook
+from lib_noiseorder.generation import audition, compare, copies, hook
 from lib_noiseorder.hosts.detect import find_host
-from lib_noiseorder.webui import accordion, api, infotext, inspector, options, xyz
+from lib_noiseorder.webui import accordion, api, infotext, inspector, options, sheet, xyz
 from lib_noiseorder.webui.userpresets import Presets
 
 HOST, WHY_NOT = find_host(scripts.Script)
@@ -28,6 +28,10 @@ def inspects() -> bool:
     return chosen().inspector
 
 
+def estimate(*asked: Any) -> tuple[int, int] | None:
+    return audition.estimate(HOST, *asked)
+
+
 class NoiseOrderScript(scripts.Script):
     def title(self) -> str:
         return accordion.TITLE
@@ -38,17 +42,25 @@ class NoiseOrderScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
             family = HOST.family if HOST else lambda: None
-            text, start = accordion.about(WHY_NOT), chosen().default_preset
-            components = [enabled, *accordion.controls(self.elem_id, PRESETS, family, start=start, text=text)]
+            ticket: list[Any] = []
+            settings = accordion.controls(
+                self.elem_id,
+                PRESETS,
+                family,
+                start=chosen().default_preset,
+                text=accordion.about(WHY_NOT),
+                below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
+            )
             inspector.panel(self.elem_id, inspects)
         self.infotext_fields = [
             (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
-            for component, field in zip(components, FIELDS, strict=True)
+            for component, field in zip([enabled, *settings], FIELDS, strict=True)
         ]
         self.paste_field_names = [field.infotext for field in FIELDS]
-        return components
+        return [enabled, *settings, *ticket]
 
     def before_process(self, p: Any, *args: Any) -> None:
+        audition.begin(p, args, HOST)
         compare.keep(p, args)
 
     def process(self, p: Any, *args: Any) -> None:
@@ -58,18 +70,23 @@ class NoiseOrderScript(scripts.Script):
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         hook.announce(p)
+        audition.before_batch(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        hook.before_sampling(p, HOST, kwargs.get("x"), kwargs.get("noise"), kwargs.get("c"), kwargs.get("uc"))
+        given = [kwargs.get(name) for name in ("x", "noise", "c", "uc")]
+        hook.before_sampling(p, HOST, *given)
+        audition.before_sampling(p, HOST, *given)
 
     def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
         hook.check_claim(p)
+        audition.after_sampling(p, ps)
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        audition.finish(p, processed)
         compare.finish(p, processed)
 
 
-script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, inspects))
+script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, inspects, estimate))
 script_callbacks.on_infotext_pasted(infotext.pasted)
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, PRESETS.usable))

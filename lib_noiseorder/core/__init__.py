@@ -1,5 +1,6 @@
 """The method. torch and the standard library only."""
 
+from .critic import Critic, self_consistency
 from .erasure import erase
 from .host import Denoised, Host, Interrupted, Level, Unsupported
 from .injection import inject
@@ -8,6 +9,7 @@ from .modulate import Report, modulate
 from .schedule import KeyLevel, key_levels
 
 __all__ = [
+    "Critic",
     "Denoised",
     "Host",
     "Interrupted",
@@ -21,4 +23,5 @@ __all__ = [
     "key_levels",
     "modulate",
     "previews",
+    "self_consistency",
 ]

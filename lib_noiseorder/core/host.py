@@ -61,8 +61,8 @@ class Host(Protocol):
     def level(self, fraction: float) -> Level:
         """The level at this position of the part of the model's schedule that will run, 1 = where it begins."""
 
-    def place(self, noise: Tensor, level: Level) -> Tensor:
-        """The model input x for this noise at this level, by the host's noise scaling, around its image."""
+    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+        """The model input x for this noise at this level, by the host's noise scaling, around `latent` or its image."""
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         """x̂0: one evaluation per image for the prompt alone, two with the negative prompt. Raises Interrupted."""

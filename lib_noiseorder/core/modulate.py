@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,19 +47,26 @@ class Report:
 
 
 def modulate(
-    noise: Tensor, config: NoiseOrderConfig, host: Host, watch: Callable[[Tensor], object] = lambda erased: None
+    noise: Tensor,
+    config: NoiseOrderConfig,
+    host: Host,
+    watch: Callable[[Tensor], object] = lambda erased: None,
+    variants: Sequence[int] = (),
 ) -> tuple[Tensor, Report]:
     """`z' = inject(erase(z))`: the modulated noise and the report of it.
 
     noise: the seeds' own unit-variance noise, (B, C, ...); it is not changed. An inactive config returns it itself.
     watch: is given the erased noise, which is the noise itself where nothing is erased; only to look at.
+    variants: of each image; without it all have the config's.
     Raises Interrupted, Unsupported when a prediction is not finite, and whatever the model raises.
     """
     if not config.active:
         return noise, Report(applied=False)
 
+    own = list(zip(host.seeds, variants or [config.variant] * len(host.seeds), strict=True))
+
     def draw(index: int) -> Tensor:
-        return host.fresh_noise([stream_seed(seed, index, config.variant, host.stage) for seed in host.seeds])
+        return host.fresh_noise([stream_seed(seed, index, variant, host.stage) for seed, variant in own])
 
     mask = None
     if config.region != EVERYWHERE and config.erase != 1:

@@ -6,6 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+DEPTH = 0.75
+"""How far down the schedule the preview of an audition goes, where nothing else is said."""
+
+
+def first_below(positions: Sequence[float], depth: float) -> int:
+    """How many steps, begun at these positions of the schedule, until one is begun below `depth`; else all of them."""
+    return next((k + 1 for k, position in enumerate(positions) if position < depth), len(positions))
+
 
 class KeyLevel(NamedTuple):
     """A key timestep t_k: its position on the model's schedule (1 = pure noise) and its weight w_k."""

@@ -129,7 +129,7 @@ def variant(kept: Any, p: Any, name: str) -> Any:
         # Files named by the seed alone would overwrite each other.
         q.override_settings["save_images_add_number"] = True
     q.extra_generation_params[infotext.VARIANT] = name
-    xyz.put(q, {**VARIANTS[name], **dict.fromkeys(COMPARE, False)})
+    xyz.put(q, {**VARIANTS[name], "audition": 0, **dict.fromkeys(COMPARE, False)})
     setattr(q, hook.VARIANT, name)
     return q
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import BOTH, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
+from ..config import BOTH, BY_NAME, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
 from ..core import Interrupted, Report, Unsupported, modulate, previews
 from ..webui import infotext, inspector, xyz
 from ..webui.options import ERRORS, EVERYTHING, STOP, Options
@@ -21,6 +21,9 @@ STATE = "_noiseorder"
 do. It is set anew in every `process`, because the cells of an X/Y/Z plot are copies of one object."""
 VARIANT = "_noiseorder_variant"
 """On the processing object of what is made beside a picture: which variant it is."""
+VARIANTS, AUDITIONED = "_noiseorder_variants", "_noiseorder_auditioned"
+"""On the processing object where images have variants of their own: one for every image of the generation; and how
+many candidates each of them was chosen from."""
 
 
 @dataclass
@@ -28,12 +31,14 @@ class Job:
     """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, how
     often the hires pass called the hook, and in which passes the noise was modulated.
 
+    variants: of each image of this batch, where they have their own.
     interrupt: ends the host's generation.
     """
 
     config: NoiseOrderConfig
     options: Options
     interrupt: Callable[[], None]
+    variants: tuple[int, ...] = ()
     hires_calls: int = 0
     refused: bool = False
     ever_refused: bool = False
@@ -88,8 +93,9 @@ def announce(p: Any) -> None:
     job = getattr(p, STATE, None)
     if job is not None and job.config.active:
         job.hires_calls, job.refused, job.done = 0, False, set()
+        job.variants = variants(p)
         infotext.clear(p.extra_generation_params)
-        p.extra_generation_params.update(infotext.write(job.config))
+        p.extra_generation_params.update(told(p, job, job.config))
         if job.options.adetailer:
             p.extra_generation_params[infotext.INNER] = "True"
 
@@ -102,9 +108,30 @@ def check_claim(p: Any) -> None:
     job = getattr(p, STATE, None)
     if job is None or not job.config.active or job.refused:
         return
-    missing = ({FIRST, HIRES} if job.config.passes == BOTH else {job.config.passes}) - job.done
+    wanted = {FIRST, HIRES} if job.config.passes == BOTH else {job.config.passes}
+    missing = (wanted if getattr(p, "enable_hr", False) else wanted - {HIRES}) - job.done
     if missing:
         refuse(p, f"the {' and the '.join(sorted(missing))} pass did not run, or ran without calling scripts", job)
+
+
+def variants(p: Any) -> tuple[int, ...]:
+    """The variants of this batch's images, empty where they all have that of the settings."""
+    found = getattr(p, VARIANTS, None)
+    if not found:
+        return ()
+    start = getattr(p, "iteration", 0) * p.batch_size
+    return tuple(found[start : start + p.batch_size])
+
+
+def told(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
+    """The infotext of this batch; where its images have variants of their own, each tells its own."""
+    found: dict[str, Any] = infotext.write(config)
+    key = BY_NAME["variant"].infotext
+    if job.variants and key in found:
+        found[key] = infotext.PerImage(map(str, job.variants))
+        if getattr(p, AUDITIONED, None):
+            found[infotext.AUDITIONED] = str(getattr(p, AUDITIONED))
+    return found
 
 
 def is_wanted(p: Any, job: Job) -> bool:
@@ -143,7 +170,8 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         # In txt2img the hosts hand over one tensor as both; elsewhere x is the image to start from.
         batch = host(p, noise, c, uc, latent=None if x is noise else x)
         look = Look(job, batch, noise) if job.options.inspector and not hasattr(p, VARIANT) else None
-        result, report = modulate(noise, job.config, batch, look.watch) if look else modulate(noise, job.config, batch)
+        watch = look.watch if look else lambda erased: None
+        result, report = modulate(noise, job.config, batch, watch, job.variants)
         batch.write(result)
         job.done.add(HIRES if batch.is_hires else FIRST)
     except Interrupted:
@@ -208,7 +236,7 @@ def refuse(p: Any, reason: str, job: Job) -> None:
         reason = f"hires pass: {reason}"
     for passes in job.done:
         # That pass was modulated, and the picture can only be made again with it.
-        p.extra_generation_params.update(infotext.write(job.config.replace(passes=passes)))
+        p.extra_generation_params.update(told(p, job, job.config.replace(passes=passes)))
     p.extra_generation_params[infotext.ERROR] = reason
     say(p, f"Noise left as it is. {reason}")
 

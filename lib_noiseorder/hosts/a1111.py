@@ -55,11 +55,12 @@ class A1111Host(WebUIHost):
     def sigmas(self) -> Tensor:
         return self.wrapper.sigmas
 
-    def place(self, noise: Tensor, level: Level) -> Tensor:
+    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """Flow: `x = z`; around an image `x = (1 − σ) x0 + σ z`."""
+        latent = self.latent if latent is None else latent
         if self.mix is None:
-            return super().place(noise, level)
-        return noise if self.latent is None else self.mix(self.latent, noise, level.sigma)
+            return super().place(noise, level, latent)
+        return noise if latent is None else self.mix(latent, noise, level.sigma)
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # The wrapped model and not CFGDenoiser at scale 1: exact, and no callback, preview or step counter moves.

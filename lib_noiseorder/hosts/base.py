@@ -57,6 +57,14 @@ class WebUIHost:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
 
     @classmethod
+    def planned(cls, p: Any, around: bool) -> WebUIHost:
+        """Of a generation that is not made yet, only to ask for positions on the schedule; around: whether it starts
+        from an image. p: no more than a sampler's schedule needs."""
+        made = cls.__new__(cls)
+        made.p, made.is_hires, made.latent = p, False, torch.zeros(1) if around else None
+        return made
+
+    @classmethod
     def family(cls) -> str | None:
         """The family of the loaded model, a key of presets.FAMILIES; None where none is loaded or known."""
         # Not shared.sd_model: on A1111 that loads one.
@@ -137,21 +145,31 @@ class WebUIHost:
 
     def start(self) -> int:
         """Index in the table of sigmas at which the sampler will begin; the last one, pure noise, in txt2img."""
-        sigmas = self.sigmas()
-        if self.latent is None:
-            return len(sigmas) - 1
-        p = self.p
-        hires_steps = (p.hr_second_pass_steps or p.steps) if self.is_hires else None
-        steps, said = sd_samplers_common.setup_img2img_steps(p, hires_steps)
-        if steps < 1:
-            raise Unsupported("denoising strength 0 runs no step")
-        run = said + self.unsaid_steps
+        return len(self.sigmas()) - 1 if self.latent is None else self.indices()[0]
+
+    def indices(self) -> list[int]:
+        """Index in the table of sigmas at which each step of the sampler that will run begins."""
+        sigmas, p = self.sigmas(), self.p
+        steps = run = p.steps
+        if self.latent is not None:
+            hires_steps = (p.hr_second_pass_steps or p.steps) if self.is_hires else None
+            steps, said = sd_samplers_common.setup_img2img_steps(p, hires_steps)
+            if steps < 1:
+                raise Unsupported("denoising strength 0 runs no step")
+            run = said + self.unsaid_steps
         if hasattr(p.sampler, "get_sigmas"):
-            begin = float(p.sampler.get_sigmas(p, steps)[steps - run])
+            chosen = p.sampler.get_sigmas(p, steps)[steps - run : steps].tolist()
             # On the CPU: MPS, DirectML and Arc have no float64.
-            return int((sigmas.cpu().double() - begin).abs().argmin())
+            table = sigmas.cpu().double()
+            return [int((table - sigma).abs().argmin()) for sigma in chosen]
         # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
-        return min(int(p.sampler.get_timesteps(p, steps)[run - 1]), len(sigmas) - 1)
+        chosen = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[:run]]
+        return [min(timestep, len(sigmas) - 1) for timestep in reversed(chosen)]
+
+    def positions(self) -> list[float]:
+        """Where on the part of the schedule that will run each step of the sampler begins, 1 = where it starts."""
+        start = self.start()
+        return [index / start for index in self.indices()]
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         # Raising the host's own InterruptedException from the hook would end the whole Forge process.
@@ -237,10 +255,11 @@ class WebUIHost:
     def sigmas(self) -> Tensor:
         raise NotImplementedError
 
-    def place(self, noise: Tensor, level: Level) -> Tensor:
+    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """`x = z √(1 + σ²)`, the network itself then sees exactly z; around an image `x = x0 + σ z`."""
-        if self.latent is not None:
-            return self.latent + level.sigma * noise
+        latent = self.latent if latent is None else latent
+        if latent is not None:
+            return latent + level.sigma * noise
         return noise * math.sqrt(1 + level.sigma**2)
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:

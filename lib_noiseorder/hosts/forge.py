@@ -67,8 +67,9 @@ class ForgeHost(PatcherHost):
     def sigmas(self) -> Tensor:
         return self.predictor.sigmas
 
-    def place(self, noise: Tensor, level: Level) -> Tensor:
+    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """ε and v: `x = z √(1 + σ²)`, the network then sees z; flow: `x = z`. With an image the host's mixture."""
-        if self.latent is not None:
-            return self.predictor.noise_scaling(torch.as_tensor(level.sigma), noise, self.latent)
+        latent = self.latent if latent is None else latent
+        if latent is not None:
+            return self.predictor.noise_scaling(torch.as_tensor(level.sigma), noise, latent)
         return noise if self.predictor.prediction_type == "const" else noise * math.sqrt(1 + level.sigma**2)

@@ -8,8 +8,9 @@ from pathlib import Path
 from ..config import FIELDS, NoiseOrderConfig
 from ..core import Unsupported
 from ..presets import PRESETS
+from .audition import audition
 from .comparison import MODELS, compare, load
-from .picture import grid
+from .picture import contact_sheet, grid
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,11 +54,19 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         config: NoiseOrderConfig = PRESETS[options.preset].replace(**changes)
         seeds = range(options.seed, options.seed + options.count)
+        title = f'"{options.prompt}"  |  {MODELS[options.model]}  |  {options.steps} steps  |  CFG {options.cfg:g}'
+        title = title.replace("ε", "epsilon")
+        if config.audition:
+            sheet = audition(
+                load(options.model), options.prompt, options.negative, seeds, options.steps, options.cfg, config
+            )
+            contact_sheet(sheet, title).save(options.save)
+            print(f"Audition: {sheet.tally()}\n{options.save}")
+            return
         made = compare(load(options.model), options.prompt, options.negative, seeds, options.steps, options.cfg, config)
     except (ValueError, Unsupported) as error:
         raise SystemExit(f"error: {error}") from None
-    title = f'"{options.prompt}"  ·  {MODELS[options.model]}  ·  {options.steps} steps  ·  CFG {options.cfg:g}'
-    grid(made, title.replace("·", "|").replace("ε", "epsilon")).save(options.save)
+    grid(made, title).save(options.save)
     told = {"Without": made.without.tally()} | {name.capitalize(): side.tally() for name, side in made.between.items()}
     told |= {"With": made.modulated.tally(), "Noise": str(made.report)}
     print("\n".join([*(f"{name + ':':9}{text}" for name, text in told.items()), str(options.save)]))

@@ -11,6 +11,7 @@ import torch
 
 from ..config import NoiseOrderConfig
 from ..core import Preview, Report, modulate, previews
+from .audition import audition
 from .host import PlaygroundHost, seed_noise
 from .models import PlaygroundModel
 from .scenes import CheckResult, check, encode, null_tokens, parse_caption, to_uint8
@@ -69,7 +70,9 @@ def compare(
     enlarge: int = 8,
     look: bool = False,
 ) -> Comparison:
-    """Make every seed's picture without and with the settings, and in the variants they ask for.
+    """Make every seed's picture without and with the settings, and in the ways they ask for besides.
+
+    With an audition every seed goes on with the variant that won.
 
     progress: called with the share done and a word. look: also make previews. Raises ValueError for a prompt that is
     not a caption of the playground's world, no seeds, or steps < 1.
@@ -85,10 +88,14 @@ def compare(
     # "without" is the original already.
     between = {name: variant for name, variant in config.variants.items() if variant.active}
     ways = {"without": NoiseOrderConfig(), **between, "with": config}
+    variants: list[int] = []
+    if config.audition:
+        auditioned = audition(model, prompt, negative, seeds, steps, cfg_scale, config)
+        variants = [auditioned.variants[auditioned.best(row)] for row in range(len(seeds))]
     for part, (name, settings) in enumerate(ways.items()):
         host = PlaygroundHost(model, seeds, tokens, uncond, cfg_scale)
         seen: list[torch.Tensor] = []
-        noise, report = modulate(seed_noise(seeds), settings, host, seen.append)
+        noise, report = modulate(seed_noise(seeds), settings, host, seen.append, variants)
 
         def tell(step: int, total: int, denoised: torch.Tensor, part: int = part, name: str = name) -> None:
             progress((part + (step + 1) / total) / len(ways), name)

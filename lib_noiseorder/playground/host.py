@@ -48,8 +48,10 @@ class PlaygroundHost:
     def level(self, fraction: float) -> Level:
         return Level(fraction, self.model.sigma_at(fraction))
 
-    def place(self, noise: Tensor, level: Level) -> Tensor:
-        return self.model.place(noise, level.sigma)
+    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+        if latent is None:
+            return self.model.place(noise, level.sigma)
+        return (1 - level.sigma if self.model.kind == "flow" else 1) * latent + level.sigma * noise
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         cond = self.model.denoise(x, level.sigma, self.tokens)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import torch
 from PIL import Image
 from starlette.middleware import Middleware
@@ -21,6 +22,7 @@ from ..config import NoiseOrderConfig
 from ..core import Unsupported
 from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
+from .audition import Sheet, audition
 from .comparison import MODELS, Comparison, Side, compare, load
 from .scenes import to_uint8
 
@@ -35,6 +37,8 @@ WORLD = (
     "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads each back."
 )
 MAX_IMAGES = 16
+CANDIDATES = 6
+"""Of the Audition button, where the settings name no number."""
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
 COLUMNS = {"without": "Without", "erased": "Erased", "injected": "Injected", "with": "With Noise Order"}
 """The columns of pictures; those between the first and the last are shown when they are asked for."""
@@ -85,6 +89,63 @@ def generate(
     ]
 
 
+def preview(
+    model: str,
+    prompt: str,
+    negative: str,
+    seed: float | None,
+    count: float,
+    steps: float,
+    cfg_scale: float,
+    *settings: Any,
+) -> str:
+    """The Audition button: the sheet of the candidates, of so many as Audition is set to."""
+    if seed is None:
+        raise gr.Error("Seed is empty: give a whole number")
+    try:
+        config = NoiseOrderConfig(True, *settings)
+        config = config if config.audition else config.replace(audition=CANDIDATES)
+        name = next(name for name, words in MODELS.items() if words == model)
+        seeds = range(int(seed), int(seed) + int(count))
+        made = audition(load(name), prompt, negative, seeds, int(steps), float(cfg_scale), config)
+    except (ValueError, Unsupported) as error:
+        raise gr.Error(str(error)) from error
+    return cells(made)
+
+
+def cells(made: Sheet) -> str:
+    """A sheet as HTML that javascript/noiseorder.js lets a person choose from; what the critic takes has a frame."""
+    rows = []
+    for row, seed in enumerate(made.seeds):
+        line = ""
+        for column, variant in enumerate(made.variants):
+            k = row * len(made.variants) + column
+            found, frame = made.found[k], "2px solid" if column == made.best(row) else "2px solid transparent"
+            line += (
+                f'<td style="vertical-align:top"><button type="button" class="noiseorder-cell" '
+                f'data-variant="{variant}" data-seed="{made.seeds[0]}" aria-pressed="false" '
+                f'aria-label="Choose variant {variant}, seed {seed}" tabindex="{0 if k == 0 else -1}" '
+                f'style="padding:3px;border:{frame};border-radius:6px;cursor:pointer">'
+                f'<img src="{data_url(made.pictures[k])}" width="128" height="128" alt=""></button>'
+                f'<div style="font-size:12px;line-height:1.3;width:136px">{"✓" if found.both else "✗"} '
+                f"{html.escape(found.words)}<br>critic {made.scores[k]:.4f}</div></td>"
+            )
+        rows.append(f'<tr><th scope="row">Seed {seed}</th>{line}</tr>')
+    head = "".join(f'<th scope="col">Variant {variant}</th>' for variant in made.variants)
+    return (
+        f"<p>{html.escape(made.tally())}. The frame is what the model's own judgement takes.</p>"
+        '<div class="noiseorder-cells" style="overflow-x:auto"><table style="width:auto">'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<p class="noiseorder-told" role="status"></p>'
+    )
+
+
+def data_url(picture: np.ndarray) -> str:
+    png = io.BytesIO()
+    Image.fromarray(picture).save(png, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
+
 def inspected(made: Comparison) -> str:
     """The inspector's page for the first images; its pictures of what the model sees need no decoder here."""
 
@@ -99,12 +160,9 @@ def figures(seeds: Sequence[int], side: Side) -> str:
     """One column as HTML: every picture with what the checker found under it."""
     shown = []
     for seed, picture, found in zip(seeds, side.pictures, side.found, strict=True):
-        png = io.BytesIO()
-        Image.fromarray(picture).save(png, "PNG")
-        data = base64.b64encode(png.getvalue()).decode()
         words = f"seed {seed} {'✓' if found.both else '✗'}<br>{html.escape(found.words).replace('; ', '<br>')}"
         shown.append(
-            f'<figure style="margin:0;width:128px"><img src="data:image/png;base64,{data}" width="128" height="128" '
+            f'<figure style="margin:0;width:128px"><img src="{data_url(picture)}" width="128" height="128" '
             f'alt="{html.escape(found.words)}">'
             f'<figcaption style="font-size:12px;line-height:1.3">{words}</figcaption></figure>'
         )
@@ -141,6 +199,7 @@ def build(data: Path | None = None) -> gr.Blocks:
                 steps = gr.Slider(1, 50, 10, step=1, label="Sampling steps", elem_id="steps")
                 cfg_scale = gr.Slider(1, 10, 1.5, step=0.1, label="CFG Scale", elem_id="cfg_scale")
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
+                auditions = gr.Button("Audition", elem_id="audition")
         with gr.Accordion(accordion.TITLE, open=True):
             settings = accordion.controls(
                 lambda name: f"noiseorder_{name}",
@@ -150,6 +209,7 @@ def build(data: Path | None = None) -> gr.Blocks:
                 text=accordion.ABOUT,
             )
         look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
+        sheet = gr.HTML(elem_id="noiseorder_sheet")
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
             columns, contents = [], []
@@ -164,6 +224,7 @@ def build(data: Path | None = None) -> gr.Blocks:
             [model, prompt, negative, seed, count, steps, cfg_scale, look, *settings],
             [summary, *columns, *contents, inside],
         )
+        auditions.click(preview, [model, prompt, negative, seed, count, steps, cfg_scale, *settings], [sheet])
         # A WebUI loads the file by itself. Gradio 4 renamed the argument.
         keyword = "js" if "js" in inspect.signature(page.load).parameters else "_js"
         page.load(None, None, None, **{keyword: f"() => {{{SCRIPT.read_text(encoding='utf-8')}}}"})

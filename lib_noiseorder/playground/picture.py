@@ -1,13 +1,14 @@
-"""A comparison as one picture: the seeds side by side, without above with, what was asked for besides between them."""
+"""A comparison as one picture: without above with, what was asked for besides between them; an audition: its sheet."""
 
 from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .audition import Sheet
 from .comparison import Comparison
 
-_MARGIN, _LINE = 8, 15
-_INK, _PAPER, _RIGHT, _WRONG = (30, 30, 30), (255, 255, 255), (20, 120, 50), (170, 40, 30)
+MARGIN, LINE = 8, 15
+INK, PAPER, RIGHT, WRONG = (30, 30, 30), (255, 255, 255), (20, 120, 50), (170, 40, 30)
 
 
 def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
@@ -16,24 +17,49 @@ def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
     count = len(comparison.seeds)
     columns = min(columns, count)
     rows = -(-count // columns)
-    cell = max(side, 132) + _MARGIN
-    block = _LINE + rows * (side + 3 * _LINE + _MARGIN)
+    cell = max(side, 132) + MARGIN
+    block = LINE + rows * (side + 3 * LINE + MARGIN)
     parts = {
         "Without": comparison.without,
         **{name.capitalize(): side for name, side in comparison.between.items()},
         "With Noise Order": comparison.modulated,
     }
-    sheet = Image.new("RGB", (2 * _MARGIN + columns * cell, 2 * _MARGIN + _LINE + len(parts) * block), _PAPER)
+    sheet = Image.new("RGB", (2 * MARGIN + columns * cell, 2 * MARGIN + LINE + len(parts) * block), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    draw.text((_MARGIN, _MARGIN), title, _INK, font)
+    draw.text((MARGIN, MARGIN), title, INK, font)
     for index, (name, part) in enumerate(parts.items()):
-        top = _MARGIN + _LINE + index * block
-        draw.text((_MARGIN, top), f"{name}: {part.tally()}", _INK, font)
+        top = MARGIN + LINE + index * block
+        draw.text((MARGIN, top), f"{name}: {part.tally()}", INK, font)
         for k, (seed, found) in enumerate(zip(comparison.seeds, part.found, strict=True)):
-            x = _MARGIN + k % columns * cell
-            y = top + _LINE + k // columns * (side + 3 * _LINE + _MARGIN)
+            x = MARGIN + k % columns * cell
+            y = top + LINE + k // columns * (side + 3 * LINE + MARGIN)
             sheet.paste(Image.fromarray(part.pictures[k]), (x, y))
-            colour = _RIGHT if found.both else _WRONG
+            colour = RIGHT if found.both else WRONG
             for line, words in enumerate([f"seed {seed}", *found.words.split("; ")][:3]):
-                draw.text((x, y + side + 2 + line * (_LINE - 2)), words, colour if line else _INK, font)
+                draw.text((x, y + side + 2 + line * (LINE - 2)), words, colour if line else INK, font)
+    return sheet
+
+
+def contact_sheet(made: Sheet, title: str) -> Image.Image:
+    """The previews, labelled; the checker's words under each, and a frame around the one the critic takes."""
+    side, count = made.pictures.shape[1], len(made.variants)
+    cell, left = max(side, 132) + MARGIN, 60
+    block = side + 3 * LINE + MARGIN
+    size = (left + MARGIN + count * cell, 2 * MARGIN + 2 * LINE + len(made.seeds) * block)
+    sheet = Image.new("RGB", size, PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    draw.text((MARGIN, MARGIN), title, INK, font)
+    for column, variant in enumerate(made.variants):
+        draw.text((left + column * cell, MARGIN + LINE), f"variant {variant}", INK, font)
+    for row, seed in enumerate(made.seeds):
+        y = MARGIN + 2 * LINE + row * block
+        draw.text((MARGIN, y), f"seed {seed}", INK, font)
+        for column in range(count):
+            x, k = left + column * cell, row * count + column
+            sheet.paste(Image.fromarray(made.pictures[k]), (x, y))
+            if column == made.best(row):
+                draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), outline=RIGHT, width=2)
+            found = made.found[k]
+            for line, words in enumerate([*found.words.split("; "), f"critic {made.scores[k]:.4f}"][:3]):
+                draw.text((x, y + side + 2 + line * (LINE - 2)), words, RIGHT if found.both else WRONG, font)
     return sheet

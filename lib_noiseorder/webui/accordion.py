@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.context import Context
 
 from ..config import BOTH, COMPARE, FIELDS, NoiseOrderConfig, SettingError
+from ..core.schedule import DEPTH
 from ..presets import AUTO, PRESETS, automatic
 from .curve import curve
 from .userpresets import Presets
@@ -39,12 +40,14 @@ def controls(
     asked: Sequence[Any] = (),
     start: str = DEFAULT,
     text: str = "",
+    below_cost: Callable[[], object] = lambda: None,
 ) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
     presets.FAMILIES, for the preset "Auto", from the values of the components in `asked`. start: the preset whose
-    settings the controls begin with. text: what stands above the controls.
+    settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
+    line that tells the cost.
     """
     start, begin = starting(presets, start)
     made: dict[str, Any] = {}
@@ -66,6 +69,7 @@ def controls(
             if field.name in COMPARE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
     cost = gr.HTML(plain(cost_line(*values_of(begin))), elem_id=elem_id("cost"))
+    below_cost()
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
@@ -206,4 +210,8 @@ def cost_line(*values: Any) -> str:
         return "Nothing is changed: Erase is 1 and Inject is 0."
     count = config.evaluations
     each = "per image and pass" if config.passes == BOTH else "per image"
-    return f"Cost: {count} model evaluation{'' if count == 1 else 's'} {each}." if count else "Costs nothing."
+    told = f"Cost: {count} model evaluation{'' if count == 1 else 's'} {each}." if count else "Costs nothing."
+    if not config.audition:
+        return told
+    # The critic asks once.
+    return f"{told} Of {config.audition} candidates each: {count + 1} and the steps down to {DEPTH:g} of the schedule."

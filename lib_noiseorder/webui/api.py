@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import HTTPException
 
-from ..config import FIELDS, Field, NoiseOrderConfig
-from . import inspector
+from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
+from ..core.schedule import DEPTH
+from . import inspector, sheet
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
@@ -42,13 +44,89 @@ def version() -> dict[str, str]:
     return {"algorithm": VERSION}
 
 
+Estimate = Callable[[str, str, int, tuple[int, int], float, float], "tuple[int, int] | None"]
+"""Steps of a preview and of its picture, by sampler, scheduler, steps, size, denoising strength and depth."""
+
+
+def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
+    """What txt2img takes (img2img with "init_images"), and `candidates` and `depth`: previews instead of pictures.
+
+    The host's own route makes them, in its queue; 422 says what cannot be asked.
+    """
+    request = dict(body)
+    try:
+        found = sheet.Sheet(secrets.token_hex(8), request.pop("candidates", 4), request.pop("depth", DEPTH), True)
+        sheet.check(found.candidates, found.depth)
+        scripts = {str(name).lower(): value for name, value in (request.get("alwayson_scripts") or {}).items()}
+        settings = parse(scripts.get("noise order", {}).get("args") or [{}])
+        if not settings.active:
+            raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
+        settings.check_candidates(found.candidates)
+    except (SettingError, AttributeError) as error:
+        raise HTTPException(422, str(error)) from None
+    values = [getattr(settings, field.name) for field in FIELDS]
+    scripts["noise order"] = {"args": [*values, sheet.ticket(found)]}
+    route = host_route(app, "img2img" if request.get("init_images") else "txt2img")
+    (model,) = [kind for name, kind in get_type_hints(route.endpoint).items() if name != "return"][:1]
+    try:
+        asked = model(**{**request, "alwayson_scripts": scripts})
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from None
+    route.endpoint(asked)
+    made = sheet.sheets.get(found.id, found)
+    if not made.previews and made.notes and made.notes != ["interrupted"]:
+        raise HTTPException(422, "; ".join(made.notes))
+    return sheet.describe(made)
+
+
+def host_route(app: Any, name: str) -> Any:
+    """The host's own route that makes pictures."""
+    for route in app.routes:
+        if getattr(route, "path", "") == f"/sdapi/v1/{name}":
+            return route
+    raise HTTPException(404, "the WebUI's own API is off: start it with --api")
+
+
 def register(
-    app: Any, presets: Callable[[], Mapping[str, NoiseOrderConfig]], inspects: Callable[[], bool] = lambda: False
+    app: Any,
+    presets: Callable[[], Mapping[str, NoiseOrderConfig]],
+    inspects: Callable[[], bool] = lambda: False,
+    estimate: Estimate = lambda *asked: None,
 ) -> None:
     """Add the routes to the WebUI's FastAPI app.
 
     presets: the built-in ones and the person's own, as they are now; inspects: whether the noise inspector is on.
     """
+
+    def make(body: dict[str, Any]) -> dict[str, Any]:
+        return audition(app, body)
+
+    def cost(
+        sampler: str,
+        scheduler: str = "Automatic",
+        steps: int = 20,
+        width: int = 512,
+        height: int = 512,
+        strength: float = 1.0,
+        cfg: float = 7.0,
+        candidates: int = 4,
+        depth: float = DEPTH,
+        evaluations: int = 0,
+    ) -> dict[str, Any]:
+        """What an audition will cost, for the line on the page."""
+        planned = estimate(sampler, scheduler, steps, (width, height), strength, depth)
+        if planned is None:
+            return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
+        each = 1 if cfg == 1 else 2
+        price = sheet.pictures(candidates, *planned, each, evaluations, False)
+        return {"told": sheet.words(candidates, *planned, price)}
+
+    def progress(id: str, have: int = 0) -> dict[str, Any]:
+        """The sheet so far, without the previews that the page has."""
+        found = sheet.progress(id, have)
+        if found is None:
+            raise HTTPException(404, "no such audition, or it has not begun")
+        return found
 
     def told() -> dict[str, Any]:
         """Every preset as an object that can be sent as it is."""
@@ -62,3 +140,8 @@ def register(
 
     for name, answer in (("schema", schema), ("presets", told), ("version", version), ("inspect", inspect)):
         app.add_api_route(f"{PREFIX}/{name}", answer, methods=["GET"], response_model=None)
+    # Behind the same password as the host's own.
+    guard: Any = next((r.dependencies for r in app.routes if getattr(r, "path", "") == "/sdapi/v1/txt2img"), [])
+    app.add_api_route(f"{PREFIX}/audition", make, methods=["POST"], response_model=None, dependencies=guard)
+    app.add_api_route(f"{PREFIX}/audition/cost", cost, methods=["GET"], response_model=None)
+    app.add_api_route(f"{PREFIX}/audition/sheet/{{id}}", progress, methods=["GET"], response_model=None)

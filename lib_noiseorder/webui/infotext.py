@@ -27,9 +27,11 @@ MARKER = BY_NAME["enabled"].infotext
 ERROR = "Noise Order error"
 INNER = "Noise Order in ADetailer"
 """On an image for which ADetailer's inner passes were to be modulated too."""
+AUDITIONED = "Noise Order auditioned"
+"""On an image whose variant won against others: how many there were. Not read back: the variant is told."""
 VARIANT = "Noise Order compare"
 """On an image made beside another one: which variant it is. Not read back: the image's own settings made it."""
-KEYS = (ERROR, INNER, *(field.infotext for field in FIELDS))
+KEYS = (ERROR, INNER, AUDITIONED, *(field.infotext for field in FIELDS))
 COMMA = re.compile(rf"({MARKER} [\w ]+): *(-?\d+),(\d+)(?=,|\s*$)")
 """A number with a decimal comma; between the entries of an infotext the comma has a space behind it."""
 
@@ -38,7 +40,7 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
     """What is needed to make the image again: every setting that had a say, empty when nothing is done.
 
     A setting that had none (weights with one key level) is left out and read back as its default. What was made
-    beside it is told, so that pasting brings back the whole job.
+    beside it is told, so that pasting brings back the whole job. An audition is not: it ended in a variant.
     """
     if not config.active:
         return {}
@@ -57,6 +59,13 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
         names.append("passes")
     names += [name for name in COMPARE if getattr(config, name)]
     return {MARKER: VERSION, **{BY_NAME[name].infotext: text(getattr(config, name)) for name in names}}
+
+
+class PerImage(list[str]):
+    """One value for each image of a batch. Some hosts count images from the first of all batches: it repeats."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(index % len(self) if isinstance(index, int) else index)
 
 
 def clear(params: dict[str, Any]) -> None:

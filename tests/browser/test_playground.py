@@ -426,3 +426,29 @@ def test_eight_images_twice(page):
     page.locator("#generate").click()
     page.locator("#with figcaption").get_by_text("seed 108").wait_for()
     assert page.locator("#with figure img").count() == 8
+
+
+def test_audition(page):
+    """The previews with the checker's verdicts, the choice by mouse and by keyboard, and the picture of the variant."""
+    number(page, "count", 2)
+    number(page, "steps", 4)
+    page.locator("#noiseorder_advanced .label-wrap").click()
+    number(page, "noiseorder_audition", 3)
+    page.locator("#audition").click()
+    cells = page.locator("#noiseorder_sheet .noiseorder-cell")
+    cells.nth(5).wait_for()
+    assert cells.count() == 6
+    assert "3 candidates at 3 of 4 steps" in page.locator("#noiseorder_sheet").first.inner_text()
+    assert len(re.findall("[✓✗]", page.locator("#noiseorder_sheet").first.inner_text())) == 6
+    cells.nth(0).click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.locator("#noiseorder_sheet .noiseorder-told").get_by_text("Variant 2 is chosen").wait_for()
+    pressed = page.locator("#noiseorder_sheet .noiseorder-cell[aria-pressed=true]")
+    assert pressed.get_attribute("aria-label") == "Choose variant 2, seed 2"
+    number(page, "noiseorder_audition", 0)
+    assert page.locator("#noiseorder_variant input[type=number]").input_value() == "2"
+    generate(page)
+    assert page.locator("#with figure img").count() == 2

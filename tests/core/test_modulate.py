@@ -43,10 +43,11 @@ class GaussianHost:
     def level(self, fraction):
         return Level(fraction, fraction if self.kind == "flow" else 14.6 * fraction**3)
 
-    def place(self, noise, level):
-        if self.latent is not None:
+    def place(self, noise, level, latent=None):
+        latent = self.latent if latent is None else latent
+        if latent is not None:
             s = level.sigma
-            return (1 - s) * self.latent + s * noise if self.kind == "flow" else self.latent + s * noise
+            return (1 - s) * latent + s * noise if self.kind == "flow" else latent + s * noise
         return noise if self.kind == "flow" else noise * math.sqrt(1 + level.sigma**2)
 
     def posterior(self, x, sigma, which):

@@ -166,6 +166,10 @@ class Processing:
     do_not_save_samples: bool = False
     outpath_grids: str = "grids"
     mask_for_overlay: Any = None
+    subseed_strength: float = 0
+    width: int = 8
+    height: int = 8
+    iteration: int = 0
 
     def close(self) -> None:
         self.sampler = None
@@ -227,10 +231,31 @@ def as_image(noise: torch.Tensor, encoded: float) -> Any:
 
 
 class Sampler:
-    """A k-diffusion sampler: the sigmas of its steps, from pure noise down."""
+    """A k-diffusion sampler: the sigmas of its steps, from pure noise down, and a callback once a step has its x̂0."""
 
     def __init__(self, network: Network) -> None:
         self.table = FLOW_SIGMAS if network.kind == "const" else SIGMAS
+        self.ran = 0
+
+    def callback_state(self, told: dict[str, Any]) -> None:
+        pass
+
+    def sample(self, p: Processing, noise: torch.Tensor) -> torch.Tensor:
+        """The "picture" is the noise itself, and so is each x̂0, but for the step in its first number."""
+        state, latent = sys.modules["modules.shared"].state, noise
+        state.sampling_steps = p.steps
+        try:
+            for step in range(p.steps):
+                if state.interrupted or state.skipped:
+                    raise InterruptedException
+                self.ran += 1
+                latent = noise.clone()
+                latent.view(len(noise), -1)[:, 0] = step / 100
+                self.callback_state({"i": step, "denoised": latent})
+                state.sampling_step = step
+        except InterruptedException:
+            return latent
+        return noise
 
     def get_sigmas(self, p: Processing, steps: int) -> torch.Tensor:
         return torch.cat([self.table[torch.linspace(999, 0, steps).long()], torch.zeros(1)])
@@ -274,6 +299,10 @@ class Opts:
 
     def add_option(self, key: str, info: OptionInfo) -> None:
         self.added[key] = info
+
+
+class DecodedSamples(list):
+    already_decoded = True
 
 
 class FakeHost:
@@ -326,12 +355,16 @@ class FakeHost:
         self.saved_grids: list[Any] = []
         self.overridden: list[Any] = []
         self.labels: list[list[str]] = []
+        self.approximations: list[int | None] = []
+        self.no_decoder = False
+        self.steps_run: list[int] = []
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
         self.module(
             "modules.sd_samplers_common",
             setup_img2img_steps=self.setup_img2img_steps,
             single_sample_to_image=self.single_sample_to_image,
+            InterruptedException=InterruptedException,
         )
         self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts, OptionInfo=OptionInfo)
         self.module("modules.sd_models", model_data=self.model_data)
@@ -339,7 +372,13 @@ class FakeHost:
         self.module("modules.paths_internal", **{f"{name}_dir": str(self.EXTENSIONS[name]) for name in self.EXTENSIONS})
         self.collected = 0
         self.module("modules.devices", torch_gc=self.torch_gc)
-        self.module("modules.processing", process_images=lambda p: self.process_images(p))
+        self.module("modules.sd_samplers", find_sampler_config=self.find_sampler_config)
+        self.module(
+            "modules.processing",
+            process_images=lambda p: self.process_images(p),
+            get_fixed_seed=lambda seed: 4711 if seed in ("", None, -1) else seed,
+            DecodedSamples=DecodedSamples,
+        )
         self.module(
             "modules.images",
             image_grid=lambda images, batch_size=1, rows=1: self.image_grid(images, rows),
@@ -395,9 +434,11 @@ class FakeHost:
     def create_generator(seed: int) -> torch.Generator:
         return torch.Generator().manual_seed(int(seed))
 
-    def single_sample_to_image(self, sample: torch.Tensor, approximation: int) -> Any:
-        assert approximation == 2, "the others may download a model"
+    def single_sample_to_image(self, sample: torch.Tensor, approximation: int | None = None) -> Any:
         assert sample.ndim == 3
+        self.approximations.append(approximation)
+        if approximation is None and self.no_decoder:
+            raise RuntimeError("no network")
         return as_image(sample, 0)
 
     @staticmethod
@@ -406,6 +447,9 @@ class FakeHost:
 
     def install(self) -> None:
         raise NotImplementedError
+
+    def find_sampler_config(self, name: str) -> Any:
+        return types.SimpleNamespace(constructor=lambda model: Sampler(self.network))
 
     def torch_gc(self) -> None:
         self.collected += 1
@@ -500,6 +544,7 @@ class FakeHost:
             state.job_count = p.n_iter
         images, infotexts = [], []
         for n in range(p.n_iter):
+            p.iteration = n
             state.skipped = False
             if state.interrupted or state.stopping_generation:
                 break
@@ -512,10 +557,20 @@ class FakeHost:
             c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
             used = self.process_before_every_sampling(p, args, errors, noise, noise, c, uc)
             self.sampled(p)
-            self.swallow(errors, lambda: self.script.post_sample(p, None, *args))
+            samples = types.SimpleNamespace(samples=p.sampler.sample(p, used))
+            self.steps_run.append(p.sampler.ran)
+            p.sampler = Sampler(self.network)
+            self.swallow(errors, lambda ps=samples: self.script.post_sample(p, ps, *args))
+            used = samples.samples
+            if not getattr(used, "already_decoded", False):
+                used = [as_image(each.reshape(-1, *each.shape[-2:]), encoded) for each in used]
+            else:
+                used = [
+                    Image.fromarray(((each + 1) * 127.5).clamp(0, 255).byte().movedim(0, 2).numpy()) for each in used
+                ]
             state.job_no += 1
             for k, seed in enumerate(p.seeds):
-                images.append(as_image(used[k].reshape(-1, *used.shape[-2:]), encoded))
+                images.append(used[k])
                 infotexts.append(self.infotext(p, k))
                 if p.mask_for_overlay is not None and getattr(opts, "return_mask", False):
                     images.append(p.mask_for_overlay)
@@ -534,7 +589,8 @@ class FakeHost:
         return result
 
     def infotext(self, p: Processing, k: int) -> str:
-        told = {"Seed": p.seeds[k], **p.extra_generation_params}
+        own = {key: value[k] if isinstance(value, list) else value for key, value in p.extra_generation_params.items()}
+        told = {"Seed": p.seeds[k], **own}
         return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in told.items())
 
     def sampled(self, p: Processing) -> None:

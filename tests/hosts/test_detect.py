@@ -135,3 +135,10 @@ def test_after_a_pass_that_did_not_run_the_next_batch_is_modulated(host):
     assert "Noise Order error" in p.extra_generation_params
     host.script.process_batch(p)
     assert p.extra_generation_params["Noise Order"] == "1"
+
+
+def test_both_passes_without_hires_fix_are_the_first_alone(host):
+    result = host.txt2img({"enabled": True, "passes": "both"})
+    assert not torch.equal(result.noise, result.untouched)
+    assert result.infotext["Noise Order pass"] == "both"
+    assert "Noise Order error" not in result.infotext

@@ -295,3 +295,59 @@ def test_inspector_panel(page, options):
     page.locator(f"{OURS}inspect").click()
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 1").wait_for()
     assert page.locator(f"{OURS}inspected img").count() == 3 + 1 + 2
+
+
+def test_audition(page):
+    """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole picture."""
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    number(page, f"{OURS}audition_candidates", 3)
+    page.locator(f"{OURS}sheet .noiseorder-price").get_by_text(
+        re.compile(r"^3 candidates at \d of 4 steps: ")
+    ).wait_for()
+    price = page.locator(f"{OURS}sheet .noiseorder-price").inner_text()
+    page.locator(f"{OURS}audition_button").click()
+    cells = page.locator(f"{OURS}sheet .noiseorder-cell")
+    cells.nth(2).wait_for()
+    told = page.locator(f"{OURS}sheet .noiseorder-told")
+    told.get_by_text(price).wait_for()
+    assert [cell.get_attribute("aria-label") for cell in cells.all()] == [
+        f"Choose variant {variant}, seed 1" for variant in range(3)
+    ]
+    page.wait_for_function("() => document.querySelectorAll('#txt2img_gallery img').length >= 3")
+    cells.nth(0).click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    told.get_by_text("Variant 2 is chosen").wait_for()
+    assert page.locator(f"{OURS}sheet .noiseorder-cell[aria-pressed=true]").count() == 1
+    holds(page, "variant", 2)
+    cells.nth(1).click()
+    holds(page, "variant", 1)
+    assert re.search(r"Noise Order variant: 1\b", generate(page))
+
+
+def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
+    page.locator("#txt2img_seed input[type=number]").fill("-1")
+    page.locator("#txt2img_seed input[type=number]").press("Tab")
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    number(page, f"{OURS}audition_candidates", 2)
+    page.locator(f"{OURS}audition_button").click()
+    cell = page.locator(f"{OURS}sheet .noiseorder-cell").nth(1)
+    cell.wait_for()
+    seed = cell.get_attribute("aria-label").rpartition(" ")[2]
+    assert seed != "-1"
+    page.locator(f"{OURS}sheet .noiseorder-told").get_by_text(re.compile("^2 candidates")).wait_for()
+    page.wait_for_function("() => getComputedStyle(document.querySelector('#txt2img_interrupt')).display === 'none'")
+    cell.click()
+    told = generate(page)
+    assert f"Seed: {seed}" in told
+    assert "Noise Order variant: 1" in told
+
+
+def test_what_cannot_be_auditioned_is_told_in_the_panel(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    number(page, f"{OURS}erase", 1)
+    page.locator(f"{OURS}audition_button").click()
+    page.locator(f"{OURS}sheet .noiseorder-told").get_by_text("set Erase above 1").wait_for()
+    number(page, f"{OURS}erase", 4)
+    assert "Noise Order erase: 4" in generate(page)

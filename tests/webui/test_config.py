@@ -20,7 +20,7 @@ def test_table_and_dataclass_are_the_same_settings_in_the_same_order():
 
 def test_stored_names():
     """Arguments by position, API keys, labels and infotext keys live in people's scripts and images: add at the end."""
-    assert [(field.name, field.label, field.infotext) for field in FIELDS][:17] == [
+    assert [(field.name, field.label, field.infotext) for field in FIELDS][:18] == [
         ("enabled", "Noise Order", "Noise Order"),
         ("erase", "Erase", "Noise Order erase"),
         ("inject", "Inject", "Noise Order inject"),
@@ -38,6 +38,7 @@ def test_stored_names():
         ("compare_original", "Also make: original", "Noise Order compare original"),
         ("compare_erased", "Also make: erased", "Noise Order compare erased"),
         ("compare_injected", "Also make: injected", "Noise Order compare injected"),
+        ("audition", "Audition", "Noise Order audition"),
     ]
     assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise")
     assert BY_NAME["region"].choices == ("everywhere", "inside", "outside")
@@ -184,3 +185,15 @@ def test_unknown_keys_are_told_in_short():
         parse(({"k" * 10_000: 1, "\ud800": 1, **{f"other {k}": k for k in range(1000)}},))
     assert len(str(error.value).encode()) < 700
     assert "and 997 more" in str(error.value)
+
+
+def test_an_audition_needs_candidates_that_differ():
+    assert NoiseOrderConfig(True, audition=2, variant=9998).audition == 2
+    for settings, told in (
+        ({"audition": 1}, "must be from 2 to 16"),
+        ({"audition": 4, "erase": 1.0}, "set Erase above 1"),
+        ({"audition": 3, "variant": 9998}, "at most 9997"),
+    ):
+        with pytest.raises(SettingError, match=told):
+            NoiseOrderConfig(True, **settings)
+    assert NoiseOrderConfig(True, audition=2, compare_injected=True).variants["injected"].audition == 0

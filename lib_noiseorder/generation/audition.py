@@ -1,0 +1,397 @@
+"""What each noise would become: the candidates of a picture after the sampler's first steps, and the choice among them.
+
+The candidates are a generation of the host's own in which every batch of the person's comes once for each variant, with
+the same prompts, seeds and neighbours, and the sampler is ended after a few steps. Either it is the generation that the
+person asked for with a ticket (webui/sheet.py), or it runs before theirs, from a copy, and each image then goes on with
+its best variant.
+"""
+
+from __future__ import annotations
+
+import traceback
+import types
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from modules import processing, sd_models, sd_samplers, sd_samplers_common, shared
+from PIL import Image
+from torch import Tensor
+
+from ..config import BOTH, COMPARE, FIELDS, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
+from ..core import Critic, Interrupted, self_consistency
+from ..core.schedule import DEPTH, first_below
+from ..core.streams import global_generators
+from ..webui import infotext, sheet, xyz
+from ..webui.options import ERRORS
+from ..webui.sheet import Sheet
+from . import hook
+from .copies import OURS, Kept, duplicate, option, stopped, undisturbed
+
+STATE = "_noiseorder_audition"
+"""On the processing object of candidates: their Audition; else None."""
+FEW = 8
+"""Up to so many steps, one step of a few-step model is a preview."""
+critic: Critic = self_consistency
+"""Who chooses where nobody looks. Put another function here to bring your own: docs/audition.md."""
+
+
+history: list[bool] = []
+"""The host's --no-prompt-history while candidates are not to be written to params.txt."""
+
+
+@dataclass
+class Audition:
+    """A generation of candidates.
+
+    config: the person's settings; images, batch: how many images and how many of them at once; variants, scores: of
+    every candidate, batch by batch; taken: the x̂0 at which the sampler was ended; host: of this batch.
+    """
+
+    config: NoiseOrderConfig
+    count: int
+    depth: float
+    images: int
+    batch: int
+    sheet: Sheet | None = None
+    steps: int = 0
+    of: int = 0
+    host: Any = None
+    taken: Tensor | None = None
+    scores: list[float | None] = field(default_factory=list)
+
+    @property
+    def scored(self) -> bool:
+        return self.sheet is None or self.sheet.scored
+
+    def image(self, candidate: int) -> int:
+        """Of which image a candidate is."""
+        return candidate // (self.batch * self.count) * self.batch + candidate % self.batch
+
+    def variant(self, candidate: int) -> int:
+        return self.config.variant + candidate // self.batch % self.count
+
+    @property
+    def cost(self) -> float:
+        """Of all candidates of one image, in pictures: evaluations of the model over those of a picture."""
+        guided = self.host is not None and self.host.has_uncond
+        # Without a negative prompt to ask, a key level is one evaluation.
+        ours = self.config.evaluations if guided else min(self.config.evaluations, self.config.levels)
+        return sheet.pictures(self.count, self.steps, self.of, 1 + guided, ours, self.scored)
+
+
+def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
+    """Hook `before_process`: make this the generation of the candidates, or audition before it. Nothing of another
+    script has happened yet, so a generation inside this one disturbs none."""
+    if hasattr(p, hook.VARIANT) or getattr(p, "_ad_inner", False):
+        return
+    write_history()
+    for name in (STATE, hook.VARIANTS, hook.AUDITIONED):
+        setattr(p, name, None)
+    try:
+        found = sheet.redeem(args[len(FIELDS)] if len(args) > len(FIELDS) else None)
+    except SettingError as error:
+        give_up(p, None, str(error))
+        return
+    try:
+        config = parse(args, xyz.overrides(p))
+        if found is not None:
+            if host is None:
+                raise SettingError("this WebUI is not supported yet")
+            ask(p, found, config)
+    except SettingError as error:
+        if found is not None:
+            give_up(p, found, str(error))
+        return  # else told in `process`
+    if found is not None or not config.audition or host is None or getattr(p, "txt2img_upscale", False):
+        return
+    try:
+        check_pass(p, config)
+    except SettingError as error:
+        hook.say(p, f"Nothing was auditioned. {error}")
+    else:
+        choose(p, config)
+
+
+def ask(p: Any, found: Sheet, config: NoiseOrderConfig) -> None:
+    """Make the generation that of the candidates a ticket asks for."""
+    if not config.active:
+        raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
+    config.check_candidates(found.candidates)
+    check_pass(p, config)
+    if getattr(p, "txt2img_upscale", False):
+        raise SettingError("the upscale button has no noise to choose: press Audition instead of it")
+    if p.script_args and isinstance(p.script_args[0], int) and p.script_args[0] > 0:
+        raise SettingError('a script is chosen under "Script": set it to None')
+    audition = expand(p, config, found.candidates, found.depth)
+    audition.sheet = found
+    found.images = audition.images
+    found.variants = tuple(range(config.variant, config.variant + found.candidates))
+
+
+def check_pass(p: Any, config: NoiseOrderConfig) -> None:
+    """It is the first pass that is auditioned."""
+    if config.passes == HIRES and getattr(p, "enable_hr", False):
+        raise SettingError(f'Pass is "{HIRES}", so all first passes are the same: set it to "{FIRST}" or "{BOTH}"')
+
+
+def give_up(p: Any, found: Sheet | None, reason: str) -> None:
+    """End the generation that a ticket asked for: a person who wants previews does not want the whole pictures."""
+    hook.say(p, f"No audition. {reason}")
+    if found is not None:
+        found.notes.append(reason)
+        found.done = True
+    p.do_not_save_grid = True
+    p.n_iter, p.batch_size, p.steps = 1, 1, 1
+    shared.state.interrupt()
+
+
+def expand(p: Any, config: NoiseOrderConfig, count: int, depth: float) -> Audition:
+    """Every batch `count` times, one variant after the other: nothing else differs within an image's candidates."""
+    images, batch = p.batch_size * p.n_iter, p.batch_size
+
+    def each(values: Sequence[Any]) -> list[Any]:
+        return [value for k in range(0, images, batch) for value in list(values[k : k + batch]) * count]
+
+    fix_seeds(p)
+    for name in ("seed", "subseed"):
+        value = getattr(p, name)
+        step = 0 if name == "seed" and p.subseed_strength else 1
+        setattr(p, name, each(value if isinstance(value, list) else [int(value) + step * k for k in range(images)]))
+    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"):
+        value = getattr(p, name, None)
+        if isinstance(value, list):
+            setattr(p, name, each(value))
+    p.n_iter *= count
+    p.restore_faces = False
+    p._ad_disabled = True
+    p.do_not_save_grid = True
+    p.do_not_save_samples = p.do_not_save_samples or not option("save_incomplete_images")
+    audition = Audition(config, count, depth, images, batch)
+    setattr(p, STATE, audition)
+    # No inspector and nothing made beside it.
+    setattr(p, hook.VARIANT, "audition")
+    setattr(p, hook.VARIANTS, [audition.variant(k) for k in range(images * count)])
+    xyz.put(p, {"audition": 0, **dict.fromkeys(COMPARE, False)})
+    return audition
+
+
+def fix_seeds(p: Any) -> None:
+    """A random seed is drawn now, that candidates and picture have the same."""
+    p.seed, p.subseed = processing.get_fixed_seed(p.seed), processing.get_fixed_seed(p.subseed)
+
+
+def choose(p: Any, config: NoiseOrderConfig) -> None:
+    """Audition every image's candidates and give it the best of them; where that fails, the picture is made without."""
+    fix_seeds(p)
+    kept = Kept(duplicate(p), global_generators())
+    q, state = kept.p, shared.state
+    audition = expand(q, config, config.audition, DEPTH)
+    q.enable_hr = False
+    if state.job_count == -1:
+        state.job_count = p.n_iter
+    state.job_count += q.n_iter
+    try:
+        with closing(q), undisturbed(kept, f"auditioning {config.audition} candidates"):
+            processing.process_images(q)
+    except Exception as error:  # the picture that was asked for can still be made
+        traceback.print_exc()
+        hook.say(p, f"Nothing was auditioned. {type(error).__name__}: {error}")
+        return
+    job = getattr(q, hook.STATE, None)
+    if stopped() or job is None or job.ever_refused:
+        hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
+        return
+    rows: list[list[int]] = [[] for _ in range(audition.images)]
+    for candidate in range(audition.images * audition.count):
+        rows[audition.image(candidate)].append(candidate)
+    variants = []
+    for row in rows:
+        winner = sheet.best([audition.scores[k] for k in row if k < len(audition.scores)])
+        variants.append(config.variant if winner is None else audition.variant(row[winner]))
+    setattr(p, hook.VARIANTS, variants)
+    setattr(p, hook.AUDITIONED, audition.count)
+    if job.options.console != ERRORS:
+        print(
+            f"[{OURS}] auditioned {audition.count} candidates at {audition.steps} of {audition.of} steps for each "
+            f"image ({audition.cost:.1f} pictures): went on with variant {', '.join(map(str, variants))}"
+        )
+
+
+def before_batch(p: Any) -> None:
+    """Hook `process_batch`, after which the hosts write params.txt: it is to hold what makes a picture."""
+    audition = getattr(p, STATE, None)
+    if audition is not None and audition.sheet is not None and not history:
+        history.append(shared.cmd_opts.no_prompt_history)
+        shared.cmd_opts.no_prompt_history = True
+
+
+def write_history() -> None:
+    """Undo that, at the next hook there is."""
+    if history:
+        shared.cmd_opts.no_prompt_history = history.pop()
+
+
+def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, uc: Any) -> None:
+    """Hook `process_before_every_sampling`, after the noise was written: have the sampler end where the preview is."""
+    write_history()
+    audition, job = getattr(p, STATE, None), getattr(p, hook.STATE, None)
+    if audition is None or host is None or noise is None:
+        return
+    if getattr(p, "enable_hr", False):
+        # Only now: the infotext of a preview is to make the whole picture, with its hires pass.
+        p.enable_hr = False
+        shared.state.job_count //= 2
+    audition.host, audition.taken, steps = None, None, 1
+    try:
+        if job is not None and not job.refused:
+            audition.host = host(p, noise, c, uc, latent=None if x is noise else x)
+            positions = audition.host.positions()
+            audition.of, steps = len(positions), needed(positions, audition.depth, audition.host.family())
+    except Exception:
+        # Ended after the first step, nothing is shown and nothing chosen: the whole candidates would cost too much.
+        traceback.print_exc()
+        audition.host = None
+    audition.steps = steps
+    if audition.sheet is not None:
+        found = audition.sheet
+        found.steps, found.of, found.cost = steps, audition.of, audition.cost
+    end_after(p.sampler, steps, audition)
+
+
+def needed(positions: Sequence[float], depth: float, family: str | None = None) -> int:
+    """Steps until the first below this position of the schedule has seen the picture; one of a few-step model."""
+    if family == "few" and len(positions) <= FEW:
+        return 1
+    return first_below(positions, depth)
+
+
+def estimate(
+    host: type[Any] | None,
+    sampler: str,
+    scheduler: str,
+    steps: int,
+    size: tuple[int, int],
+    strength: float,
+    depth: float,
+) -> tuple[int, int] | None:
+    """Steps of a preview and of the picture, told beforehand; None while no model is loaded.
+
+    strength: of the denoising in img2img, 1 in txt2img. The schedule of a few models depends on what they last made.
+    """
+    model = sd_models.model_data.sd_model
+    if host is None or host.prediction(model) is None:
+        return None
+    # Not by `create_sampler`, which extensions replace while their generation runs.
+    config = sd_samplers.find_sampler_config(sampler)
+    made = config.constructor(model)
+    made.config = config
+    p = types.SimpleNamespace(
+        steps=steps,
+        scheduler=scheduler,
+        width=size[0],
+        height=size[1],
+        denoising_strength=strength,
+        sampler=made,
+        sampler_noise_scheduler_override=None,
+        extra_generation_params={},
+        is_hr_pass=False,
+        sd_model=model,
+    )
+    positions = host.planned(p, around=strength < 1).positions()
+    return needed(positions, depth, host.family()), len(positions)
+
+
+def end_after(sampler: Any, steps: int, audition: Audition) -> None:
+    """End the sampler once it has asked the model in this step, and keep the x̂0 it got there, guidance and all.
+
+    Its own `stop_at` does the same, but ersatzForge has none, and AUTOMATIC1111 then gives the x̂0 of the prompt alone.
+    """
+    callback = type(sampler).callback_state
+
+    def look(told: dict[str, Any]) -> None:
+        if told["i"] >= steps - 1:
+            audition.taken = told.get("denoised")
+            raise sd_samplers_common.InterruptedException
+        callback(sampler, told)
+        shared.state.sampling_steps = steps
+
+    sampler.callback_state = look
+
+
+@torch.no_grad()
+def after_sampling(p: Any, arguments: Any) -> None:
+    """Hook `post_sample`: judge the batch's x̂0, and give the host small pictures of them, already decoded."""
+    audition = getattr(p, STATE, None)
+    # Not where only the next batches are not to be made: this one is whole.
+    if audition is None or shared.state.interrupted or shared.state.skipped:
+        return
+    denoised = arguments.samples if audition.taken is None else audition.taken
+    audition.taken = None
+    scores: list[float | None] = [None] * len(denoised)
+    if audition.host is not None and audition.scored:
+        scores = judge(p, denoised, audition)
+    if shared.state.interrupted or shared.state.skipped:
+        return
+    pictures = [small_picture(latent) for latent in denoised]
+    first = len(audition.scores)
+    audition.scores += scores
+    if audition.sheet is not None and audition.host is not None:
+        for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
+            at = first + k
+            audition.sheet.previews.append(
+                sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), picture, score)
+            )
+    size = (p.width, p.height)
+    if audition.sheet is not None:
+        audition.sheet.size = size
+    arguments.samples = processing.DecodedSamples(as_tensor(sheet.resized(picture, size)) for picture in pictures)
+
+
+def judge(p: Any, denoised: Tensor, audition: Audition) -> list[float | None]:
+    """The critic's scores; none where it fails, which is told."""
+    try:
+        scores = [float(score) for score in critic(denoised, audition.host)]
+        if len(scores) != len(denoised):
+            raise ValueError(f"the critic gave {len(scores)} scores for {len(denoised)} images")
+        return list(scores)
+    except Interrupted:
+        pass
+    except Exception as error:
+        traceback.print_exc()
+        hook.say(p, f"The critic failed. {type(error).__name__}: {error}")
+        if audition.sheet is not None:
+            audition.sheet.notes.append(f"the critic failed: {type(error).__name__}: {error}")
+    return [None] * len(denoised)
+
+
+def small_picture(latent: Tensor) -> Image.Image:
+    """A latent as the host's live preview shows it: most of its decoders make one pixel of each of the latent's."""
+    frame = latent if latent.ndim == 3 else latent[:, 0]
+    try:
+        return sd_samplers_common.single_sample_to_image(frame)
+    except Exception:  # a decoder that would have to be downloaded
+        return sd_samplers_common.single_sample_to_image(frame, 2)
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """(3, H, W) in [−1, 1], as decoders give it; a quarter more, as the hosts cut off what is behind the point."""
+    return (torch.from_numpy(np.array(picture.convert("RGB"))).movedim(-1, 0).float() + 0.25) / 127.5 - 1
+
+
+def finish(p: Any, processed: Any) -> None:
+    """Hook `postprocess`: the sheet is complete."""
+    write_history()
+    audition = getattr(p, STATE, None)
+    if audition is None or audition.sheet is None:
+        return
+    found, job = audition.sheet, getattr(p, hook.STATE, None)
+    found.infotexts = list(processed.infotexts[processed.index_of_first_image :])
+    if job is not None and job.ever_refused:
+        found.notes.append(f"the noise was left as it is: {p.extra_generation_params.get(infotext.ERROR, '')}")
+    if stopped():
+        found.notes.append("interrupted")
+    found.done = True

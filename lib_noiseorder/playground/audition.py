@@ -1,0 +1,101 @@
+"""What each variant of a seed's noise would become, after a few steps, and what the checker finds in it there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..config import NoiseOrderConfig
+from ..core import modulate, self_consistency
+from ..core.schedule import DEPTH, first_below
+from .host import PlaygroundHost, seed_noise
+from .models import PlaygroundModel
+from .scenes import CheckResult, check, encode, null_tokens, parse_caption, to_uint8
+
+
+class _Reached(Exception):
+    """The preview's step."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A row for every seed, a column for every variant; the lists go row by row.
+
+    steps, of: of a preview and of the whole picture; cost: of all previews of one seed, in pictures.
+    """
+
+    seeds: tuple[int, ...]
+    variants: tuple[int, ...]
+    pictures: np.ndarray
+    found: list[CheckResult]
+    scores: list[float]
+    steps: int
+    of: int
+    cost: float
+
+    def best(self, row: int) -> int:
+        """The column that the model's own judgement takes."""
+        scores = self.scores[row * len(self.variants) : (row + 1) * len(self.variants)]
+        return max(range(len(scores)), key=scores.__getitem__)
+
+    def tally(self) -> str:
+        """What was made, in words."""
+        right = sum(found.both for found in self.found)
+        return (
+            f"{len(self.variants)} candidates at {self.steps} of {self.of} steps: {self.cost:.1f} pictures; "
+            f"{right} of {len(self.found)} previews right"
+        )
+
+
+def audition(
+    model: PlaygroundModel,
+    prompt: str,
+    negative: str,
+    seeds: Sequence[int],
+    steps: int,
+    cfg_scale: float,
+    config: NoiseOrderConfig,
+    enlarge: int = 8,
+) -> Sheet:
+    """Preview the candidates of every seed that the settings ask for, the critic's evaluation not counted in the cost.
+
+    Raises ValueError for a prompt that is not a caption of the playground's world, no seeds, or steps < 1.
+    """
+    if not seeds:
+        raise ValueError("no seeds: give at least one")
+    config.check_candidates(config.audition)
+    variants = range(config.variant, config.variant + config.audition)
+    rows = [seed for seed in seeds for _ in variants]
+    scenes = [parse_caption(prompt)] * len(rows)
+    tokens, uncond = encode(scenes), null_tokens(len(rows))
+    if negative.strip():
+        uncond = encode([parse_caption(negative)] * len(rows))
+    host = PlaygroundHost(model, rows, tokens, uncond, cfg_scale)
+    noise, report = modulate(seed_noise(rows), config, host, variants=[*variants] * len(seeds))
+    until = first_below([1 - step / steps for step in range(steps)], DEPTH)
+    seen: list[torch.Tensor] = []
+
+    def stop(step: int, total: int, denoised: torch.Tensor) -> None:
+        if step + 1 == until:
+            seen.append(denoised)
+            raise _Reached
+
+    with contextlib.suppress(_Reached):
+        model.sample(noise, tokens, uncond, cfg_scale, steps, stop)
+    (denoised,) = seen
+    each = 1 if cfg_scale == 1 else 2
+    ours = report.evaluations
+    return Sheet(
+        tuple(seeds),
+        tuple(variants),
+        to_uint8(denoised, enlarge),
+        check(denoised, scenes),
+        self_consistency(denoised, host),
+        until,
+        steps,
+        len(variants) * (each * until + ours) / (each * steps + ours),
+    )

@@ -1,0 +1,207 @@
+"""What was asked of an audition and what came of it so far, for the page and for programs.
+
+The page has no settings of its own for it: it presses the tab's own Generate button with a ticket in a hidden
+component, so that queue, progress, interruption and gallery are the host's. A ticket is good once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ..config import SettingError
+from ..core.schedule import DEPTH
+from .inspector import png
+
+KEPT = 4
+"""Sheets that are remembered; the oldest are forgotten."""
+THUMBNAIL = 256
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One candidate: of which image it is, with which variant, and what it will become, as small as it was decoded;
+    score: the critic's."""
+
+    image: int
+    seed: int
+    variant: int
+    picture: Image.Image
+    score: float | None = None
+
+
+@dataclass
+class Sheet:
+    """The previews of one audition, in the order in which they were made.
+
+    steps, of: of the sampler, those a preview ran and all; cost: of all of an image, in pictures; size: of a picture.
+    """
+
+    id: str
+    candidates: int
+    depth: float = DEPTH
+    scored: bool = False
+    images: int = 0
+    variants: tuple[int, ...] = ()
+    steps: int = 0
+    of: int = 0
+    cost: float = 0.0
+    size: tuple[int, int] = (512, 512)
+    previews: list[Preview] = field(default_factory=list)
+    infotexts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def told(self) -> str:
+        """What was made and what it cost, in words."""
+        return words(self.candidates, self.steps, self.of, self.cost)
+
+
+def words(candidates: int, steps: int, of: int, cost: float) -> str:
+    return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} pictures"
+
+
+sheets: dict[str, Sheet] = {}
+
+
+def ticket(sheet: Sheet) -> str:
+    """What the hidden component, or a program, hands to the generation."""
+    return json.dumps({"id": sheet.id, "candidates": sheet.candidates, "depth": sheet.depth, "scored": sheet.scored})
+
+
+def redeem(written: object) -> Sheet | None:
+    """The sheet that a ticket asks for; None for no ticket and for one that was used before. Raises SettingError."""
+    if not isinstance(written, str) or not written:
+        return None
+    try:
+        told = json.loads(written)
+        sheet = Sheet(str(told["id"]), told["candidates"], told["depth"], bool(told.get("scored", False)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SettingError(f"the ticket of an audition cannot be read: {written[:60]!r}") from None
+    if sheet.id in sheets:
+        return None
+    check(sheet.candidates, sheet.depth)
+    sheets[sheet.id] = sheet
+    for oldest in list(sheets)[:-KEPT]:
+        del sheets[oldest]
+    return sheet
+
+
+def check(candidates: object, depth: object) -> None:
+    """Raise SettingError where an audition cannot be that; how many candidates there can be is the settings' matter."""
+    if isinstance(candidates, bool) or not isinstance(candidates, int):
+        raise SettingError(f"candidates = {candidates!r}: must be a whole number from 2 to 16")
+    fits = isinstance(depth, (int, float)) and not isinstance(depth, bool) and math.isfinite(depth)
+    if not fits or not 0.05 <= float(depth) <= 1:  # type: ignore[arg-type]
+        raise SettingError(f"depth = {depth!r}: must be a number from 0.05 to 1, a position on the schedule")
+
+
+def describe(sheet: Sheet) -> dict[str, Any]:
+    """A sheet as JSON; previews are base64 PNG."""
+    return {
+        **summary(sheet),
+        "previews": [
+            {
+                "image": preview.image,
+                "seed": preview.seed,
+                "variant": preview.variant,
+                "score": preview.score,
+                "picture": png(resized(preview.picture, sheet.size)),
+                "infotext": sheet.infotexts[k] if k < len(sheet.infotexts) else None,
+            }
+            for k, preview in enumerate(sheet.previews)
+        ],
+    }
+
+
+def summary(sheet: Sheet) -> dict[str, Any]:
+    """A sheet without its previews."""
+    names = ("candidates", "depth", "images", "variants", "steps", "of", "cost", "told", "notes", "done")
+    return {name: getattr(sheet, name) for name in names}
+
+
+def progress(id: str, have: int) -> dict[str, Any] | None:
+    """What the page draws: the previews after the first `have`, small; None where the sheet is not begun."""
+    sheet = sheets.get(id)
+    if sheet is None:
+        return None
+    new = sheet.previews[have:]
+    return {
+        **summary(sheet),
+        "previews": [{**told(preview), "picture": png(small(preview.picture))} for preview in new],
+    }
+
+
+def told(preview: Preview) -> dict[str, Any]:
+    return {name: getattr(preview, name) for name in ("image", "seed", "variant", "score")}
+
+
+def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def small(picture: Image.Image) -> Image.Image:
+    copy = picture.copy()
+    copy.thumbnail((THUMBNAIL, THUMBNAIL))
+    return copy
+
+
+def pictures(count: int, steps: int, of: int, each: int, ours: int, scored: bool) -> float:
+    """What `count` candidates cost, in pictures.
+
+    steps, of: a preview's and the picture's; each: evaluations of a step; ours: evaluations for the noise of either;
+    scored: whether the critic asks once more.
+    """
+    return count * (each * steps + ours + scored) / max(each * of + ours, 1)
+
+
+def best(scores: Sequence[float | None]) -> int | None:
+    """Index of the highest score, the first of equal ones; None where there is no number among them."""
+    known = [(score, -k) for k, score in enumerate(scores) if score is not None and math.isfinite(score)]
+    return -max(known)[1] if known else None
+
+
+def panel(elem_id: Callable[[str], str]) -> Any:
+    """Button, sliders and an empty sheet, which javascript/noiseorder.js makes work; returns the hidden ticket.
+
+    Not in Gradio: its events could neither read the tab's own settings nor take their place in the host's queue.
+    """
+    with gr.Row():
+        count = gr.Slider(
+            2,
+            16,
+            9,
+            step=1,
+            label="Candidates",
+            info="So many variants are shown as they will become",
+            elem_id=elem_id("audition_candidates"),
+        )
+        depth = gr.Slider(
+            0.05,
+            1,
+            DEPTH,
+            step=0.01,
+            label="Preview at",
+            info="Down to here on the schedule: lower shows more",
+            elem_id=elem_id("audition_depth"),
+        )
+    gr.Button("Audition", elem_id=elem_id("audition_button"))
+    gr.HTML(
+        '<p class="noiseorder-price" aria-live="polite"></p>'
+        '<div class="noiseorder-cells" style="overflow-x: auto"></div>'
+        '<p class="noiseorder-told" role="status"></p>',
+        elem_id=elem_id("sheet"),
+    )
+    written = gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket"))
+    for component in (count, depth, written):
+        component.do_not_save_to_config = True
+        # Of no event of Gradio's: it would take them for what is only shown.
+        component.interactive = True
+    return written

@@ -1,0 +1,423 @@
+"""Candidates, their previews and the choice among them, around whole generations of the fakes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from test_compare import generate, pixels, processing, same
+
+SETTINGS = {"erase": 2.0, "inject": 0.05}
+
+
+def ticket(host, **told):
+    from lib_noiseorder.config import FIELDS
+
+    values = [True, 2.0, 0.05]
+    defaults = [field.default for field in FIELDS[3:]]
+    return [*values, *defaults, json.dumps({"id": "a", "candidates": 3, "depth": 0.75, "scored": True, **told})]
+
+
+def audition_of(host):
+    return __import__("lib_noiseorder.generation.audition", fromlist=["audition"])
+
+
+def sheets(host):
+    return __import__("lib_noiseorder.webui.sheet", fromlist=["sheet"]).sheets
+
+
+def with_scores(host, scores):
+    """A critic that gives these, in the order it is asked."""
+    left = list(scores)
+    audition_of(host).critic = lambda denoised, asked: [left.pop(0) for _ in denoised]
+
+
+def variant_of(text):
+    return int(text.partition("Noise Order variant: ")[2].partition(",")[0])
+
+
+def test_off_is_absent(host):
+    made = generate(host, SETTINGS)
+    assert "audition" not in made.infotexts[0]
+    assert host.steps_run == [10]
+    assert "denoised" not in str(vars(host.state))
+
+
+@pytest.mark.parametrize(("batch_size", "n_iter"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_every_image_goes_on_with_its_best(host, batch_size, n_iter):
+    """The scores come batch by batch and within it variant by variant."""
+    size = {"batch_size": batch_size, "n_iter": n_iter, "do_not_save_grid": True}
+    count = batch_size * n_iter
+    wanted = [2, 0, 1, 2][:count]
+    scores = [
+        float(wanted[n * batch_size + k] == candidate)
+        for n in range(n_iter)
+        for candidate in range(3)
+        for k in range(batch_size)
+    ]
+    with_scores(host, scores)
+    made = generate(host, {**SETTINGS, "audition": 3, "variant": 4}, **size)
+    assert [variant_of(text) for text in made.infotexts] == [4 + w for w in wanted]
+    assert all("Noise Order auditioned: 3" in text for text in made.infotexts)
+    assert not any("Noise Order audition:" in text for text in made.infotexts)
+    for k, chosen in enumerate(wanted):
+        alone = generate(host, {**SETTINGS, "variant": 4 + chosen}, seed=1 + k, do_not_save_grid=True)
+        # The picture itself; in its first pixel the fakes put what the VAE drew.
+        assert (pixels(made.images)[k].ravel()[3:] == pixels(alone.images)[0].ravel()[3:]).all()
+
+
+def test_the_chosen_variant_is_the_picture_of_that_variant(host):
+    made = generate(host, {**SETTINGS, "audition": 4})
+    alone = generate(host, {**SETTINGS, "variant": variant_of(made.infotexts[0])})
+    assert same(made.images, alone.images)
+
+
+def test_the_built_in_critic_is_asked_and_the_same_image_chooses_the_same_in_any_batch(host):
+    together = generate(host, {**SETTINGS, "audition": 4}, batch_size=3, do_not_save_grid=True)
+    alone = [generate(host, {**SETTINGS, "audition": 4}, seed=seed) for seed in (1, 2, 3)]
+    assert [variant_of(text) for text in together.infotexts] == [variant_of(each.infotexts[0]) for each in alone]
+
+
+def test_evaluations_are_as_told(host, capsys):
+    generate(host, {**SETTINGS, "audition": 4})
+    told = capsys.readouterr().out
+    steps = host.steps_run[0]
+    assert host.steps_run == [steps] * 4 + [10]
+    assert f"auditioned 4 candidates at {steps} of 10 steps for each image" in told
+    # Of the fakes' samplers the steps cost nothing: five times two for the noise, and four for the critic.
+    assert host.network.rows == 5 * 2 + 4
+
+
+def test_depth_is_a_position_on_the_samplers_own_schedule(host):
+    audition = audition_of(host)
+    assert audition.needed([1.0, 0.9, 0.8, 0.7, 0.6], 0.75) == 4
+    assert audition.needed([1.0, 0.9, 0.8, 0.7, 0.6], 1.0) == 2
+    assert audition.needed([1.0, 0.9, 0.8], 0.5) == 3, "never below: all of them"
+    assert audition.needed([1.0, 0.75, 0.5, 0.25], 0.75, "few") == 1
+    assert audition.needed([k / 20 for k in range(20, 0, -1)], 0.75, "few") == 7
+    generate(host, {**SETTINGS, "audition": 2})
+    from fakes import Sampler
+
+    table = host.sigmas.double()
+    sigmas = Sampler(host.network).get_sigmas(None, 10)[:-1].double()
+    positions = [int((table - sigma).abs().argmin()) / 999 for sigma in sigmas]
+    assert host.steps_run[0] == next(k for k, position in enumerate(positions) if position < 0.75) + 1
+
+
+def test_random_numbers_and_states_go_on_as_without(host):
+    generate(host, {**SETTINGS, "variant": 0})
+    expected = torch.get_rng_state()
+    with_scores(host, [1.0, 0.0])
+    made = generate(host, {**SETTINGS, "audition": 2})
+    assert torch.equal(torch.get_rng_state(), expected)
+    assert host.state.textinfo == "before"
+    assert host.cmd_opts.no_prompt_history is False
+    assert host.state.job_no == host.state.job_count == 3
+    assert host.params_txt == made.infotexts[0]
+
+
+def test_a_random_seed_is_drawn_once(host):
+    made = generate(host, {**SETTINGS, "audition": 2}, seed=-1)
+    assert "Seed: 4711" in made.infotexts[0]
+    assert same(made.images, generate(host, {**SETTINGS, "variant": variant_of(made.infotexts[0])}, seed=4711).images)
+
+
+def test_nothing_of_the_candidates_is_saved_or_shown(host):
+    host.opts.save_incomplete_images = False
+    made = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
+    assert len(host.saved) == 2
+    assert len(made.images) == 3
+    assert len(host.saved_grids) == 1
+
+
+def test_candidates_are_saved_with_incomplete_images(host):
+    host.opts.save_incomplete_images = True
+    generate(host, {**SETTINGS, "audition": 3})
+    assert len(host.saved) == 3 + 1
+
+
+def test_compared_pictures_have_the_winners_variant(host):
+    with_scores(host, [0.0, 0.0, 1.0])
+    made = generate(host, {**SETTINGS, "audition": 3, "compare_erased": True, "compare_original": True})
+    alone = generate(host, {**SETTINGS, "variant": 2, "compare_erased": True, "compare_original": True})
+    assert same(made.images[1:], alone.images[1:])
+    assert len(host.steps_run) == 3 + 3 + 3
+    assert variant_of(made.infotexts[-1]) == 2
+
+
+@pytest.mark.parametrize("bad", [float("nan"), None])
+def test_scores_that_are_no_numbers_do_not_win(host, bad):
+    audition = audition_of(host)
+    scores = iter([bad, -3.0, -2.0])
+    audition.critic = lambda denoised, asked: [next(scores)]
+    made = generate(host, {**SETTINGS, "audition": 3})
+    # A score that is none at all is a failing critic: nobody else's score is lost.
+    assert variant_of(made.infotexts[0]) == 2
+
+
+def test_a_failing_critic_leaves_the_picture(host):
+    audition_of(host).critic = lambda denoised, asked: 1 / 0
+    made = generate(host, {**SETTINGS, "audition": 3})
+    assert same(made.images, generate(host, SETTINGS).images)
+    assert variant_of(made.infotexts[0]) == 0
+
+
+def test_a_failing_candidate_leaves_the_picture(host):
+    def fail(p):
+        if hasattr(p, "_noiseorder_variant"):
+            raise RuntimeError("out of memory")
+
+    host.sampled = fail
+    made = generate(host, {**SETTINGS, "audition": 3})
+    assert "Nothing was auditioned. RuntimeError: out of memory" in made.comments
+    assert "auditioned:" not in made.infotexts[0]
+    host.sampled = lambda p: None
+    assert same(made.images, generate(host, SETTINGS).images)
+
+
+def test_refused_noise_is_not_auditioned(host):
+    host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
+    made = generate(host, {**SETTINGS, "audition": 3})
+    assert "Noise Order error" in made.infotexts[0]
+    assert "auditioned:" not in made.infotexts[0]
+    assert host.steps_run == [1, 1, 1, 10]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_interruption(host, at):
+    seen = []
+
+    def interrupt(p):
+        seen.append(p)
+        if len(seen) == at:
+            host.state.interrupted = True
+
+    host.sampled = interrupt
+    made = generate(host, {**SETTINGS, "audition": 3})
+    assert len(made.images) == (at == 4)
+    host.sampled, host.state.interrupted = (lambda p: None), False
+    assert len(generate(host, {**SETTINGS, "audition": 3}).images) == 1
+
+
+def test_skipping_ends_the_audition_alone(host):
+    def skip(p):
+        if hasattr(p, "_noiseorder_variant") and p.iteration == 2:
+            host.state.skipped = True
+
+    host.sampled = skip
+    made = generate(host, {**SETTINGS, "audition": 3})
+    assert len(made.images) == 1
+    assert "auditioned:" not in made.infotexts[0]
+
+
+def test_the_upscale_button_and_adetailer_do_not_audition(host):
+    for name in ("txt2img_upscale", "_ad_inner"):
+        p = processing(host, {**SETTINGS, "audition": 3})
+        setattr(p, name, True)
+        host.process_images(p)
+        assert host.steps_run == [10]
+        host.steps_run.clear()
+
+
+def test_a_sheet_is_the_tabs_own_generation(host):
+    made = generate(host, *ticket(host), batch_size=2)
+    sheet = sheets(host)["a"]
+    steps = host.steps_run[0]
+    assert host.steps_run == [steps] * 3
+    assert (sheet.steps, sheet.of, sheet.images, sheet.variants) == (steps, 10, 2, (0, 1, 2))
+    assert sheet.done
+    assert len(made.images) == len(sheet.previews) == 6, "and no grid"
+    assert [(each.image, each.variant) for each in sheet.previews] == [(k, v) for v in range(3) for k in range(2)]
+    assert [each.seed for each in sheet.previews] == [1, 2] * 3
+    assert all(each.score < 0 for each in sheet.previews)
+    assert sheet.infotexts == made.infotexts
+    assert host.params_txt == "", "that is for pictures"
+    assert host.cmd_opts.no_prompt_history is False
+    for text, each in zip(made.infotexts, sheet.previews, strict=True):
+        assert variant_of(text) == each.variant
+        assert f"Seed: {each.seed}" in text
+        assert "auditioned" not in text
+    assert same([each.picture for each in sheet.previews], made.images)
+    assert host.state.job_no == host.state.job_count == 3
+
+
+def test_a_ticket_is_good_once(host):
+    generate(host, *ticket(host))
+    made = generate(host, *ticket(host))
+    assert host.steps_run[3:] == [10]
+    assert len(made.images) == 1
+    generate(host, *ticket(host, id="b"))
+    assert len(host.steps_run) == 4 + 3
+
+
+def test_old_sheets_are_forgotten(host):
+    for k in range(10):
+        generate(host, *ticket(host, id=str(k), candidates=2))
+    assert list(sheets(host)) == [str(k) for k in range(6, 10)]
+
+
+def test_what_is_seen_is_what_the_picture_shows_at_that_step(host):
+    """The fakes' x̂0 is the noise and the step: guided, as the callback tells it."""
+    generate(host, *ticket(host))
+    for k, preview in enumerate(sheets(host)["a"].previews):
+        alone = generate(host, {**SETTINGS, "variant": k})
+        assert (pixels([preview.picture])[0][1:] == pixels(alone.images)[0][1:]).all()
+
+
+def test_the_live_preview_decodes_and_the_cheap_one_where_it_cannot(host):
+    generate(host, *ticket(host, candidates=2))
+    assert host.approximations == [None, None]
+    host.no_decoder = True
+    generate(host, *ticket(host, candidates=2, id="b"))
+    assert host.approximations[2:] == [None, 2, None, 2]
+
+
+def test_previews_have_the_size_of_the_picture(host):
+    made = generate(host, *ticket(host), width=64, height=32)
+    assert {image.size for image in made.images} == {(64, 32)}
+    sheet = sheets(host)["a"]
+    assert sheet.size == (64, 32)
+    assert {each.picture.size for each in sheet.previews} == {(8, 8)}, "kept small"
+
+
+def test_hires_fix_is_left_out_and_told(host):
+    p = processing(host, *ticket(host), enable_hr=True)
+    host.state.job_count = 2 * 3
+    host.process_images(p)
+    assert p.enable_hr is False
+    assert host.state.job_count == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"candidates": 1}, "must be from 2 to 16"),
+        ({"candidates": 17}, "must be from 2 to 16"),
+        ({"candidates": 2.5}, "must be a whole number from 2 to 16"),
+        ({"depth": 0}, "must be a number from 0.05 to 1"),
+        ({"depth": "deep"}, "must be a number from 0.05 to 1"),
+    ],
+)
+def test_a_ticket_that_cannot_be(host, changes, told):
+    made = generate(host, *ticket(host, **changes))
+    assert told in made.comments
+    assert made.images == []
+    host.state.interrupted = False
+    assert len(generate(host, SETTINGS).images) == 1
+
+
+def test_tickets_are_told_what_is_wrong(host):
+    first, *rest = ticket(host)
+    cases = [
+        ([False, *rest], {}, "switch it on"),
+        ([first, 1.0, *rest[1:]], {}, "set Erase above 1"),
+        ([first, 0.5, *rest[1:]], {}, "Erase (erase) = 0.5"),
+        ([*ticket(host)[:-1], "?"], {}, "cannot be read"),
+    ]
+    for number, (args, settings, told) in enumerate(cases):
+        args[-1] = args[-1].replace('"a"', f'"{number}"')
+        made = generate(host, *args, **settings)
+        assert told in made.comments
+        assert made.images == []
+        host.state.interrupted = False
+    p = processing(host, *ticket(host, id="x"))
+    p.script_args = (2, *p.script_args[1:])
+    assert 'a script is chosen under "Script"' in host.process_images(p).comments
+
+
+def test_interrupting_a_sheet_keeps_what_is_there(host):
+    def interrupt(p):
+        host.state.interrupted = p.iteration == 1
+
+    host.sampled = interrupt
+    generate(host, *ticket(host))
+    sheet = sheets(host)["a"]
+    assert [each.variant for each in sheet.previews] == [0]
+    assert sheet.done
+    assert sheet.notes == ["interrupted"]
+
+
+@pytest.mark.parametrize("depth", [0.5, 0.75, 1.0])
+def test_the_estimate_is_what_is_then_run(host, depth):
+    audition = audition_of(host)
+    asked = ("Euler", "Automatic", 10, (8, 8), 1.0, depth)
+    assert audition.estimate(host.loaded.HOST, *asked) is None, "no model is loaded"
+    p = processing(host, *ticket(host, depth=depth))
+    host.process_images(p)
+    host.model_data.sd_model = p.sd_model
+    assert audition.estimate(host.loaded.HOST, *asked) == (host.steps_run[0], 10)
+
+
+def test_the_estimate_of_img2img_begins_where_it_does(host):
+    audition = audition_of(host)
+    host.model_data.sd_model = host.model(processing(host, False))
+    steps, of = audition.estimate(host.loaded.HOST, "Euler", "Automatic", 10, (8, 8), 0.5, 0.75)
+    assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
+    assert 1 < steps < of
+
+
+@pytest.mark.parametrize("args", [[{**SETTINGS, "audition": 3, "passes": "hires"}], None])
+def test_the_first_pass_has_to_be_ours(host, args):
+    if args is None:
+        args = ticket(host)
+        args[12] = "hires"
+    p = processing(host, *args, enable_hr=True)
+    host.process_images(p)
+    assert any('set it to "first" or "both"' in text for text in p.comments)
+    assert host.steps_run == [10] * (len(args) == 1)
+
+
+def test_no_inspector_and_nothing_beside_a_sheet(host):
+    host.opts.data["noiseorder_inspector"] = True
+    args = ticket(host)
+    args[14] = True
+    generate(host, *args)
+    assert len(host.steps_run) == 3
+    assert __import__("lib_noiseorder.webui.inspector", fromlist=["inspector"]).last is None
+
+
+def test_stopping_after_this_batch_keeps_it(host):
+    def stop(p):
+        host.state.stopping_generation = p.iteration == 1
+
+    host.sampled = stop
+    generate(host, *ticket(host))
+    assert [each.variant for each in sheets(host)["a"].previews] == [0, 1]
+
+
+def test_seeds_and_prompts_of_candidates_are_those_of_their_images(a1111):
+    from lib_noiseorder.config import NoiseOrderConfig
+
+    for strength, seeds in ((0, [1, 2, 1, 2, 3, 4, 3, 4]), (0.5, [1] * 8)):
+        p = processing(a1111, batch_size=2, n_iter=2, subseed_strength=strength)
+        p.prompt = ["a", "b", "c", "d"]
+        audition_of(a1111).expand(p, NoiseOrderConfig(True, variant=6), 2, 0.75)
+        assert p.seed == seeds
+        assert p.subseed == [2, 3, 2, 3, 4, 5, 4, 5]
+        assert p.prompt == ["a", "b", "a", "b", "c", "d", "c", "d"]
+        assert p.negative_prompt == "bad"
+        assert p.n_iter == 4
+        assert p._noiseorder_variants == [6, 6, 7, 7] * 2
+
+
+def test_a_failure_before_the_first_step_leaves_the_hosts_history_alone(host):
+    def fail(*call):
+        raise RuntimeError("no")
+
+    original = host.process_before_every_sampling
+    for args in ([{**SETTINGS, "audition": 3}], ticket(host)):
+        host.process_before_every_sampling = fail
+        with pytest.raises(RuntimeError, match="no"):
+            generate(host, *args)
+        host.process_before_every_sampling = original
+        made = generate(host, SETTINGS)
+        assert host.cmd_opts.no_prompt_history is False
+        assert host.params_txt == made.infotexts[0]
+
+
+def test_a_webui_that_is_not_supported_makes_no_candidates(host):
+    host.loaded.HOST = None
+    made = generate(host, *ticket(host))
+    assert "not supported" in made.comments
+    assert host.steps_run == []

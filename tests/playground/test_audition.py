@@ -1,0 +1,63 @@
+"""The playground's audition: the previews of a walk, what the checker finds in them, and the command line's sheet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.core import modulate
+from lib_noiseorder.playground.__main__ import main
+from lib_noiseorder.playground.audition import audition
+from lib_noiseorder.playground.comparison import load
+from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
+from lib_noiseorder.playground.picture import contact_sheet
+from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption, to_uint8
+
+PROMPT = "a red cross left of a blue ring"
+SETTINGS = NoiseOrderConfig(True, audition=3, variant=5)
+
+
+@pytest.mark.parametrize("model", ["unet", "dit"])
+def test_a_preview_is_what_its_whole_picture_shows_at_that_step(model):
+    loaded = load(model)
+    made = audition(loaded, PROMPT, "", [1, 2], 8, 3.0, SETTINGS, enlarge=1)
+    assert (made.steps, made.of, made.variants, made.seeds) == (4, 8, (5, 6, 7), (1, 2))
+    assert made.cost == pytest.approx(3 * (8 + 2) / (16 + 2))
+    tokens, uncond = encode([parse_caption(PROMPT)]), null_tokens(1)
+    for k, (seed, variant) in enumerate((seed, variant) for seed in (1, 2) for variant in (5, 6, 7)):
+        host = PlaygroundHost(loaded, [seed], tokens, uncond, 3.0)
+        noise, _ = modulate(seed_noise([seed]), SETTINGS.replace(variant=variant), host)
+        seen = []
+        loaded.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, seen=seen: seen.append(denoised))
+        assert abs(to_uint8(seen[3], 1)[0].astype(int) - made.pictures[k]).max() <= 1
+        assert torch.isfinite(torch.tensor(made.scores[k]))
+    assert made.best(1) == max(range(3), key=lambda column: made.scores[3 + column])
+
+
+def test_the_command_line_saves_the_sheet(tmp_path, capsys):
+    target = tmp_path / "sheet.png"
+    main(["--prompt", PROMPT, "--count", "2", "--steps", "4", "--audition", "8", "--save", str(target)])
+    told = capsys.readouterr().out
+    assert "Audition: 8 candidates at 3 of 4 steps: 6.4 pictures; " in told
+    with Image.open(target) as sheet:
+        assert sheet.width > 8 * 128
+        assert sheet.height > 2 * 128
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--erase", "1"], "set Erase above 1"), (["--count", "0"], "no seeds"), (["--audition", "1"], "from 2 to 16")],
+)
+def test_what_cannot_be_auditioned_is_told_in_one_line(tmp_path, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        main(["--prompt", PROMPT, "--audition", "2", "--save", str(tmp_path / "sheet.png"), *arguments])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_sheet_frames_what_the_critic_takes():
+    made = audition(load("unet"), PROMPT, "", [1], 4, 1.5, SETTINGS)
+    sheet = contact_sheet(made, "title")
+    x = 60 + made.best(0) * (132 + 8)
+    assert sheet.getpixel((x - 2, 8 + 30 + 5)) == (20, 120, 50)

@@ -1,0 +1,225 @@
+"""Tickets, sheets and the routes of auditions, with a host's own route played by a small one."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.testclient import TestClient
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from lib_noiseorder.config import FIELDS, SettingError, parse
+from lib_noiseorder.webui import api, sheet
+
+
+class Txt2Img(BaseModel):
+    prompt: str = ""
+    steps: int = 20
+    init_images: list = Field(default=[])
+    alwayson_scripts: dict[str, Any] = Field(default={})
+
+
+class Host:
+    """Makes two previews of whatever it is asked, and remembers the request."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.refuse = ""
+        self.interrupted = False
+        self.password = True
+
+    def guard(self) -> None:
+        if not self.password:
+            raise HTTPException(401, "no")
+
+    def txt2imgapi(self, txt2imgreq: Txt2Img) -> dict[str, Any]:
+        self.asked.append(txt2imgreq)
+        args = txt2imgreq.alwayson_scripts["noise order"]["args"]
+        found = sheet.redeem(args[len(FIELDS)])
+        config = parse(args)
+        found.images, found.variants, found.steps, found.of, found.cost = 1, (0, 1), 6, 20, 0.6
+        found.size = (512, 256)
+        if self.refuse:
+            found.notes.append(self.refuse)
+        else:
+            picture = Image.new("RGB", (512, 256), "red")
+            found.previews = [sheet.Preview(0, 7, config.variant + k, picture, -0.5 * k) for k in range(2)]
+            found.infotexts = ["one", "two"]
+        if self.interrupted:
+            found.notes.append("interrupted")
+        found.done = True
+        return {}
+
+
+@pytest.fixture
+def host():
+    sheet.sheets.clear()
+    return Host()
+
+
+@pytest.fixture
+def client(host):
+    app = FastAPI()
+    for name in ("txt2img", "img2img"):
+        app.add_api_route(
+            f"/sdapi/v1/{name}",
+            host.txt2imgapi,
+            methods=["POST"],
+            dependencies=[Depends(host.guard)],
+            response_model=None,
+        )
+    known = {"Euler": (6, 20)}
+    api.register(app, dict, estimate=lambda sampler, *rest: known.get(sampler))
+    return TestClient(app)
+
+
+def picture(preview):
+    return Image.open(io.BytesIO(base64.b64decode(preview["picture"])))
+
+
+def test_the_route_takes_what_txt2img_takes(client, host):
+    told = client.post("/noiseorder/v1/audition", json={"prompt": "a cat", "steps": 9, "candidates": 2}).json()
+    (asked,) = host.asked
+    assert (asked.prompt, asked.steps) == ("a cat", 9)
+    assert parse(asked.alwayson_scripts["noise order"]["args"]).enabled
+    assert (told["variants"], told["steps"], told["of"], told["depth"]) == ([0, 1], 6, 20, 0.75)
+    assert told["told"] == "2 candidates at 6 of 20 steps: 0.6 pictures"
+    assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in told["previews"]] == [
+        (0, 7, 0.0, "one"),
+        (1, 7, -0.5, "two"),
+    ]
+    assert picture(told["previews"][0]).size == (512, 256)
+
+
+@pytest.mark.parametrize("name", ["noise order", "Noise Order"])
+def test_settings_and_neighbours_are_handed_on(client, host, name):
+    scripts = {name: {"args": [{"erase": 9, "variant": 3}]}, "other": {"args": [1]}}
+    told = client.post("/noiseorder/v1/audition", json={"alwayson_scripts": scripts, "depth": 0.5}).json()
+    (asked,) = host.asked
+    config = parse(asked.alwayson_scripts["noise order"]["args"])
+    assert (config.erase, config.variant) == (9, 3)
+    assert asked.alwayson_scripts["other"] == {"args": [1]}
+    assert list(asked.alwayson_scripts) == ["noise order", "other"]
+    assert told["depth"] == 0.5
+
+
+def test_images_make_it_img2img(client, host):
+    paths = []
+    for route in client.app.routes:
+        if getattr(route, "path", "").startswith("/sdapi"):
+            original = route.endpoint
+            route.endpoint = lambda txt2imgreq, path=route.path, original=original: (
+                paths.append(path),
+                original(txt2imgreq),
+            )
+            route.endpoint.__annotations__ = {"txt2imgreq": Txt2Img}
+    client.post("/noiseorder/v1/audition", json={"init_images": ["x"]})
+    client.post("/noiseorder/v1/audition", json={})
+    assert paths == ["/sdapi/v1/img2img", "/sdapi/v1/txt2img"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"candidates": 1}, "from 2 to 16"),
+        ({"candidates": 17}, "from 2 to 16"),
+        ({"candidates": "4"}, "must be a whole number"),
+        ({"depth": 0}, "must be a number from 0.05 to 1"),
+        ({"depth": None}, "must be a number from 0.05 to 1"),
+        ({"steps": "many"}, "steps"),
+        ({"alwayson_scripts": {"noise order": {"args": [{"erase": 1}]}}}, "set Erase above 1"),
+        ({"alwayson_scripts": {"noise order": {"args": [{"erase": 0}]}}}, "must be a number from 1 to 64"),
+        ({"alwayson_scripts": {"noise order": {"args": [{"enabled": False}]}}}, "switch it on"),
+        ({"alwayson_scripts": {"noise order": {"args": [{"colour": 1}]}}}, "Unknown setting 'colour'"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(client, host, body, told):
+    answer = client.post("/noiseorder/v1/audition", json=body)
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+    assert host.asked == []
+
+
+def test_a_refusal_of_the_generation_is_told(client, host):
+    host.refuse = "the noise was left as it is: no such model"
+    answer = client.post("/noiseorder/v1/audition", json={})
+    assert (answer.status_code, answer.json()["detail"]) == (422, host.refuse)
+
+
+def test_an_interrupted_audition_gives_what_is_there(client, host):
+    host.interrupted = True
+    told = client.post("/noiseorder/v1/audition", json={}).json()
+    assert told["notes"] == ["interrupted"]
+    assert len(told["previews"]) == 2
+
+
+def test_the_hosts_password_guards_it(client, host):
+    host.password = False
+    assert client.post("/noiseorder/v1/audition", json={}).status_code == 401
+    assert host.asked == []
+
+
+def test_without_the_hosts_api_it_says_so():
+    app = FastAPI()
+    api.register(app, dict)
+    answer = TestClient(app).post("/noiseorder/v1/audition", json={})
+    assert answer.status_code == 404
+    assert "--api" in answer.json()["detail"]
+
+
+def test_the_price_beforehand(client):
+    ask = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
+    assert client.get(f"{ask}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 pictures"}
+    assert client.get(f"{ask}Euler&evaluations=0&cfg=1").json()["told"].endswith("2.7 pictures")
+    assert client.get(f"{ask}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
+
+
+def test_the_page_gets_only_what_it_has_not_yet(client, host):
+    client.post("/noiseorder/v1/audition", json={})
+    (known,) = sheet.sheets
+    first = client.get(f"/noiseorder/v1/audition/sheet/{known}").json()
+    assert [each["variant"] for each in first["previews"]] == [0, 1]
+    assert picture(first["previews"][0]).size == (256, 128), "small"
+    assert first["done"]
+    assert [
+        each["variant"] for each in client.get(f"/noiseorder/v1/audition/sheet/{known}?have=1").json()["previews"]
+    ] == [1]
+    assert client.get("/noiseorder/v1/audition/sheet/other").status_code == 404
+
+
+def test_tickets():
+    sheet.sheets.clear()
+    assert sheet.redeem("") is sheet.redeem(None) is None
+    asked = sheet.Sheet("x", 3, 0.6, True)
+    found = sheet.redeem(sheet.ticket(asked))
+    assert (found.id, found.candidates, found.depth, found.scored) == ("x", 3, 0.6, True)
+    assert sheet.sheets == {"x": found}
+    assert sheet.redeem(sheet.ticket(asked)) is None, "good once"
+    for bad in ("{", "[]", "{}", json.dumps({"id": "y"})):
+        with pytest.raises(SettingError, match="cannot be read"):
+            sheet.redeem(bad)
+    with pytest.raises(SettingError, match="depth = 7"):
+        sheet.redeem(json.dumps({"id": "y", "candidates": 3, "depth": 7}))
+
+
+def test_best():
+    assert sheet.best([-3.0, -1.0, -2.0]) == 1
+    assert sheet.best([-1.0, -1.0]) == 0
+    assert sheet.best([None, float("nan"), -5.0]) == 2
+    assert sheet.best([None, float("nan")]) is None
+    assert sheet.best([]) is None
+
+
+def test_the_panel_adds_one_argument_that_is_not_stored():
+    with gr.Blocks() as page:
+        ticket = sheet.panel(lambda name: f"test_{name}")
+    assert (ticket.value, ticket.visible) == ("", False)
+    kinds = gr.Slider | gr.Textbox
+    assert all(block.do_not_save_to_config for block in page.blocks.values() if isinstance(block, kinds))
+    assert "noiseorder-cells" in str([block.value for block in page.blocks.values() if isinstance(block, gr.HTML)])
