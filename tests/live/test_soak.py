@@ -41,9 +41,9 @@ TOLD = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
 OF_INTERRUPTION = ("interrupted while the model was asked", "pass did not run")
 OURS = re.compile(r'File "[^"]*(?:/lib_noiseorder/|/scripts/noiseorder\.py)[^"]*".*')
 LARGEST_GROWTH = 0.03
-"""Of the resident memory, from the second fifth of the requests to the last: medians of a hundred samples each at 500
-requests, which the loading of two checkpoints moves by less. One tensor of the smallest UNet kept per request would
-be more."""
+"""Of the resident memory, from the second fifth of the requests to the last, medians of each."""
+MOST_TENSORS = 0.1
+"""More than before, for each request: what one kind of job keeps, once each time, is more."""
 
 
 def settings_of(rng, job):
@@ -157,10 +157,12 @@ def test_soak(server, soak, capsys):
     def plain():
         """The plain picture of each checkpoint, loaded anew: the requests have loaded others."""
         server.loaded = ""
-        return {kind: server.txt2img(kind).digest for kind in server.kinds}
+        server.probe()
+        digests = {kind: server.txt2img(kind).digest for kind in server.kinds}
+        return digests, server.get("/noiseorder-probe/tensors")
 
     assert len(server.kinds) == 2, "--checkpoints: two of them"
-    before = plain()
+    before, tensors = plain()
     assert before == server.baselines
     begin, running = time.monotonic(), Soak(server)
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -168,15 +170,19 @@ def test_soak(server, soak, capsys):
     minutes = (time.monotonic() - begin) / 60
     fifth = soak // 5
     warm, end = (statistics.median(part) for part in (running.memory[fifth : 2 * fifth], running.memory[-fifth:]))
+    after, more = plain()
+    more -= tensors
     ours = OURS.findall(server.log.read_text(errors="replace"))
     with capsys.disabled():
         print(f"\nsoak: {soak} requests of {CLIENTS} clients in {minutes:.1f} min, {' and '.join(server.kinds)}")
         print(f"  {dict(running.fates)}; HTTP errors: {dict(Counter(running.failures))}; lines of ours in them: {ours}")
         told = " ".join(f"{statistics.median(running.memory[i * fifth : (i + 1) * fifth]):.0f}" for i in range(5))
         print(f"  resident memory, MB, median of each fifth: {told}; largest {max(running.memory):.0f}")
+        print(f"  tensors alive: {tensors} before, {more} more afterwards")
     assert not running.complaints, "\n".join(running.complaints)
     # The hosts answer so where not one picture was made.
     assert len(running.failures) <= running.fates["interrupted"], running.failures
     assert not ours
-    assert plain() == before
+    assert after == before
     assert end <= warm * (1 + LARGEST_GROWTH)
+    assert more <= soak * MOST_TENSORS

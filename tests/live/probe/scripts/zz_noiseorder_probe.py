@@ -1,12 +1,14 @@
 """Runs inside the WebUI beside the extension: counts model evaluations, makes them fail, looks at the noise.
 
-GET /noiseorder-probe tells what the last generation did, POST sets what the next one is to suffer: a failing model
-(fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other extensions set them, and the mark
-of ADetailer's inner pass (inner). With "whole" it tells every number of our questions, the answers, and the noise.
+GET /noiseorder-probe tells what the last generation did (/tensors how many tensors are alive), POST sets what the next
+one is to suffer: a failing model (fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other
+extensions set them, and the mark of ADetailer's inner pass (inner). With "whole" it tells all numbers of our questions,
+the answers, and the noise.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 from importlib.util import find_spec
@@ -255,6 +257,11 @@ def routes(_: Any, app: Any) -> None:
     @app.get("/noiseorder-probe")
     def seen() -> dict[str, Any]:
         return SEEN
+
+    @app.get("/noiseorder-probe/tensors")
+    def tensors_alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(value), torch.Tensor) for value in gc.get_objects())
 
     @app.post("/noiseorder-probe")
     def plan(values: dict[str, Any]) -> dict[str, Any]:
