@@ -370,7 +370,8 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*")
     options = parser.parse_args()
     if options.plan:
-        print(json.dumps({"kinds": KINDS, "left_out": {}}))
+        there = [kind for kind in KINDS if kind != "sd3" or (options.webui / "modules" / "models" / "sd3").exists()]
+        print(json.dumps({"kinds": there, "left_out": {}}))
         return
     repositories = options.webui / "repositories"
     sys.path[:0] = [str(repositories / "stable-diffusion-stability-ai"), str(repositories / "generative-models")]

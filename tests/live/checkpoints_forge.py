@@ -351,8 +351,8 @@ def control_net(**more: Any) -> State:
     return dict(ControlNet(**config, hint_channels=3, **more).state_dict())
 
 
-def build(maker: Maker, webui: Path, data: Path, kind: str) -> None:
-    """Write one checkpoint; with sd15 a LoRA and a ControlNet for it."""
+def build(maker: Maker, webui: Path, data: Path, kind: str, quantized: bool) -> None:
+    """Write one checkpoint; with sd15 a LoRA and a ControlNet for it. quantized: Flux as a GGUF file."""
     import torch
     from safetensors.torch import save_file
     from tiny_lora import write_lora
@@ -361,6 +361,9 @@ def build(maker: Maker, webui: Path, data: Path, kind: str) -> None:
     folder = models / "Stable-diffusion"
     folder.mkdir(parents=True, exist_ok=True)
     shapes = layout(maker, webui, kind)
+    if quantized:
+        write_gguf(fill(shapes, 1 + list(maker.kinds).index(kind)), models)
+        return
     path = folder / f"tiny-{kind}.safetensors"
     save_file(fill(shapes, 1 + list(maker.kinds).index(kind)), path)
     if kind == "sd15v":
@@ -373,6 +376,36 @@ def build(maker: Maker, webui: Path, data: Path, kind: str) -> None:
             control = maker.control_net()
         save_file(fill(control, 9), models / "ControlNet" / "tiny.safetensors")
     print(f"tiny-{kind}: {path.stat().st_size / 1e6:.0f} MB")
+
+
+def write_gguf(state: State, models: Path) -> None:
+    """A Flux as such files come: the transformer's matrices in Q8_0; text encoders and VAE in files beside it."""
+    import gguf
+    from safetensors.torch import save_file
+
+    def part(prefix: str) -> State:
+        return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+    q8 = gguf.GGMLQuantizationType.Q8_0
+    writer = gguf.GGUFWriter(models / "Stable-diffusion" / "tiny-flux.gguf", "flux")
+    for name, value in part("model.diffusion_model.").items():
+        data = value.float().numpy()
+        if value.ndim > 1:
+            writer.add_tensor(name, gguf.quantize(data, q8), raw_dtype=q8)
+        else:
+            writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    beside = {
+        "text_encoder/tiny-clip.safetensors": "text_encoders.clip_l.transformer.",
+        "text_encoder/tiny-t5.safetensors": "text_encoders.t5xxl.transformer.",
+        "VAE/tiny-vae.safetensors": "vae.",
+    }
+    for name, prefix in beside.items():
+        (models / name).parent.mkdir(exist_ok=True)
+        save_file(part(prefix), models / name)
 
 
 def plan(maker: Maker, webui: Path) -> tuple[list[str], dict[str, str]]:
@@ -424,6 +457,7 @@ def main(maker: Maker = FORGE, doc: str | None = __doc__) -> None:
     parser.add_argument("--webui", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plan", action="store_true", help="print the kinds that can be made here, as JSON")
+    parser.add_argument("--gguf", action="store_true", help="flux only, as a GGUF file")
     parser.add_argument("kinds", nargs="*")
     options = parser.parse_args()
     webui, data = options.webui.resolve(), options.out and options.out.resolve()
@@ -433,7 +467,7 @@ def main(maker: Maker = FORGE, doc: str | None = __doc__) -> None:
         print(json.dumps({"kinds": kinds, "left_out": left_out}))
         return
     for kind in options.kinds or maker.kinds:
-        build(maker, webui, data, kind)
+        build(maker, webui, data, kind, options.gguf)
 
 
 if __name__ == "__main__":

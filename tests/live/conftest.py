@@ -10,6 +10,9 @@ import pytest
 ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux", "wan")
 """Fixtures of the tests that are for one kind of checkpoint only."""
 
+ON_DEMAND = ("screenshots", "soak")
+"""Fixtures of the tests that are run only with the option of that name."""
+
 
 def pytest_addoption(parser):
     group = parser.getgroup("live")
@@ -17,6 +20,9 @@ def pytest_addoption(parser):
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
     group.addoption("--extensions", type=Path, nargs="*", default=[], help="folders of other extensions to try beside")
     group.addoption("--screenshots", type=Path, help="folder for pictures of the accordion; without it none are made")
+    group.addoption("--soak", type=int, metavar="N", help="also make N mixed requests of three clients, at least 50")
+    told = "of the model; gguf (Q8_0) for Forge's flux only; default: fp32"
+    group.addoption("--precision", choices=["fp32", "bf16", "fp16", "gguf"], default="fp32", help=told)
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
 
 
@@ -56,7 +62,7 @@ def pytest_collection_modifyitems(config, items):
     """Leave out what this host or this choice of checkpoints has not, visibly as deselected."""
     if config.getoption("webui", None) is None:
         return
-    from webui import VIDEO, host_of
+    from webui import HOSTS, VIDEO, host_of
 
     host, kinds = host_of(config.getoption("webui")), kinds_of(config)
     there = [path.name for path in config.getoption("extensions")]
@@ -64,6 +70,7 @@ def pytest_collection_modifyitems(config, items):
         item
         for item in items
         if any(host not in marker.args for marker in item.iter_markers("only"))
+        or not (HOSTS[host].calls_the_hook or item.get_closest_marker("only"))
         or any(name not in there for marker in item.iter_markers("beside") for name in marker.args)
         # Without any of them pytest would make one test of it, and skip that.
         or (
@@ -73,7 +80,7 @@ def pytest_collection_modifyitems(config, items):
         or (item.get_closest_marker("not_inpainting") and item.callspec.params["kind"] == "sd15inpaint")
         or (item.get_closest_marker("batches") and item.callspec.params["kind"] == VIDEO)
         or any(kind in getattr(item, "fixturenames", ()) and kind not in kinds for kind in ONE_KIND)
-        or ("screenshots" in getattr(item, "fixturenames", ()) and not config.getoption("screenshots"))
+        or any(name in getattr(item, "fixturenames", ()) and not config.getoption(name) for name in ON_DEMAND)
     ]
     if out:
         config.hook.pytest_deselected(items=out)
@@ -91,7 +98,7 @@ def pytest_report_header(config):
     from webui import describe, plan
 
     kinds, left_out = plan(webui, python_of(config))
-    lines = [f"webui: {describe(webui)}", f"checkpoints: {', '.join(kinds)}"]
+    lines = [f"webui: {describe(webui)}, {config.getoption('precision')}", f"checkpoints: {', '.join(kinds)}"]
     return lines + [f"left out: {kind}: {why}" for kind, why in left_out.items()]
 
 
@@ -117,6 +124,7 @@ def server(request, tmp_path_factory):
 
     webui = WebUI(request.config.getoption("webui"), python_of(request.config), tmp_path_factory.mktemp("data"))
     webui.neighbours = request.config.getoption("extensions")
+    webui.precision = request.config.getoption("precision")
     wanted = request.config.getoption("checkpoints")
     webui.make_checkpoints(wanted.split(",") if wanted else None)
     with webui.running(extension=False):
@@ -128,6 +136,12 @@ def server(request, tmp_path_factory):
 @pytest.fixture
 def screenshots(request):
     return request.config.getoption("screenshots")
+
+
+@pytest.fixture
+def soak(request):
+    """How many requests."""
+    return request.config.getoption("soak")
 
 
 @pytest.fixture

@@ -34,14 +34,19 @@ def img2img(server, kind, *settings, **changes):
     return Answer(answer, server.get("/noiseorder-probe"))
 
 
-def hires(server, kind, *settings, **changes):
+def upscaled(server, kind, **changes):
+    """What hires fix adds to a request."""
     # AUTOMATIC1111's own hires pass of inpainting models fails with "Latent".
     upscaler = "Lanczos" if kind == "sd15inpaint" else server.facts.upscaler
     upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": upscaler, "denoising_strength": 0.7, **changes}
     if server.facts.is_forge:
         # Omitted, Forge answers 500; its own CFG scale for this pass is 1 otherwise.
         upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
-    return server.txt2img(kind, *settings, **upscale)
+    return upscale
+
+
+def hires(server, kind, *settings, **changes):
+    return server.txt2img(kind, *settings, **upscaled(server, kind, **changes))
 
 
 def noises(answer):

@@ -13,9 +13,8 @@ def plot_info(server):
     return next(entry for entry in entries if entry["name"] == "x/y/z plot" and not entry["is_img2img"])
 
 
-def plot(server, kind, axis, values, dropdown=(), x_args=(), **changes):
-    """Run the plot over one of our axes on X; returns the HTTP response."""
-    server.load(kind)
+def plot_body(server, kind, axis, values, dropdown=(), x_args=(), **changes):
+    """A request for the plot over one of our axes on X."""
     known = plot_info(server)["args"]
     choices = known[0]["choices"]
     names = [choice[0] if isinstance(choice, list) else choice for choice in choices]
@@ -27,7 +26,13 @@ def plot(server, kind, axis, values, dropdown=(), x_args=(), **changes):
     body = server.request(kind, script_name="x/y/z plot", script_args=arguments, **changes)
     if x_args:
         body["alwayson_scripts"] = {"noise order": {"args": list(x_args)}}
-    return requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=300)
+    return body
+
+
+def plot(server, kind, *axis, **changes):
+    """Run the plot; returns the HTTP response."""
+    server.load(kind)
+    return requests.post(f"{server.url}/sdapi/v1/txt2img", json=plot_body(server, kind, *axis, **changes), timeout=300)
 
 
 @pytest.fixture

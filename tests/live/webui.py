@@ -59,6 +59,10 @@ class Facts(NamedTuple):
     """How the samplers' names begin that make a picture without content of the small SD1.5."""
     returns_masks: bool = True
     """Has settings to put the masks of inpainting into the answer."""
+    calls_the_hook: bool = True
+    """Without it there is nothing that can be done here."""
+    half: tuple[str, ...] = ()
+    """Flags in the place of those for fp32, {} is bf16 or fp16."""
     on_the_table: tuple[int, float] = (4, 0.5)
     """Steps and denoising strength with which img2img begins at a whole timestep, also by the scheduler "Automatic"."""
 
@@ -68,10 +72,14 @@ CPU = ["--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd
 ERSATZ_CPU = ["--always-cpu", "--all-in-fp32", "--attention-pytorch"]
 FORGE_CPU = [*ERSATZ_CPU, NO_CLIP]
 NEO_CPU = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attention"]
+FORGE_HALF = ("--unet-in-{}", "--vae-in-fp32", "--clip-in-fp32")
+FULL = ("--all-in-fp32", "--force-fp32", "--no-half", "--precision", "full")
+HALF = {"bf16": "bfloat16", "fp16": "float16"}
 HOSTS = {
     "reforge": Facts(
         *("ldm_patched", FORGE_CPU, False, True, True, 1, True),
         black=("Euler A Comfy RF", "DPM++ 2S Ancestral Comfy RF"),
+        half=FORGE_HALF,
     ),
     "ersatz": Facts(
         *("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
@@ -79,6 +87,7 @@ HOSTS = {
         upscale=(64, 64, 0, 2, "None"),
         black=("DEIS", "[Forge] Flux Realistic"),
         returns_masks=False,
+        half=FORGE_HALF,
         on_the_table=(3, 0.75),
     ),
     "neo": Facts(
@@ -88,9 +97,16 @@ HOSTS = {
         upscaler="None",
         upscale=(0, "None", 2, False),
         black=("DPM++ 2s a RF",),
+        half=("--{}-unet", "--fp32-vae"),
     ),
-    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, helper="small_flux"),
-    "a1111": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True, helper="small_sd3"),
+    "forge": Facts("backend", FORGE_CPU, True, True, True, 2, False, helper="small_flux", half=FORGE_HALF),
+    "a1111": Facts(
+        *("modules/models/sd3", [*CPU, NO_CLIP], False, False, False, 1, True),
+        helper="small_sd3",
+        half=("--precision", "half"),
+    ),
+    # Before 1.10.
+    "a1111-1.9": Facts("modules", [*CPU, NO_CLIP], False, False, False, 1, True, calls_the_hook=False),
 }
 # One thread: a test must not compete with itself, and sums do not depend on how many cores there are.
 OFFLINE = {
@@ -140,9 +156,20 @@ def describe(folder: Path) -> str:
     return f"{host_of(folder)} {told.stdout.strip() or 'of unknown commit'}"
 
 
+def flags(host: str, precision: str) -> list[str]:
+    """The host's flags for this precision of the model; the rest stays in fp32 where it can."""
+    facts = HOSTS[host]
+    if precision not in HALF:
+        return facts.flags
+    if host == "a1111" and precision == "bf16":
+        # It has no other: with weights in fp8 it computes so on a CPU.
+        return [flag for flag in facts.flags if flag not in FULL]
+    return [flag for flag in facts.flags if flag not in FULL] + [flag.format(precision) for flag in facts.half]
+
+
 def generator(folder: Path, python: Path, *arguments: str) -> str:
     """Run the checkpoint generator of this host with the host's own Python and classes."""
-    script = HERE / f"checkpoints_{host_of(folder)}.py"
+    script = HERE / f"checkpoints_{host_of(folder).partition('-')[0]}.py"
     command = [python, script, "--webui", folder.resolve(), *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE})
     if ran.returncode:
@@ -195,6 +222,8 @@ class WebUI:
     baselines: dict[str, str]
     neighbours: Sequence[Path] = ()
     """Folders of other extensions, linked in beside ours."""
+    precision = "fp32"
+    """Of the model: fp32, bf16, fp16, or gguf, where its numbers are stored as Q8_0."""
 
     def __init__(self, folder: Path, python: Path, data: Path) -> None:
         self.folder, self.python, self.data = folder.resolve(), python.absolute(), data
@@ -208,9 +237,10 @@ class WebUI:
     def make_checkpoints(self, kinds: list[str] | None = None, *sizes: str) -> None:
         """Generate the checkpoints in the data folder; sizes: further arguments of the generator."""
         self.kinds = [kind for kind in plan(self.folder, self.python)[0] if kinds is None or kind in kinds]
+        sizes = (*sizes, "--gguf") if self.precision == "gguf" else sizes
         generator(self.folder, self.python, "--out", str(self.data), *sizes, *self.kinds)
         settings: dict[str, Any] = {
-            "sd_model_checkpoint": f"tiny-{self.kinds[0]}.safetensors",
+            "sd_model_checkpoint": self.file(self.kinds[0]),
             # The default preview would be downloaded for SDXL; offline every request then fails.
             "show_progress_type": "Approx cheap",
             # After a request that overrides a setting, these are restored by AUTOMATIC1111 and ersatzForge only if they
@@ -223,6 +253,11 @@ class WebUI:
             "token_merging_ratio": 0.0,
         }
         settings |= version_of_settings(self.folder)
+        if self.precision == "gguf":
+            beside = [*self.data.glob("models/text_encoder/*"), *self.data.glob("models/VAE/*.safetensors")]
+            settings["forge_additional_modules"] = [str(path) for path in beside]
+        if self.host == "a1111" and self.precision == "bf16":
+            settings["fp8_storage"] = "Enable"
         if self.host == "ersatz":
             # Its Chroma reads a setting that has no default (fca12a2).
             settings |= {"tiling": "None", "use_dynamicPE": False}
@@ -235,6 +270,21 @@ class WebUI:
         # Some extensions (NegPiP) take it for there when they are loaded.
         (self.data / "ui-config.json").write_text("{}", encoding="utf-8")
 
+    @property
+    def computed(self) -> str:
+        """The type in which the model has to compute."""
+        return f"torch.{HALF.get(self.precision, 'float32')}"
+
+    @property
+    def stored(self) -> str:
+        """The type in which most of the model's numbers have to be stored."""
+        if self.precision == "gguf":
+            return "Q8_0"
+        return "torch.float8_e4m3fn" if self.host == "a1111" and self.precision == "bf16" else self.computed
+
+    def file(self, kind: str) -> str:
+        return f"tiny-{kind}.{'gguf' if self.precision == 'gguf' else 'safetensors'}"
+
     @contextlib.contextmanager
     def running(self, extension: bool) -> Iterator[None]:
         """The WebUI on a free loopback port, with or without the extension and the probe."""
@@ -244,13 +294,15 @@ class WebUI:
         links |= {path.name: path.resolve() for path in self.neighbours}
         if self.facts.helper:  # in both runs: it is the host's part
             links["small-models"] = HERE / self.facts.helper
+        if self.precision in HALF and self.host != "a1111":
+            links["half"] = HERE / "half"
         for link in extensions.iterdir():
             link.unlink()
         for name, target in links.items():
             (extensions / name).symlink_to(target, target_is_directory=True)
         port = free_port()
         self.url, self.loaded = f"http://127.0.0.1:{port}", ""
-        command = [self.python, "launch.py", *COMMON, *SERVE, *self.facts.flags]
+        command = [self.python, "launch.py", *COMMON, *SERVE, *flags(self.host, self.precision)]
         command += ["--data-dir", self.data, "--port", str(port)]
         if self.facts.is_forge:
             # With a data folder of its own, Forge refuses its page the scripts of its own folder.
@@ -263,7 +315,12 @@ class WebUI:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # The tokenizers of SD3 come from the hub's cache on A1111.
-                env={**os.environ, **OFFLINE, "HF_HOME": str(self.data / "huggingface")},
+                env={
+                    **os.environ,
+                    **OFFLINE,
+                    "HF_HOME": str(self.data / "huggingface"),
+                    "NOISEORDER_PRECISION": self.precision,
+                },
                 start_new_session=True,
             )
         try:
@@ -309,7 +366,7 @@ class WebUI:
     def load(self, kind: str) -> None:
         """Make a checkpoint the loaded one; a request would do it too, but not with the same random state."""
         if self.loaded != kind:
-            self.post("/sdapi/v1/options", {"sd_model_checkpoint": f"tiny-{kind}.safetensors"})
+            self.post("/sdapi/v1/options", {"sd_model_checkpoint": self.file(kind)})
             self.loaded = kind
             told = Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).infotext
             # Both hosts go on with the model they have when the one asked for cannot be found.

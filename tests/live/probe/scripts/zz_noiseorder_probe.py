@@ -1,12 +1,14 @@
 """Runs inside the WebUI beside the extension: counts model evaluations, makes them fail, looks at the noise.
 
-GET /noiseorder-probe tells what the last generation did, POST sets what the next one is to suffer: a failing model
-(fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other extensions set them, and the mark
-of ADetailer's inner pass (inner).
+GET /noiseorder-probe tells what the last generation did (/tensors how many tensors are alive), POST sets what the next
+one is to suffer: a failing model (fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other
+extensions set them, and the mark of ADetailer's inner pass (inner). With "whole" it tells all numbers of our questions,
+the answers, and the noise.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 from importlib.util import find_spec
@@ -45,6 +47,9 @@ def reset() -> None:
         first=[],
         agreement=[],
         job_counts=[],
+        asked=[],
+        stored={},
+        computed=None,
     )
     WRITTEN.clear()
     OWN.clear()
@@ -78,6 +83,10 @@ def counted(original: Any) -> Any:
             SEEN["values"].append(out.detach().float().flatten()[:256].tolist())
             OWN.extend((row.clone(), found.clone()) for row, found in zip(x, out, strict=True))
             SEEN["agreement"] = [[None, None] for _ in OWN]
+            if PLAN.get("whole"):
+                # Forge and its kin ask both prompts at once, in an order of their own.
+                parts = kwargs.get("transformer_options", {}).get("cond_or_uncond")
+                SEEN["asked"].append({"level": float(t[0]), "x": x.tolist(), "out": out.tolist(), "parts": parts})
         elif SEEN["first_sigma"] == float(t.float().max()):
             agree(x, out)
         return out
@@ -144,10 +153,30 @@ def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
     }
 
 
+def loaded() -> Any:
+    model = shared.sd_model
+    return model.forge_objects.unet.model if hasattr(model, "forge_objects") else model
+
+
+def see_precision(network: Any) -> None:
+    """In what the network's numbers are stored, and in what its first layer computes."""
+    for value in network.parameters():
+        kind = str(value.dtype)
+        if getattr(value, "gguf_cls", None) is not None:
+            kind = value.gguf_cls.__name__
+        SEEN["stored"][kind] = SEEN["stored"].get(kind, 0) + value.numel()
+    layer = next(part for part in network.modules() if getattr(part, "weight", None) is not None)
+
+    def see(_: Any, inputs: Any, output: Any) -> None:
+        SEEN["computed"] = str(output.dtype)
+        handle.remove()
+
+    handle = layer.register_forward_hook(see)
+
+
 def watch() -> None:
     """Count the calls of whatever model is loaded now."""
-    model = shared.sd_model
-    model = model.forge_objects.unet.model if hasattr(model, "forge_objects") else model
+    model = loaded()
     if not hasattr(model.apply_model, "probe"):
         model.apply_model = counted(model.apply_model)
 
@@ -197,6 +226,9 @@ class Probe(scripts.Script):
         else:
             SEEN["own_rows"], SEEN["own_calls"], SEEN["sampling"] = SEEN["rows"], SEEN["calls"], True
         WRITTEN[:] = [noise.clone()]
+        if PLAN.get("whole"):
+            model = loaded()
+            see_precision(model.diffusion_model if hasattr(model, "diffusion_model") else model.model.diffusion_model)
         SEEN["hooks"].append(
             {
                 "keys": sorted(kwargs),
@@ -213,6 +245,7 @@ class Probe(scripts.Script):
                 "noise": fingerprint(noise),
                 "x": None if x is noise else fingerprint(x),
                 "conds": [fingerprint(tensor) for tensor in tensors([kwargs["c"], kwargs["uc"]])],
+                "whole": noise.tolist() if PLAN.get("whole") else None,
                 "row": noise.float().flatten(0, -2)[0].tolist(),
                 "std": noise.float().flatten(1).std(dim=1).tolist(),
                 "hires_calls": hires_calls(p),
@@ -224,6 +257,11 @@ def routes(_: Any, app: Any) -> None:
     @app.get("/noiseorder-probe")
     def seen() -> dict[str, Any]:
         return SEEN
+
+    @app.get("/noiseorder-probe/tensors")
+    def tensors_alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(value), torch.Tensor) for value in gc.get_objects())
 
     @app.post("/noiseorder-probe")
     def plan(values: dict[str, Any]) -> dict[str, Any]:

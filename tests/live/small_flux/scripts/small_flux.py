@@ -17,7 +17,8 @@ def sized(original: Any) -> Any:
     def detect_unet_config(state: Any, prefix: str) -> Any:
         config = original(state, prefix)
         if config and config.get("image_model") == "flux":
-            config["hidden_size"] = state[prefix + "img_in.weight"].shape[0]
+            # numpy's own integers in a GGUF file.
+            config["hidden_size"] = int(state[prefix + "img_in.weight"].shape[0])
             config["num_heads"] = config["hidden_size"] // HEAD_SIZE
             config["depth"] = detection.count_blocks(list(state), prefix + "double_blocks.{}.")
             config["depth_single_blocks"] = detection.count_blocks(list(state), prefix + "single_blocks.{}.")

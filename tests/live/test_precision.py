@@ -1,0 +1,83 @@
+"""The noise the sampler begins with, against the method in float64, in whatever precision the model computes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from reference import erased, turned
+from webui import at_once
+
+VARIANT, ERASE, INJECT, WEIGHTS = 3, 2.5, 0.3, (1.0, 0.5)
+SETTINGS = {
+    "enabled": True,
+    "erase": ERASE,
+    "inject": INJECT,
+    "levels": len(WEIGHTS),
+    "last_level": 0.5,
+    "layout": WEIGHTS[0],
+    "detail": WEIGHTS[1],
+    "variant": VARIANT,
+}
+CLOSE = 1e-5
+"""Of the largest value."""
+
+
+def drawn(seed, shape):
+    """As the hosts draw on a CPU."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double().numpy()
+
+
+def fresh(seed, index, shape):
+    key = hashlib.blake2b(f"noiseorder/{VARIANT}/{seed}/{index}".encode(), digest_size=8).digest()
+    return drawn(int.from_bytes(key, "little") >> 1, shape)
+
+
+def close(found, expected):
+    return np.abs(found - expected).max() <= CLOSE * np.abs(expected).max()
+
+
+def at_unit(values):
+    """Each image at rms 1: the hosts give the network the noise in scales of their own."""
+    return np.array([image / np.sqrt(np.mean(image**2)) for image in values])
+
+
+def answers(asked):
+    """For each level what the model was asked, and what it answered to the prompt and to the negative prompt."""
+    levels = {}
+    for call in asked:
+        level = levels.setdefault(call["level"], {"x": [], "found": []})
+        count = len(call["parts"] or [0])
+        x, found = (np.split(np.array(call[name], dtype=np.float64), count) for name in ("x", "out"))
+        # AUTOMATIC1111 is asked for the prompt first.
+        order = call["parts"] or [len(level["found"])]
+        level["x"] += x
+        level["found"] += zip(order, found, strict=True)
+    return [(level["x"], dict(level["found"])) for level in levels.values()]
+
+
+@pytest.mark.parametrize("direction", ["guidance", "denoised"])
+def test_the_noise_is_what_float64_makes_of_the_models_answers(server, kind, direction):
+    count = at_once(kind, 2)
+    server.probe(whole=True)
+    answer = server.txt2img(kind, {**SETTINGS, "direction": direction}, batch_size=count)
+    server.probe()
+    assert "error" not in answer.infotext
+    (hook,), seen = answer.seen["hooks"], answer.seen
+    shape = hook["shape"][1:]
+    own = np.array([drawn(seed, shape) for seed in hook["seeds"]])
+    draws = [own, *(np.array([fresh(seed, i, shape) for seed in hook["seeds"]]) for i in (2, 3))]
+    z = erased(draws, ERASE)
+    asked = answers(seen["asked"])
+    assert len(asked) == len(WEIGHTS)
+    directions = []
+    for inputs, found in asked:
+        assert all(close(at_unit(x), at_unit(z)) for x in inputs)
+        toward = found[0] - found[1] if direction == "guidance" else found[0]
+        # AUTOMATIC1111's own models answer with ε or v, which point away from x̂0; all others with x̂0.
+        directions.append(-toward if server.host == "a1111" and kind != "sd3" else toward)
+    assert close(np.array(hook["whole"]), turned(z, directions, list(WEIGHTS), INJECT))
+    assert seen["computed"] == server.computed
+    assert max(seen["stored"], key=seen["stored"].get) == server.stored
