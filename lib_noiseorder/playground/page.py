@@ -20,18 +20,18 @@ from ..config import NoiseOrderConfig
 from ..core import Unsupported
 from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
-from .comparison import MODELS, Comparison, Side, compare, load
-from .scenes import to_uint8
+from .comparison import Comparison, Side, compare, load
+from .models import MODELS, Description
+from .world import to_uint8
 
-EXAMPLES = (
-    "a red cross left of a blue ring",
-    "a yellow square above a green cross",
-    "a blue ring right of a red square",
-    "a green ring below a yellow cross",
-)
-WORLD = (
-    "Two small models trained on one kind of scene: **a** *colour* *sprite* *relation* **a** *colour* *sprite*, with "
-    "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads each back."
+NAMES = {description.words: name for name, description in MODELS.items()}
+WORLDS = list(dict.fromkeys(description.world for description in MODELS.values()))
+EXAMPLES = [example for world in WORLDS for example in world.EXAMPLES]
+WORLD = "\n".join(
+    [
+        "Small models, each of one kind of scene, and a checker that reads each picture back:\n",
+        *(f"* {world.ABOUT} ({'; '.join(d.words for d in MODELS.values() if d.world is world)})" for world in WORLDS),
+    ]
 )
 MAX_IMAGES = 16
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
@@ -57,9 +57,8 @@ def generate(
     try:
         config = NoiseOrderConfig(True, *settings)
         seeds = range(int(seed), int(seed) + int(count))
-        name = next(name for name, words in MODELS.items() if words == model)
         made = compare(
-            load(name),
+            load(NAMES[model]),
             prompt,
             negative,
             seeds,
@@ -82,6 +81,17 @@ def generate(
         *(figures(made.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
         gr.update(value=inspected(made) if look else "", visible=look),
     ]
+
+
+def suit(model: str, prompt: str) -> list[Any]:
+    """What a newly chosen model needs: a prompt of its world, and its steps and CFG if it was distilled."""
+    description: Description = MODELS[NAMES[model]]
+    try:
+        description.world.parse_caption(prompt)
+    except ValueError:
+        prompt = description.world.EXAMPLES[0]
+    few = description.distilled
+    return [prompt, *((few, 1) if few else (gr.update(), gr.update()))]
 
 
 def inspected(made: Comparison) -> str:
@@ -133,7 +143,7 @@ def build(data: Path | None = None) -> gr.Blocks:
                 negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
                 gr.Examples([[example] for example in EXAMPLES], [prompt])
             with gr.Column(scale=1):
-                model = gr.Radio(list(MODELS.values()), value=MODELS["unet"], label="Model", elem_id="model")
+                model = gr.Radio(list(NAMES), value=MODELS["unet"].words, label="Model", elem_id="model")
                 seed = gr.Number(1, label="Seed", precision=0, elem_id="seed")
                 count = gr.Slider(1, MAX_IMAGES, 8, step=1, label="Images", elem_id="count")
             with gr.Column(scale=1):
@@ -144,10 +154,11 @@ def build(data: Path | None = None) -> gr.Blocks:
             settings = accordion.controls(
                 lambda name: f"noiseorder_{name}",
                 presets,
-                lambda words: "flow" if words == MODELS["dit"] else "eps",
+                lambda words: MODELS[NAMES[words]].family,
                 [model],
                 about=accordion.ABOUT,
             )
+        model.change(suit, [model, prompt], [prompt, steps, cfg_scale])
         look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
         summary = gr.HTML(elem_id="summary")
         with gr.Row():
