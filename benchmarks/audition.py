@@ -26,7 +26,6 @@ from lib_noiseorder.core import modulate, self_consistency  # noqa: E402
 from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import PlaygroundModel  # noqa: E402
-from lib_noiseorder.playground.scenes import check, encode, null_tokens, random_scenes  # noqa: E402
 
 BATCH, MOST = 64, 8
 DEPTHS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
@@ -39,7 +38,7 @@ def candidate(model, scenes, seed, variant, cfg, steps, at, judged):
     for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
         seeds = range(seed + start, seed + start + len(part))
-        tokens, uncond = encode(part), null_tokens(len(part))
+        tokens, uncond = model.world.encode(part), model.world.null_tokens(len(part))
         host = PlaygroundHost(model, seeds, tokens, uncond, cfg)
         noise, _ = modulate(seed_noise(seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), host)
         seen = {}
@@ -51,7 +50,11 @@ def candidate(model, scenes, seed, variant, cfg, steps, at, judged):
         seen[steps] = model.sample(noise, tokens, uncond, cfg, steps, keep)
         parts.append(
             {
-                k: (x, [each.both for each in check(x, part)], self_consistency(x, host) if k in judged else [])
+                k: (
+                    x,
+                    [each.both for each in model.world.check(x, part)],
+                    self_consistency(x, host) if k in judged else [],
+                )
                 for k, x in seen.items()
             }
         )
@@ -87,9 +90,9 @@ def main() -> None:
     steps, cfg = options.steps, options.cfg
     positions = [1 - step / steps for step in range(steps)]
     depths = {depth: first_below(positions, depth) for depth in DEPTHS}
-    scenes = random_scenes(options.count, torch.Generator().manual_seed(options.seed))
     for name in options.models:
         model, began = PlaygroundModel.load(name), time.monotonic()
+        scenes = model.world.random_scenes(options.count, torch.Generator().manual_seed(options.seed))
         arguments = (model, scenes, options.seed)
         k = depths[DEPTH]
         found = [candidate(*arguments, v, cfg, steps, set(depths.values()), {k, steps}) for v in range(MOST)]

@@ -9,7 +9,8 @@ from ..config import FIELDS, NoiseOrderConfig
 from ..core import Unsupported
 from ..presets import PRESETS
 from .audition import audition
-from .comparison import MODELS, compare, load
+from .comparison import compare, load
+from .models import MODELS
 from .picture import contact_sheet, grid
 
 
@@ -21,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", default="unet", choices=list(MODELS))
     made.add_argument("--seed", type=int, default=1, help="seed of the first image")
     made.add_argument("--count", type=int, default=8, help="how many images, seeds counting up")
-    made.add_argument("--steps", type=int, default=10)
-    made.add_argument("--cfg", type=float, default=1.5, help="CFG scale")
+    made.add_argument("--steps", type=int, help="default: 10, or as many as the model was distilled to")
+    made.add_argument("--cfg", type=float, help="CFG scale; default: 1.5, or 1 for a distilled model")
     made.add_argument("--save", type=Path, default=Path("grid.png"), help="where the grid is written")
     made.add_argument("--port", type=int, help="of the page; default: the first free one from 7860")
     made.add_argument("--no-browser", action="store_true", help="serve the page without opening it")
@@ -48,22 +49,22 @@ def main(arguments: list[str] | None = None) -> None:
 
         launch(options.port, not options.no_browser, options.data)
         return
+    model = MODELS[options.model]
+    steps = model.distilled or 10 if options.steps is None else options.steps
+    cfg = (1.0 if model.distilled else 1.5) if options.cfg is None else options.cfg
     changes = {
         field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None
     }
     try:
         config: NoiseOrderConfig = PRESETS[options.preset].replace(**changes)
         seeds = range(options.seed, options.seed + options.count)
-        title = f'"{options.prompt}"  |  {MODELS[options.model]}  |  {options.steps} steps  |  CFG {options.cfg:g}'
-        title = title.replace("ε", "epsilon")
+        title = f'"{options.prompt}"  |  {model.words}  |  {steps} steps  |  CFG {cfg:g}'.replace("ε", "epsilon")
         if config.audition:
-            sheet = audition(
-                load(options.model), options.prompt, options.negative, seeds, options.steps, options.cfg, config
-            )
+            sheet = audition(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
             contact_sheet(sheet, title).save(options.save)
             print(f"Audition: {sheet.tally()}\n{options.save}")
             return
-        made = compare(load(options.model), options.prompt, options.negative, seeds, options.steps, options.cfg, config)
+        made = compare(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
     except (ValueError, Unsupported) as error:
         raise SystemExit(f"error: {error}") from None
     grid(made, title).save(options.save)

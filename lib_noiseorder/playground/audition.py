@@ -14,7 +14,7 @@ from ..core import modulate, self_consistency
 from ..core.schedule import DEPTH, first_below
 from .host import PlaygroundHost, seed_noise
 from .models import PlaygroundModel
-from .scenes import CheckResult, check, encode, null_tokens, parse_caption, to_uint8
+from .world import CheckResult, to_uint8
 
 
 class _Reached(Exception):
@@ -63,17 +63,18 @@ def audition(
 ) -> Sheet:
     """Preview the candidates of every seed that the settings ask for, the critic's evaluation not counted in the cost.
 
-    Raises ValueError for a prompt that is not a caption of the playground's world, no seeds, or steps < 1.
+    Raises ValueError for a prompt that is not a caption of the model's world, no seeds, or steps < 1.
     """
     if not seeds:
         raise ValueError("no seeds: give at least one")
     config.check_candidates(config.audition)
     variants = range(config.variant, config.variant + config.audition)
     rows = [seed for seed in seeds for _ in variants]
-    scenes = [parse_caption(prompt)] * len(rows)
-    tokens, uncond = encode(scenes), null_tokens(len(rows))
+    world = model.world
+    scenes = [world.parse_caption(prompt)] * len(rows)
+    tokens, uncond = world.encode(scenes), world.null_tokens(len(rows))
     if negative.strip():
-        uncond = encode([parse_caption(negative)] * len(rows))
+        uncond = world.encode([world.parse_caption(negative)] * len(rows))
     host = PlaygroundHost(model, rows, tokens, uncond, cfg_scale)
     noise, report = modulate(seed_noise(rows), config, host, variants=[*variants] * len(seeds))
     until = first_below([1 - step / steps for step in range(steps)], DEPTH)
@@ -93,7 +94,7 @@ def audition(
         tuple(seeds),
         tuple(variants),
         to_uint8(denoised, enlarge),
-        check(denoised, scenes),
+        world.check(denoised, scenes),
         self_consistency(denoised, host),
         until,
         steps,

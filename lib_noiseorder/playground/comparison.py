@@ -14,9 +14,7 @@ from ..core import Preview, Report, modulate, previews
 from .audition import audition
 from .host import PlaygroundHost, seed_noise
 from .models import PlaygroundModel
-from .scenes import CheckResult, check, encode, null_tokens, parse_caption, to_uint8
-
-MODELS = {"unet": "UNet, ε-prediction", "dit": "DiT, rectified flow"}
+from .world import CheckResult, to_uint8
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,15 @@ class Side:
     pictures: np.ndarray
     found: list[CheckResult]
     evaluations: int
+    relation: str
+    """What relation stands for in this world, in one word."""
 
     def tally(self) -> str:
         """How many pictures are right, in words."""
         count = len(self.found)
         objects, both = sum(f.objects for f in self.found), sum(f.both for f in self.found)
         return (
-            f"{objects} of {count} with the right objects, {both} of {count} with the right relation too; "
+            f"{objects} of {count} with the right objects, {both} of {count} with the right {self.relation} too; "
             f"{self.evaluations} evaluations per image"
         )
 
@@ -75,14 +75,15 @@ def compare(
     With an audition every seed goes on with the variant that won.
 
     progress: called with the share done and a word. look: also make previews. Raises ValueError for a prompt that is
-    not a caption of the playground's world, no seeds, or steps < 1.
+    not a caption of the model's world, no seeds, or steps < 1.
     """
     if not seeds:
         raise ValueError("no seeds: give at least one")
-    scenes = [parse_caption(prompt)] * len(seeds)
-    tokens, uncond = encode(scenes), null_tokens(len(seeds))
+    world = model.world
+    scenes = [world.parse_caption(prompt)] * len(seeds)
+    tokens, uncond = world.encode(scenes), world.null_tokens(len(seeds))
     if negative.strip():
-        uncond = encode([parse_caption(negative)] * len(seeds))
+        uncond = world.encode([world.parse_caption(negative)] * len(seeds))
     sides: dict[str, Side] = {}
     report = Report(applied=False)
     # "without" is the original already.
@@ -101,7 +102,7 @@ def compare(
             progress((part + (step + 1) / total) / len(ways), name)
 
         images = model.sample(noise, tokens, uncond, cfg_scale, steps, tell)
-        sides[name] = Side(to_uint8(images, enlarge), check(images, scenes), host.evaluations)
+        sides[name] = Side(to_uint8(images, enlarge), world.check(images, scenes), host.evaluations, world.RELATION)
     # What the loop leaves is of the last way, the one with the settings. Inactive ones do not even erase.
     noises = {"before": seed_noise(seeds), "erased": (seen or [noise])[0], "after": noise}
     found = previews(noises["before"], noise, config, host) if look else []

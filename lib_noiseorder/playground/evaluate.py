@@ -1,4 +1,4 @@
-"""Score the playground's networks on fresh prompts: python -m lib_noiseorder.playground.evaluate unet dit."""
+"""Score the playground's models on fresh prompts: python -m lib_noiseorder.playground.evaluate unet dit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from .models import NETWORKS, PlaygroundModel
-from .scenes import CHANNELS, SIZE, CheckResult, check, encode, null_tokens, random_scenes
+from .models import MODELS, PlaygroundModel
+from .world import CHANNELS, SIZE, CheckResult
 
 CFG_SCALES = (1.0, 1.5, 3.0)
 
@@ -18,15 +18,32 @@ def evaluate(
 ) -> list[CheckResult]:
     """Sample `count` random prompts with noise of their own and check every image."""
     generator = torch.Generator().manual_seed(seed)
-    scenes = random_scenes(count, generator)
+    world = model.world
+    scenes = world.random_scenes(count, generator)
     noise = torch.randn(count, CHANNELS, SIZE, SIZE, generator=generator)
     results: list[CheckResult] = []
     for start in range(0, count, batch):
         part = scenes[start : start + batch]
-        uncond = null_tokens(len(part))
-        images = model.sample(noise[start : start + batch], encode(part), uncond, cfg_scale, steps)
-        results += check(images, part)
+        uncond = world.null_tokens(len(part))
+        images = model.sample(noise[start : start + batch], world.encode(part), uncond, cfg_scale, steps)
+        results += world.check(images, part)
     return results
+
+
+def spread(
+    model: PlaygroundModel, prompts: int, seeds: int, seed: int, cfg_scale: float, steps: int
+) -> tuple[float, float]:
+    """Mean rms distance between the pictures of one prompt, and half of its 95 % interval over the prompts."""
+    generator = torch.Generator().manual_seed(seed)
+    scenes = model.world.random_scenes(prompts, generator)
+    noises = torch.randn(prompts, seeds, CHANNELS, SIZE, SIZE, generator=generator)
+    uncond = model.world.null_tokens(seeds)
+    distances = []
+    for scene, noise in zip(scenes, noises, strict=True):
+        images = model.sample(noise, model.world.encode([scene] * seeds), uncond, cfg_scale, steps).flatten(1)
+        distances.append(torch.pdist(images).mean() / images.shape[1] ** 0.5)
+    of_prompts = torch.stack(distances)
+    return float(of_prompts.mean()), float(1.96 * of_prompts.std() / prompts**0.5)
 
 
 def table_row(results: list[CheckResult]) -> str:
@@ -38,22 +55,29 @@ def table_row(results: list[CheckResult]) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(NETWORKS), help="unet, dit (default both)")
+    parser.add_argument("names", nargs="*", default=list(MODELS), help="models, default all")
     parser.add_argument("--weights", type=Path, help="weights file instead of the shipped one")
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--seed", type=int, default=2_000_000)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--cfg", type=float, nargs="+", default=CFG_SCALES)
+    parser.add_argument("--steps", type=int, default=10, help="of a distilled model always its own")
+    parser.add_argument("--cfg", type=float, nargs="+", default=CFG_SCALES, help="of a distilled model always 1")
+    parser.add_argument("--spread", type=int, default=0, help="also tell how far so many seeds of a prompt differ")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{args.count} prompts, {args.steps} steps")
-    print("model   CFG    objects   relation       both      score")
+    print(f"{args.count} prompts")
+    print("model         steps   CFG    objects   relation       both      score")
     for name in args.names:
         model = PlaygroundModel.load(name, args.weights)
-        for cfg_scale in args.cfg:
-            results = evaluate(model, args.count, args.seed, cfg_scale, args.steps)
-            print(f"{name:5}  {cfg_scale:4.1f}  {table_row(results)}", flush=True)
+        distilled = MODELS[name].distilled
+        steps = distilled or args.steps
+        for cfg_scale in [1.0] if distilled else args.cfg:
+            results = evaluate(model, args.count, args.seed, cfg_scale, steps)
+            told = ""
+            if args.spread:
+                mean, half = spread(model, args.count, args.spread, args.seed, cfg_scale, steps)
+                told = f"   spread of {args.spread} seeds {mean:.3f} ± {half:.3f}"
+            print(f"{name:12}  {steps:5}  {cfg_scale:4.1f}  {table_row(results)}{told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core import Denoised, Level
 from .models import PlaygroundModel
-from .scenes import CHANNELS, SIZE
+from .world import CHANNELS, SIZE
 
 
 def seed_noise(seeds: Sequence[int]) -> Tensor:
@@ -20,9 +20,8 @@ def seed_noise(seeds: Sequence[int]) -> Tensor:
 
 
 class PlaygroundHost:
-    """One batch: the model, the seeds, the tokens of prompt and negative prompt (B, 5)."""
+    """One batch: the model, the seeds, the tokens of prompt and negative prompt (B, k)."""
 
-    has_uncond = True
     stage = ""
     latent: Tensor | None = None
     mask: Tensor | None = None
@@ -32,6 +31,7 @@ class PlaygroundHost:
     ) -> None:
         self.model, self.seeds, self.cfg_scale = model, seeds, cfg_scale
         self.tokens, self.uncond_tokens = tokens, uncond_tokens
+        self.has_uncond = model.has_uncond
         self.start = model.evaluations
 
     @property

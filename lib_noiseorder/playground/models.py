@@ -1,9 +1,11 @@
-"""Two small text-conditional networks, an epsilon UNet and a rectified-flow DiT, behind one denoiser."""
+"""Small text-conditional networks, epsilon UNets and rectified-flow DiTs, each of its world, behind one denoiser."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .scenes import CHANNELS, SIZE, TOKENS, VOCABULARY
+from . import clutter, scenes
+from .world import CHANNELS, SIZE, World
 
 Kind = Literal["epsilon", "flow"]
 
@@ -102,19 +105,19 @@ def grid_embedding(side: int, width: int) -> Tensor:
 
 
 class TextEncoder(nn.Module):
-    """Tokens (n, 5) -> one vector per token (n, 5, width) and a pooled one (n, pooled width)."""
+    """Tokens (n, k) -> one vector per token (n, k, width) and a pooled one (n, pooled width)."""
 
-    def __init__(self, width: int, pooled: int) -> None:
+    def __init__(self, world: World, width: int, pooled: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(len(VOCABULARY), width)
-        self.places = nn.Parameter(0.3 * torch.randn(1, TOKENS, width))
+        self.words = nn.Embedding(len(world.VOCABULARY), width)
+        self.places = nn.Parameter(0.3 * torch.randn(1, world.TOKENS, width))
         nn.init.normal_(self.words.weight, std=0.3)
         self.norm_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads=4)
         self.norm_feed = nn.LayerNorm(width)
         self.feed = feed_forward(width, 2)
         self.norm_out = nn.LayerNorm(width)
-        self.pool = nn.Sequential(nn.Linear(TOKENS * width, pooled), nn.SiLU(), nn.Linear(pooled, pooled))
+        self.pool = nn.Sequential(nn.Linear(world.TOKENS * width, pooled), nn.SiLU(), nn.Linear(pooled, pooled))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         x = self.words(tokens) + self.places
@@ -170,9 +173,11 @@ class UNet(nn.Module):
 
     kind: Kind = "epsilon"
 
-    def __init__(self, outer: int = 64, inner: int = 128, embedding: int = 160, text: int = 96) -> None:
+    def __init__(
+        self, world: World = scenes, outer: int = 64, inner: int = 128, embedding: int = 160, text: int = 96
+    ) -> None:
         super().__init__()
-        self.text = TextEncoder(text, embedding)
+        self.text = TextEncoder(world, text, embedding)
         self.time = TimeEmbedding(embedding)
         side = SIZE // 2
         self.conv_in = nn.Conv2d(CHANNELS, outer, 3, padding=1)
@@ -235,6 +240,7 @@ class DiT(nn.Module):
 
     def __init__(
         self,
+        world: World = scenes,
         width: int = 160,
         depth: int = 5,
         heads: int = 5,
@@ -244,7 +250,7 @@ class DiT(nn.Module):
     ) -> None:
         super().__init__()
         self.patch = patch
-        self.text = TextEncoder(text, embedding)
+        self.text = TextEncoder(world, text, embedding)
         self.time = TimeEmbedding(embedding)
         # A patch is read with its surroundings: sprites do not lie on the patch grid.
         self.patches_in = nn.Conv2d(CHANNELS, width, 3 * patch, stride=patch, padding=patch)
@@ -286,7 +292,25 @@ def zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     return layer
 
 
-NETWORKS: dict[str, type[UNet] | type[DiT]] = {"unet": UNet, "dit": DiT}
+@dataclass(frozen=True)
+class Description:
+    """A playground model in words, its world, its family (a key of presets.FAMILIES) and how its network is built."""
+
+    words: str
+    world: World
+    family: str
+    network: Callable[[], UNet | DiT]
+    distilled: int | None = None
+    """The number of steps it was distilled to, its guidance baked in; None for an ordinary model."""
+
+
+MODELS: dict[str, Description] = {
+    "unet": Description("UNet, ε-prediction", scenes, "eps", UNet),
+    "dit": Description("DiT, rectified flow", scenes, "flow", DiT),
+    "clutter-unet": Description(
+        "UNet of the cluttered world, ε-prediction", clutter, "eps", partial(UNet, clutter, outer=56, inner=112)
+    ),
+}
 
 
 class PlaygroundModel:
@@ -294,6 +318,9 @@ class PlaygroundModel:
 
     def __init__(self, name: str, network: UNet | DiT) -> None:
         self.name = name
+        self.world = MODELS[name].world
+        self.has_uncond = MODELS[name].distilled is None
+        """Whether it can be asked without a prompt, as CFG does."""
         self.kind: Kind = network.kind
         self.network = network.eval().requires_grad_(False)
         self.evaluations = 0
@@ -301,10 +328,10 @@ class PlaygroundModel:
 
     @classmethod
     def load(cls, name: str, path: Path | None = None, device: str | torch.device = "cpu") -> PlaygroundModel:
-        """Load "unet" or "dit" in float32, by default the shipped weights; ValueError on any other name."""
-        if name not in NETWORKS:
-            raise ValueError(f"unknown playground model {name!r}; allowed: {', '.join(NETWORKS)}")
-        network = NETWORKS[name]()
+        """Load a model of MODELS in float32, by default the shipped weights; ValueError on any other name."""
+        if name not in MODELS:
+            raise ValueError(f"unknown playground model {name!r}; allowed: {', '.join(MODELS)}")
+        network = MODELS[name].network()
         network.load_state_dict(load_file(path or WEIGHTS / f"{name}.safetensors"))
         return cls(name, network.float().to(device))
 
@@ -322,7 +349,7 @@ class PlaygroundModel:
 
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, tokens: Tensor) -> Tensor:
-        """Denoised x0 (n, 3, 16, 16) of x at sigma (one, or one per image) for tokens (n, 5)."""
+        """Denoised x0 (n, 3, 16, 16) of x at sigma (one, or one per image) for tokens (n, k)."""
         self.evaluations += len(x)
         sigmas = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         scale = append_dims(sigmas, x.ndim)
@@ -334,6 +361,8 @@ class PlaygroundModel:
         """Denoised x0 under CFG; conditional only (one evaluation per image) at scale 1."""
         if cfg_scale == 1:
             return self.denoise(x, sigma, tokens)
+        if not self.has_uncond:
+            raise ValueError(f"CFG scale {cfg_scale} with {self.name!r}, whose guidance is baked in; use CFG scale 1")
         if uncond_tokens is None:
             raise ValueError(f"CFG scale {cfg_scale} needs uncond_tokens; give them or use scale 1")
         cond, uncond = self.denoise(torch.cat([x, x]), sigma, torch.cat([tokens, uncond_tokens])).chunk(2)

@@ -23,18 +23,18 @@ from ..core import Unsupported
 from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
 from .audition import Sheet, audition
-from .comparison import MODELS, Comparison, Side, compare, load
-from .scenes import to_uint8
+from .comparison import Comparison, Side, compare, load
+from .models import MODELS, Description
+from .world import to_uint8
 
-EXAMPLES = (
-    "a red cross left of a blue ring",
-    "a yellow square above a green cross",
-    "a blue ring right of a red square",
-    "a green ring below a yellow cross",
-)
-WORLD = (
-    "Two small models trained on one kind of scene: **a** *colour* *sprite* *relation* **a** *colour* *sprite*, with "
-    "red, green, blue, yellow · square, cross, ring · left of, right of, above, below. A checker reads each back."
+NAMES = {description.words: name for name, description in MODELS.items()}
+WORLDS = list(dict.fromkeys(description.world for description in MODELS.values()))
+EXAMPLES = [example for world in WORLDS for example in world.EXAMPLES]
+WORLD = "\n".join(
+    [
+        "Small models, each of one kind of scene, and a checker that reads each picture back:\n",
+        *(f"* {world.ABOUT} ({'; '.join(d.words for d in MODELS.values() if d.world is world)})" for world in WORLDS),
+    ]
 )
 MAX_IMAGES = 16
 CANDIDATES = 6
@@ -62,9 +62,8 @@ def generate(
     try:
         config = NoiseOrderConfig(True, *settings)
         seeds = range(int(seed), int(seed) + int(count))
-        name = next(name for name, words in MODELS.items() if words == model)
         made = compare(
-            load(name),
+            load(NAMES[model]),
             prompt,
             negative,
             seeds,
@@ -105,9 +104,8 @@ def preview(
     try:
         config = NoiseOrderConfig(True, *settings)
         config = config if config.audition else config.replace(audition=CANDIDATES)
-        name = next(name for name, words in MODELS.items() if words == model)
         seeds = range(int(seed), int(seed) + int(count))
-        made = audition(load(name), prompt, negative, seeds, int(steps), float(cfg_scale), config)
+        made = audition(load(NAMES[model]), prompt, negative, seeds, int(steps), float(cfg_scale), config)
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
     return cells(made)
@@ -144,6 +142,17 @@ def data_url(picture: np.ndarray) -> str:
     png = io.BytesIO()
     Image.fromarray(picture).save(png, "PNG")
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
+
+def suit(model: str, prompt: str) -> list[Any]:
+    """What a newly chosen model needs: a prompt of its world, and its steps and CFG if it was distilled."""
+    description: Description = MODELS[NAMES[model]]
+    try:
+        description.world.parse_caption(prompt)
+    except ValueError:
+        prompt = description.world.EXAMPLES[0]
+    few = description.distilled
+    return [prompt, *((few, 1) if few else (gr.update(), gr.update()))]
 
 
 def inspected(made: Comparison) -> str:
@@ -192,7 +201,7 @@ def build(data: Path | None = None) -> gr.Blocks:
                 negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
                 gr.Examples([[example] for example in EXAMPLES], [prompt])
             with gr.Column(scale=1):
-                model = gr.Radio(list(MODELS.values()), value=MODELS["unet"], label="Model", elem_id="model")
+                model = gr.Radio(list(NAMES), value=MODELS["unet"].words, label="Model", elem_id="model")
                 seed = gr.Number(1, label="Seed", precision=0, elem_id="seed")
                 count = gr.Slider(1, MAX_IMAGES, 8, step=1, label="Images", elem_id="count")
             with gr.Column(scale=1):
@@ -204,10 +213,11 @@ def build(data: Path | None = None) -> gr.Blocks:
             settings = accordion.controls(
                 lambda name: f"noiseorder_{name}",
                 presets,
-                lambda words: "flow" if words == MODELS["dit"] else "eps",
+                lambda words: MODELS[NAMES[words]].family,
                 [model],
                 text=accordion.ABOUT,
             )
+        model.change(suit, [model, prompt], [prompt, steps, cfg_scale])
         look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
         sheet = gr.HTML(elem_id="noiseorder_sheet")
         summary = gr.HTML(elem_id="summary")

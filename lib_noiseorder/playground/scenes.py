@@ -7,22 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
-SIZE = 16
-CHANNELS = 3
+from .sprites import COLOUR_NAMES, COLOURS, GRID, LAST, Found, colour_masks, find, masks_of, stamp
+from .world import CHANNELS, CONTRAST, NULL_TOKEN, SIZE, CheckResult
+from .world import to_uint8 as to_uint8
+
 TOKENS = 5
-CONTRAST = 1.5
-"""Images span about [-CONTRAST, CONTRAST], so that their spread is near that of the unit-variance noise."""
-
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (1, -1, -1),
-    "green": (-1, 1, -1),
-    "blue": (-1, -1, 1),
-    "yellow": (1, 1, -1),
-}
 SPRITES: dict[str, tuple[str, ...]] = {
     "square": ("#####", "#####", "#####", "#####", "#####"),
     "cross": ("..#..", "..#..", "#####", "..#..", "..#.."),
@@ -37,25 +28,28 @@ RELATIONS: dict[str, tuple[int, int]] = {
 """Relation -> direction (x right, y down) from the second object to the first."""
 
 VOCABULARY = ("", *COLOURS, *SPRITES, *RELATIONS)
-NULL_TOKEN = 0
+EXAMPLES: tuple[str, ...] = (
+    "a red cross left of a blue ring",
+    "a yellow square above a green cross",
+    "a blue ring right of a red square",
+    "a green ring below a yellow cross",
+)
+ABOUT = (
+    "**a** *colour* *sprite* *relation* **a** *colour* *sprite*, with red, green, blue, yellow · square, cross, ring · "
+    "left of, right of, above, below."
+)
+RELATION = "relation"
 
-_COLOUR_NAMES, _SPRITE_NAMES, _RELATION_NAMES = tuple(COLOURS), tuple(SPRITES), tuple(RELATIONS)
-_PALETTE = CONTRAST * torch.tensor(list(COLOURS.values()), dtype=torch.float32)
-_MASKS = torch.tensor([[[cell == "#" for cell in row] for row in rows] for rows in SPRITES.values()])
-_SPRITE_SIZE = _MASKS.shape[-1]
-_LAST = SIZE - _SPRITE_SIZE
+_SPRITE_NAMES, _RELATION_NAMES = tuple(SPRITES), tuple(RELATIONS)
+_MASKS = masks_of(SPRITES)
 _DIRECTIONS = torch.tensor(list(RELATIONS.values()), dtype=torch.float32)
-_COLOUR, _SPRITE = ("colour", _COLOUR_NAMES), ("sprite", _SPRITE_NAMES)
+_COLOUR, _SPRITE = ("colour", COLOUR_NAMES), ("sprite", _SPRITE_NAMES)
 _RELATION = ("relation", _RELATION_NAMES)
 _SLOTS = (_COLOUR, _SPRITE, _RELATION, _COLOUR, _SPRITE)
 _FILLERS = frozenset({"a", "an", "the", "is", "to"})
 _GREY = 0.5
-# Sprites stand on even pixels: small networks learn them from far fewer images than at every pixel.
-_GRID = 2
 _GAPS = (3, 4)
 _MAX_DRIFT = 1
-_MIN_AREA = 5
-_MAX_WRONG_PIXELS = 4
 _EXTRA_PENALTY = 0.15
 
 
@@ -82,21 +76,6 @@ class Scene:
         return self.colour, self.sprite, self.relation, self.other_colour, self.other_sprite
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """What the checker found in one image, against the scene it was asked for."""
-
-    objects: bool
-    relation: bool
-    score: float
-    words: str
-
-    @property
-    def both(self) -> bool:
-        """Objects and relation are right."""
-        return self.objects and self.relation
-
-
 def random_scenes(count: int, generator: torch.Generator) -> list[Scene]:
     """Draw `count` scenes uniformly from all valid ones."""
 
@@ -107,10 +86,10 @@ def random_scenes(count: int, generator: torch.Generator) -> list[Scene]:
     picks = zip(colours, steps, draw(len(SPRITES)), draw(len(RELATIONS)), draw(len(SPRITES)), strict=True)
     return [
         Scene(
-            _COLOUR_NAMES[colour],
+            COLOUR_NAMES[colour],
             _SPRITE_NAMES[sprite],
             _RELATION_NAMES[relation],
-            _COLOUR_NAMES[(colour + 1 + step) % len(COLOURS)],
+            COLOUR_NAMES[(colour + 1 + step) % len(COLOURS)],
             _SPRITE_NAMES[other],
         )
         for colour, step, sprite, relation, other in picks
@@ -162,7 +141,7 @@ def render(scenes: Sequence[Scene], generator: torch.Generator) -> torch.Tensor:
         torch.tensor([names.index(scene.words[slot]) for scene in scenes], dtype=torch.int64)
         for slot, (_, names) in enumerate(_SLOTS)
     )
-    last = _LAST // _GRID
+    last = LAST // GRID
     gap = draw(*_GAPS)
     near = (torch.rand(count, generator=generator) * (last - gap + 1)).long()
     side = draw(0, last)
@@ -177,27 +156,8 @@ def render(scenes: Sequence[Scene], generator: torch.Generator) -> torch.Tensor:
         (other_along, other_side, other_colour, other_sprite),
     ):
         left, top = torch.where(horizontal, a, b), torch.where(horizontal, b, a)
-        _stamp(canvas, _GRID * left, _GRID * top, tint, shape)
+        stamp(canvas, GRID * left, GRID * top, tint, _MASKS[shape])
     return canvas.permute(0, 3, 1, 2).contiguous()
-
-
-def _stamp(
-    canvas: torch.Tensor, left: torch.Tensor, top: torch.Tensor, colour: torch.Tensor, sprite: torch.Tensor
-) -> None:
-    cells = torch.arange(_SPRITE_SIZE)
-    window = (
-        torch.arange(len(canvas))[:, None, None],
-        top[:, None, None] + cells[:, None],
-        left[:, None, None] + cells,
-    )
-    canvas[window] = torch.where(_MASKS[sprite][..., None], _PALETTE[colour][:, None, None], canvas[window])
-
-
-def to_uint8(images: torch.Tensor, factor: int = 1) -> np.ndarray:
-    """Images (n, 3, h, w) as uint8 RGB (n, h * factor, w * factor, 3), enlarged by nearest neighbour."""
-    scaled = ((images.detach().float().cpu() / CONTRAST).clamp(-1, 1) + 1) * 127.5
-    pixels = scaled.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def check(images: torch.Tensor, scenes: Sequence[Scene]) -> list[CheckResult]:
@@ -206,67 +166,14 @@ def check(images: torch.Tensor, scenes: Sequence[Scene]) -> list[CheckResult]:
         raise ValueError(f"{len(images)} images for {len(scenes)} scenes; allowed: one scene per image")
     if not scenes:
         return []
-    found = _match(_colour_masks(images.detach().float().cpu()))
+    pixels = (images.detach().float().cpu().nan_to_num() / CONTRAST).clamp(-1, 1)
+    # The median is the ground: the two sprites never cover half of the image.
+    ground = pixels.flatten(2).median(dim=2).values[..., None, None].expand_as(pixels)
+    found = find(colour_masks(pixels, ground), _SPRITE_NAMES, _MASKS)
     return [_judge(found, index, scene) for index, scene in enumerate(scenes)]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Per image and colour: pixel count, centre (x, y); per sprite: wrong pixels, overlap over union."""
-
-    area: torch.Tensor
-    centre: torch.Tensor
-    wrong: torch.Tensor
-    ratio: torch.Tensor
-
-    def present(self, index: int) -> list[str]:
-        """The colours that cover more than stray pixels of image `index`."""
-        return [name for name, area in zip(_COLOUR_NAMES, self.area[index], strict=True) if area >= _MIN_AREA]
-
-    def sprite(self, index: int, colour: str) -> str | None:
-        """The sprite of this colour, None if it is like no sprite."""
-        wrong, sprite = self.wrong[index, _COLOUR_NAMES.index(colour)].min(0)
-        return _SPRITE_NAMES[int(sprite)] if wrong <= _MAX_WRONG_PIXELS else None
-
-    def overlap(self, index: int, colour: str, sprite: str) -> float:
-        """How much of this sprite in this colour is there, 0 to 1."""
-        return float(self.ratio[index, _COLOUR_NAMES.index(colour), _SPRITE_NAMES.index(sprite)])
-
-    def offset(self, index: int, colour: str, other: str) -> tuple[float, float]:
-        """From the second colour's centre to the first's, in pixels (x, y)."""
-        first, second = self.centre[index, [_COLOUR_NAMES.index(colour), _COLOUR_NAMES.index(other)]]
-        x, y = (first - second).tolist()
-        return x, y
-
-
-def _colour_masks(images: torch.Tensor) -> torch.Tensor:
-    """Which pixels are nearest to each colour, (n, 4, 16, 16) of 0 and 1; the median is the background."""
-    pixels = (images.nan_to_num() / CONTRAST).clamp(-1, 1).flatten(2).transpose(1, 2)
-    background = pixels.median(dim=1, keepdim=True).values
-    palette = (_PALETTE / CONTRAST).expand(len(images), -1, -1)
-    distance = (pixels[:, :, None] - torch.cat([palette, background], dim=1)[:, None]).square().sum(-1)
-    masks = distance.argmin(-1)[:, None] == torch.arange(len(COLOURS))[None, :, None]
-    return masks.unflatten(2, (SIZE, SIZE)).float()
-
-
-def _match(masks: torch.Tensor) -> _Found:
-    # A sprite's best place is where it covers most of its colour. What lies outside it counts as wrong too: a
-    # second blob of the same colour spoils the match, and no connected components are needed.
-    shape = (len(masks), len(COLOURS), len(SPRITES))
-    best, place = F.conv2d(masks.view(-1, 1, SIZE, SIZE), _MASKS[:, None].float()).flatten(2).max(-1)
-    best, place, area = best.view(shape), place.view(shape), masks.sum((2, 3))
-    union = area[..., None] + _MASKS.sum((1, 2)) - best
-    wrong, sprite = (union - best).min(-1, keepdim=True)
-    spot = place.gather(2, sprite)
-    span = _LAST + 1
-    matched = torch.cat([spot % span, spot // span], -1) + (_SPRITE_SIZE - 1) / 2
-    axis = torch.arange(SIZE, dtype=torch.float32)
-    mass = torch.stack([(masks.sum(2) * axis).sum(-1), (masks.sum(3) * axis).sum(-1)], -1)
-    centre = torch.where(wrong <= _MAX_WRONG_PIXELS, matched, mass / area.clamp(min=1)[..., None])
-    return _Found(area, centre, union - best, best / union)
-
-
-def _judge(found: _Found, index: int, scene: Scene) -> CheckResult:
+def _judge(found: Found, index: int, scene: Scene) -> CheckResult:
     asked = {scene.colour: scene.sprite, scene.other_colour: scene.other_sprite}
     present = found.present(index)
     # In the caption's order as far as it goes, so that the relation reads the same way round.

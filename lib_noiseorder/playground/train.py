@@ -1,4 +1,4 @@
-"""Train a network: python -m lib_noiseorder.playground.train unet --minutes 75 --out PATH (torch >= 2.9)."""
+"""Train a network: python -m lib_noiseorder.playground.train clutter-unet --out PATH (torch >= 2.9)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import argparse
 import copy
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .models import NETWORKS, TIMESTEPS, DiT, UNet, append_dims, timestep_to_sigma
-from .scenes import NULL_TOKEN, encode, random_scenes, render
+from .models import MODELS, TIMESTEPS, DiT, PlaygroundModel, UNet, append_dims, timestep_to_sigma
+from .world import NULL_TOKEN
 
 BATCH = 48
-LEARNING_RATE = 1.5e-3
 MUON_FACTOR = 1.5
 FINAL_RATE = 0.02
 WARM_UP_STEPS = 150
@@ -24,10 +25,36 @@ HOLD = 0.2
 """Share of the training before the cosine decay begins."""
 EMA = 0.997
 DROP_CAPTION = 0.12
+GUIDANCE = 3.0
+TEACHER_STEPS = 4
+"""How many guided steps of the teacher become one of the student."""
 LAYOUT_SHARE = 0.35
 """Share of the samples moved to the noise levels at which the layout is decided."""
 SAVE_EVERY = 120.0
 REPORT_EVERY = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How many steps of BATCH images a training takes, and for how many its schedule is laid out.
+
+    One that stops before its schedule ends leaves prompts wrong that a change of the initial noise can put right.
+    """
+
+    seed: int
+    steps: int
+    schedule: int
+    rate: float = 1.5e-3
+    teacher: str | None = None
+    """The model that is distilled, its CFG scale GUIDANCE baked in."""
+
+
+RECIPES: dict[str, Recipe] = {
+    # The shipped two followed their schedule in wall time; these are the steps they had taken, and would have.
+    "unet": Recipe(seed=1, steps=2170, schedule=4790),
+    "dit": Recipe(seed=1, steps=2540, schedule=5600),
+    "clutter-unet": Recipe(seed=1, steps=1616, schedule=2400),
+}
 
 
 def draw_times(count: int) -> Tensor:
@@ -52,6 +79,29 @@ def loss_of(network: UNet | DiT, images: Tensor, tokens: Tensor, fractions: Tens
     return (velocity - (noise - images)).square().mean((1, 2, 3))
 
 
+def distilling_loss(
+    network: UNet | DiT, teacher: PlaygroundModel, images: Tensor, tokens: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Squared error per image, (n,), of the teacher's mean velocity under CFG over the next 1/steps of the schedule.
+
+    Half of the images start where the student's own steps do, the others anywhere. Also returns where, (n,).
+    """
+    count = len(images)
+    own = torch.randint(1, steps + 1, (count,)) / steps
+    start = torch.where(torch.rand(count) < 0.5, own, 1 - torch.rand(count)).to(images.device)
+    end = (start - 1 / steps).clamp(min=0)
+    t = append_dims(start, images.ndim)
+    begun = (1 - t) * images + t * torch.randn_like(images)
+    both, x = torch.cat([tokens, torch.full_like(tokens, NULL_TOKEN)]), begun
+    for step in range(TEACHER_STEPS):
+        here, there = (start + (end - start) * k / TEACHER_STEPS for k in (step, step + 1))
+        cond, uncond = teacher.denoise(torch.cat([x, x]), here.repeat(2), both).chunk(2)
+        along = append_dims((there - here) / here, images.ndim)
+        x = x + (x - uncond - GUIDANCE * (cond - uncond)) * along
+    target = (begun - x) / append_dims(start - end, images.ndim)
+    return (network(begun, start, tokens) - target).square().mean((1, 2, 3)), start
+
+
 def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the attention blocks, AdamW for everything else."""
     matrices: list[nn.Parameter] = []
@@ -65,10 +115,11 @@ def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
     ]
 
 
-def learning_rate(step: int, progress: float) -> float:
-    """Linear warm-up to LEARNING_RATE, a plateau, then a cosine down to FINAL_RATE of it."""
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Linear warm-up to the recipe's rate, a plateau, then a cosine down to FINAL_RATE of it."""
+    progress = step / recipe.schedule
     decay = 0.5 * (1 + math.cos(math.pi * max(0.0, (progress - HOLD) / (1 - HOLD))))
-    return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * decay)
+    return recipe.rate * min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * decay)
 
 
 def save(network: nn.Module, path: Path) -> None:
@@ -80,29 +131,53 @@ def save(network: nn.Module, path: Path) -> None:
     temporary.replace(path)
 
 
-def train(name: str, minutes: float, seed: int, out: Path, device: str) -> None:
-    """Train for `minutes` of wall time, saving the averaged weights to `out` every SAVE_EVERY seconds."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    network = NETWORKS[name]().to(device)
+def keep(state: dict[str, Any], path: Path) -> None:
+    """Write what a training needs to go on; a reader never sees a half-written file."""
+    temporary = path.with_suffix(".partial")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def train(name: str, recipe: Recipe, out: Path, device: str) -> None:
+    """Train by the recipe from where it was stopped, saving the averaged weights to `out` every SAVE_EVERY seconds."""
+    torch.manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    world, distilled = MODELS[name].world, MODELS[name].distilled
+    network = MODELS[name].network().to(device)
+    teacher = PlaygroundModel.load(recipe.teacher, device=device) if recipe.teacher else None
+    if teacher:
+        network.load_state_dict(teacher.network.state_dict())
     average = copy.deepcopy(network).requires_grad_(False)
-    if name == "unet":
+    if isinstance(network, UNet):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(f"{name}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True)
     optims = optimizers(network)
-    begin, saved, step = time.monotonic(), 0.0, 0
+    step, before, state_path = 0, 0.0, out.with_suffix(".state")
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        for optim, values in zip(optims, state["optims"], strict=True):
+            optim.load_state_dict(values)
+        torch.set_rng_state(state["random"])
+        generator.set_state(state["scenes"])
+        step, before = state["step"], state["seconds"]
+    begin, saved = time.monotonic() - before, before
     bands = torch.zeros(5, 2)
-    while (elapsed := time.monotonic() - begin) < 60 * minutes:
-        rate = learning_rate(step, elapsed / (60 * minutes))
+    while step < recipe.steps:
+        rate = learning_rate(step, recipe)
         for optim, factor in zip(optims, (MUON_FACTOR, 1.0), strict=True):
             for group in optim.param_groups:
                 group["lr"] = factor * rate
-        scenes = random_scenes(BATCH, generator)
-        images, tokens = render(scenes, generator).to(device), encode(scenes)
-        tokens[torch.rand(BATCH) < DROP_CAPTION] = NULL_TOKEN
-        fractions = draw_times(BATCH)
+        drawn = world.random_scenes(BATCH, generator)
+        images, tokens = world.render(drawn, generator).to(device), world.encode(drawn)
         with torch.autocast(device, torch.bfloat16):
-            losses = loss_of(network, images, tokens.to(device), fractions.to(device))
+            if teacher and distilled:
+                losses, fractions = distilling_loss(network, teacher, images, tokens.to(device), distilled)
+            else:
+                tokens[torch.rand(BATCH) < DROP_CAPTION] = NULL_TOKEN
+                fractions = draw_times(BATCH).to(device)
+                losses = loss_of(network, images, tokens.to(device), fractions)
         losses.mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optim in optims:
@@ -112,8 +187,9 @@ def train(name: str, minutes: float, seed: int, out: Path, device: str) -> None:
         with torch.no_grad():
             decay = min(EMA, (1 + step) / (15 + step))
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-        band = (5 * fractions).long().clamp(max=4)
+        band = (5 * fractions.cpu()).long().clamp(max=4)
         bands.index_add_(0, band, torch.stack([losses.detach().float().cpu(), torch.ones(BATCH)], 1))
+        elapsed = time.monotonic() - begin
         if step % REPORT_EVERY == 0:
             parts = " ".join(f"{total / max(count, 1):.4f}" for total, count in bands.tolist())
             speed = step * BATCH / elapsed
@@ -121,23 +197,35 @@ def train(name: str, minutes: float, seed: int, out: Path, device: str) -> None:
             bands.zero_()
         if elapsed - saved > SAVE_EVERY:
             save(average, out)
+            optim_states = [optim.state_dict() for optim in optims]
+            keep(
+                {
+                    "network": network.state_dict(),
+                    "average": average.state_dict(),
+                    "optims": optim_states,
+                    "random": torch.get_rng_state(),
+                    "scenes": generator.get_state(),
+                    "step": step,
+                    "seconds": elapsed,
+                },
+                state_path,
+            )
             saved = elapsed
     save(average, out)
+    state_path.unlink(missing_ok=True)
     print(f"done: {step} steps, {step * BATCH} images, {time.monotonic() - begin:.0f} s", flush=True)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted(NETWORKS))
-    parser.add_argument("--minutes", type=float, default=75.0, help="wall time the schedule spans")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(args.name, args.minutes, args.seed, args.out, args.device)
+    train(args.name, RECIPES[args.name], args.out, args.device)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from lib_noiseorder.playground.audition import audition
 from lib_noiseorder.playground.comparison import load
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
 from lib_noiseorder.playground.picture import contact_sheet
-from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption, to_uint8
+from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption
+from lib_noiseorder.playground.world import to_uint8
 
 PROMPT = "a red cross left of a blue ring"
 SETTINGS = NoiseOrderConfig(True, audition=3, variant=5)

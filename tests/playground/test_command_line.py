@@ -8,17 +8,20 @@ import pytest
 from PIL import Image
 
 from lib_noiseorder.playground.__main__ import main
+from lib_noiseorder.playground.models import MODELS
 
 PROMPT = ["--prompt", "a red cross left of a blue ring", "--count", "2", "--steps", "2"]
 
 
-@pytest.mark.parametrize("model", ["unet", "dit"])
+@pytest.mark.parametrize("model", MODELS)
 def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
     target = tmp_path / "grid.png"
-    main([*PROMPT, "--model", model, "--save", str(target)])
+    world = MODELS[model].world
+    main([*PROMPT, "--prompt", world.EXAMPLES[0], "--model", model, "--save", str(target)])
     told = capsys.readouterr().out
     assert "Without: " in told
-    assert "2 evaluations per image" in told
+    assert f"with the right {world.RELATION} too" in told
+    assert f"{1 if MODELS[model].distilled else 2} evaluation" in told
     with Image.open(target) as grid:
         assert grid.width > 2 * 128
         assert len(grid.getcolors(1 << 20)) > 10
@@ -37,9 +40,25 @@ def test_variants_are_further_rows(tmp_path, capsys):
     assert "Injected:" in told
 
 
+@pytest.mark.parametrize(("model", "steps", "cfg"), [("unet", 10, 1.5)])
+def test_steps_and_cfg_are_the_models_own_unless_given(tmp_path, monkeypatch, model, steps, cfg):
+    asked = []
+
+    def compare(loaded, prompt, negative, seeds, steps, cfg, config):
+        asked.append((steps, cfg))
+        raise ValueError("seen")
+
+    monkeypatch.setattr("lib_noiseorder.playground.__main__.compare", compare)
+    for given in ([], ["--steps", "3", "--cfg", "2"]):
+        with pytest.raises(SystemExit, match="seen"):
+            main(["--prompt", "a red cross left of a blue ring", "--model", model, *given])
+    assert asked == [(steps, cfg), (3, 2)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--model", "clutter-unet"], "'left' is not a colour or 'on'|'cross' is not a sprite"),
         (["--prompt", "a purple cross left of a blue ring"], "'purple'"),
         (["--erase", "0.5"], "from 1 to 64"),
         (["--region", "inside"], "no mask"),

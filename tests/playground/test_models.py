@@ -1,25 +1,31 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from lib_noiseorder.playground.evaluate import evaluate
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.core import modulate
+from lib_noiseorder.playground.evaluate import evaluate, spread
+from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
 from lib_noiseorder.playground.models import (
-    NETWORKS,
+    MODELS,
     WEIGHTS,
     PlaygroundModel,
     sigma_table,
     sigma_to_timestep,
     timestep_to_sigma,
 )
-from lib_noiseorder.playground.scenes import check, encode, null_tokens, random_scenes, render
-from lib_noiseorder.playground.train import loss_of, save
+from lib_noiseorder.playground.train import BATCH, RECIPES, Recipe, distilling_loss, loss_of, save, train
+from lib_noiseorder.presets import FAMILIES
 
-NAMES = ("unet", "dit")
+NAMES = tuple(MODELS)
+ORDINARY = tuple(name for name in NAMES if MODELS[name].distilled is None)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,14 +48,29 @@ def noise() -> torch.Tensor:
 
 
 @pytest.fixture
-def tokens() -> torch.Tensor:
-    return encode(random_scenes(3, torch.Generator().manual_seed(1)))
+def tokens(model: PlaygroundModel) -> torch.Tensor:
+    return model.world.encode(model.world.random_scenes(3, torch.Generator().manual_seed(1)))
+
+
+@pytest.fixture
+def uncond(model: PlaygroundModel) -> torch.Tensor:
+    return model.world.null_tokens(3)
 
 
 def test_kinds_and_unknown_names() -> None:
-    assert {name: PlaygroundModel.load(name).kind for name in NAMES} == {"unet": "epsilon", "dit": "flow"}
+    for name in NAMES:
+        assert PlaygroundModel.load(name).kind == ("epsilon" if "unet" in name else "flow")
     with pytest.raises(ValueError, match=r"'sdxl'; allowed: unet, dit"):
         PlaygroundModel.load("sdxl")
+
+
+def test_every_model_has_weights_a_recipe_and_a_family() -> None:
+    assert {path.stem for path in WEIGHTS.glob("*.safetensors")} == set(NAMES) == set(RECIPES)
+    for name, description in MODELS.items():
+        assert description.family in FAMILIES
+        assert (description.distilled is None) == (RECIPES[name].teacher is None) == (description.family != "few")
+    assert len({description.words for description in MODELS.values()}) == len(NAMES)
+    assert len({id(description.world) for description in MODELS.values()}) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,23 +120,25 @@ def test_denoised_follows_from_the_networks_own_prediction(
 
 
 def test_a_slightly_noisy_scene_is_cleaned(model: PlaygroundModel, noise: torch.Tensor) -> None:
-    scenes = random_scenes(3, torch.Generator().manual_seed(1))
-    images = render(scenes, torch.Generator().manual_seed(2))
+    scenes = model.world.random_scenes(3, torch.Generator().manual_seed(1))
+    images = model.world.render(scenes, torch.Generator().manual_seed(2))
     sigma = model.sigma_at(0.2)
     x = (1 - sigma) * images + sigma * noise if model.kind == "flow" else images + sigma * noise
     before = (x - images).square().mean()
-    assert (model.denoise(x, sigma, encode(scenes)) - images).square().mean() < before / 5
+    assert (model.denoise(x, sigma, model.world.encode(scenes)) - images).square().mean() < before / 5
 
 
 @pytest.mark.parametrize("cfg_scale", [1.0, 3.0])
 def test_an_image_does_not_know_its_batch(
-    model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor, cfg_scale: float
+    model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor, uncond: torch.Tensor, cfg_scale: float
 ) -> None:
-    together = model.sample(noise, tokens, null_tokens(3), cfg_scale, 4)
+    if not model.has_uncond:
+        cfg_scale = 1.0
+    together = model.sample(noise, tokens, uncond, cfg_scale, 4)
     for k in range(3):
-        alone = model.sample(noise[k : k + 1], tokens[k : k + 1], null_tokens(1), cfg_scale, 4)
+        alone = model.sample(noise[k : k + 1], tokens[k : k + 1], uncond[:1], cfg_scale, 4)
         assert torch.allclose(together[k : k + 1], alone, atol=1e-3)
-    assert torch.equal(model.sample(noise, tokens, null_tokens(3), cfg_scale, 4), together)
+    assert torch.equal(model.sample(noise, tokens, uncond, cfg_scale, 4), together)
 
 
 def test_sampler_is_ddim_or_euler(model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor) -> None:
@@ -136,53 +159,133 @@ def test_sampler_is_ddim_or_euler(model: PlaygroundModel, noise: torch.Tensor, t
     assert torch.allclose(model.sample(noise, tokens, None, 1.0, steps).double(), x, atol=1e-2)
 
 
-def test_evaluations_and_callback(model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor) -> None:
+def test_evaluations_and_callback(
+    model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor, uncond: torch.Tensor
+) -> None:
     seen: list[tuple[int, int, torch.Tensor]] = []
     before = model.evaluations
     images = model.sample(noise, tokens, None, 1.0, 2, lambda *values: seen.append(values))
     assert model.evaluations - before == 2 * 3
     assert [values[:2] for values in seen] == [(0, 2), (1, 2)]
     assert torch.allclose(seen[-1][2], images, atol=1e-4)
-    model.sample(noise, tokens, null_tokens(3), 2.0, 2)
-    assert model.evaluations - before == 2 * 3 + 2 * 2 * 3
+    with pytest.raises(ValueError, match="at least 1"):
+        model.sample(noise, tokens, None, 1.0, 0)
+    if model.has_uncond:
+        model.sample(noise, tokens, uncond, 2.0, 2)
+        assert model.evaluations - before == 2 * 3 + 2 * 2 * 3
 
 
 def test_guidance_extrapolates_and_needs_an_unconditional(
-    model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor
+    model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor, uncond: torch.Tensor
 ) -> None:
     sigma = model.sigma_at(1.0)
     x = model.place(noise, sigma)
-    cond, uncond = model.denoise(x, sigma, tokens), model.denoise(x, sigma, null_tokens(3))
-    guided = model.guided(x, sigma, tokens, null_tokens(3), 3.0)
-    assert torch.allclose(guided, uncond + 3 * (cond - uncond), atol=1e-3)
+    if not model.has_uncond:
+        with pytest.raises(ValueError, match=f"CFG scale 3.0 with '{model.name}', whose guidance is baked in; use CFG"):
+            model.guided(x, sigma, tokens, uncond, 3.0)
+        return
+    cond, without = model.denoise(x, sigma, tokens), model.denoise(x, sigma, uncond)
+    guided = model.guided(x, sigma, tokens, uncond, 3.0)
+    assert torch.allclose(guided, without + 3 * (cond - without), atol=1e-3)
     assert not torch.allclose(guided, cond, atol=0.05)
     with pytest.raises(ValueError, match="CFG scale 3"):
         model.sample(noise, tokens, None, 3.0, 2)
-    with pytest.raises(ValueError, match="at least 1"):
-        model.sample(noise, tokens, None, 1.0, 0)
 
 
 def test_quality_floor(model: PlaygroundModel) -> None:
-    results = evaluate(model, count=64, seed=3, cfg_scale=3.0)
-    assert sum(result.objects for result in results) >= 0.6 * 64
-    assert sum(result.both for result in results) >= 0.55 * 64
-    scenes = random_scenes(32, torch.Generator().manual_seed(3))
+    distilled = MODELS[model.name].distilled
+    results = evaluate(model, count=64, seed=3, cfg_scale=1.0 if distilled else 3.0, steps=distilled or 10)
+    assert sum(result.objects for result in results) >= 0.5 * 64
+    assert sum(result.both for result in results) >= 0.45 * 64
+    if distilled:
+        return
+    scenes = model.world.random_scenes(32, torch.Generator().manual_seed(3))
     noise = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(4))
-    captionless = model.sample(noise, null_tokens(32), None, 1.0, 10)
-    assert sum(result.both for result in check(captionless, scenes)) <= 2
+    captionless = model.sample(noise, model.world.null_tokens(32), None, 1.0, 10)
+    assert sum(result.both for result in model.world.check(captionless, scenes)) <= 2
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_the_host_asks_without_a_prompt_only_where_the_model_can(
+    model: PlaygroundModel, tokens: torch.Tensor, uncond: torch.Tensor
+) -> None:
+    host = PlaygroundHost(model, (1, 2, 3), tokens, uncond, 1.0)
+    assert host.has_uncond == model.has_uncond == (MODELS[model.name].distilled is None)
+    noise, report = modulate(seed_noise(host.seeds), NoiseOrderConfig(enabled=True), host)
+    assert noise.isfinite().all()
+    assert report.evaluations == (2 if host.has_uncond else 1)
+    assert bool(report.notes) != host.has_uncond
+
+
+def test_spread_is_the_mean_distance_of_pictures_of_one_prompt() -> None:
+    model = PlaygroundModel.load("dit")
+    mean, half = spread(model, 3, 2, 5, 1.0, 2)
+    generator = torch.Generator().manual_seed(5)
+    scenes = model.world.random_scenes(3, generator)
+    noise = torch.randn(6, 3, 16, 16, generator=generator)
+    tokens = model.world.encode([scene for scene in scenes for _ in range(2)])
+    pairs = model.sample(noise, tokens, None, 1.0, 2).unflatten(0, (3, 2))
+    distances = (pairs[:, 0] - pairs[:, 1]).square().mean((1, 2, 3)).sqrt()
+    assert mean == pytest.approx(distances.mean().item(), abs=1e-4)
+    assert half == pytest.approx(1.96 * distances.std().item() / 3**0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ORDINARY)
 def test_training_loss_reaches_the_layers(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = NETWORKS[name]()
-    scenes = random_scenes(4, torch.Generator().manual_seed(1))
-    images = render(scenes, torch.Generator().manual_seed(2))
-    losses = loss_of(network, images, encode(scenes), torch.tensor([0.01, 0.3, 0.7, 0.999]))
+    network, world = MODELS[name].network(), MODELS[name].world
+    scenes = world.random_scenes(4, torch.Generator().manual_seed(1))
+    images = world.render(scenes, torch.Generator().manual_seed(2))
+    losses = loss_of(network, images, world.encode(scenes), torch.tensor([0.01, 0.3, 0.7, 0.999]))
     assert losses.shape == (4,)
     assert losses.isfinite().all()
     losses.mean().backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
     save(network, tmp_path / "x.safetensors")
-    NETWORKS[name]().load_state_dict(load_file(tmp_path / "x.safetensors"))
+    MODELS[name].network().load_state_dict(load_file(tmp_path / "x.safetensors"))
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib_noiseorder.playground.train.BATCH", 2)
+    monkeypatch.setattr("lib_noiseorder.playground.train.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("lib_noiseorder.playground.train.WARM_UP_STEPS", 1)
+    recipe = Recipe(seed=3, steps=4, schedule=4)
+    train("dit", recipe, tmp_path / "whole.safetensors", "cpu")
+    assert not (tmp_path / "whole.state").exists()
+
+    parted = tmp_path / "parted.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("lib_noiseorder.playground.train.Path.unlink", lambda *args, **kwargs: None)
+        train("dit", dataclasses.replace(recipe, steps=2), parted, "cpu")
+    halfway = load_file(parted)
+    train("dit", recipe, parted, "cpu")
+    whole, joined = load_file(tmp_path / "whole.safetensors"), load_file(parted)
+    assert any(not torch.equal(halfway[name], whole[name]) for name in whole)
+    assert all(torch.equal(joined[name], whole[name]) for name in whole)
+
+
+def test_distilling_asks_the_teacher_for_its_guided_way() -> None:
+    teacher = PlaygroundModel.load("dit")
+    world = teacher.world
+    scenes = world.random_scenes(BATCH, torch.Generator().manual_seed(1))
+    images, tokens = world.render(scenes, torch.Generator().manual_seed(2)), world.encode(scenes)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    class Student(torch.nn.Module):
+        def forward(self, x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+            seen.append((x, time))
+            return torch.zeros_like(x)
+
+    torch.manual_seed(7)
+    losses, start = distilling_loss(Student(), teacher, images, tokens, 4)  # type: ignore[arg-type]
+    (x, time), *_ = seen
+    assert torch.equal(time, start)
+    assert 0.3 * BATCH < torch.isin(start, torch.tensor([0.25, 0.5, 0.75, 1.0])).sum() < 0.8 * BATCH
+    for k in range(0, BATCH, 12):
+        end, moved = max(0.0, start[k].item() - 0.25), x[k : k + 1]
+        levels = torch.linspace(start[k].item(), end, 5).tolist()
+        for here, there in pairwise(levels):
+            denoised = teacher.guided(moved, here, tokens[k : k + 1], world.null_tokens(1), 3.0)
+            moved = moved + (moved - denoised) / here * (there - here)
+        velocity = (x[k : k + 1] - moved) / (start[k].item() - end)
+        assert losses[k].item() == pytest.approx(velocity.square().mean().item(), rel=1e-3)
