@@ -30,7 +30,8 @@ CASES = {
             for method in ("First Block Cache", "TeaCache")
         ],
     },
-    "sd-forge-teacache": {"forge": ("flux",), "requests": [{"teacache": [True, 0.4, 25]}]},
+    # It counts on from one job to the next unless its steps are those of the request.
+    "sd-forge-teacache": {"forge": ("flux",), "requests": [{"teacache": [True, 0.4, 8]}]},
     "sd-webui-forge-spectrum": {
         "forge": ("sd15", "flux"),
         "neo": ("sd15", "zimage"),
