@@ -222,7 +222,7 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
 
 
 def before_batch(p: Any) -> None:
-    """Hook `process_batch`, after which the hosts write params.txt, Neo once it has pictures: it is to hold what makes a
+    """Hook `process_batch`, after which the hosts write params.txt, Neo rather late: it is to hold what makes a
     picture."""
     audition = getattr(p, STATE, None)
     if audition is not None and audition.sheet is not None and not history:
