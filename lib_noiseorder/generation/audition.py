@@ -222,7 +222,8 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
 
 
 def before_batch(p: Any) -> None:
-    """Hook `process_batch`, after which the hosts write params.txt: it is to hold what makes a picture."""
+    """Hook `process_batch`, after which the hosts write params.txt, Neo rather late: it is to hold what makes a
+    picture."""
     audition = getattr(p, STATE, None)
     if audition is not None and audition.sheet is not None and not history:
         history.append(shared.cmd_opts.no_prompt_history)
@@ -230,14 +231,13 @@ def before_batch(p: Any) -> None:
 
 
 def write_history() -> None:
-    """Undo that, at the next hook there is."""
+    """Undo that, when the generation has ended or another begins."""
     if history:
         shared.cmd_opts.no_prompt_history = history.pop()
 
 
 def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, uc: Any) -> None:
     """Hook `process_before_every_sampling`, after the noise was written: have the sampler end where the preview is."""
-    write_history()
     audition, job = getattr(p, STATE, None), getattr(p, hook.STATE, None)
     if audition is None or host is None or noise is None:
         return

@@ -159,11 +159,9 @@ def describe(folder: Path) -> str:
 def flags(host: str, precision: str) -> list[str]:
     """The host's flags for this precision of the model; the rest stays in fp32 where it can."""
     facts = HOSTS[host]
-    if precision not in HALF:
+    # AUTOMATIC1111 has no bf16 but what it computes in on a CPU, over weights in fp8.
+    if precision not in HALF or (host == "a1111" and precision == "bf16"):
         return facts.flags
-    if host == "a1111" and precision == "bf16":
-        # It has no other: with weights in fp8 it computes so on a CPU.
-        return [flag for flag in facts.flags if flag not in FULL]
     return [flag for flag in facts.flags if flag not in FULL] + [flag.format(precision) for flag in facts.half]
 
 
