@@ -196,14 +196,12 @@ def test_models_by_what_else_they_are_conditioned_on(inpainting_host, key, suppo
     p = inpainting_host.processing(["a"], [""], [1])
     p.sd_model = inpainting_host.model(p)
 
-    def made():
-        return inpainting_host.loaded.HOST(p, torch.zeros(1, 4, 8, 8), fakes.multicond(["a"]), None)
-
+    made = inpainting_host.loaded.HOST(p, torch.zeros(1, 4, 8, 8), fakes.multicond(["a"]), None)
     if supported:
-        assert made().image_conditioned is (key in ("hybrid", "concat"))
+        assert made.inpaints() is (key in ("hybrid", "concat"))
         return
     with pytest.raises(Unsupported, match=f'models with "{key}" conditioning'):
-        made()
+        made.inpaints()
 
 
 @pytest.mark.parametrize(

@@ -155,21 +155,23 @@ def test_a_copy_of_a_processing_object_begins_anew(host):
 
 
 def test_the_global_random_numbers_of_every_device_are_put_back_for_each_variant(host, monkeypatch):
-    """Where there is a GPU: what it had drawn before the picture, in every device."""
-    forked, put = [], []
-    fork = torch.random.fork_rng
+    """Where there is a GPU: what it had drawn before the picture, in every device; and what it had after it."""
+    drawn = ["first", "second"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: ["first", "second"])
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", put.append)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(drawn))
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: drawn.__setitem__(slice(None), states))
+    seen = []
+    process = host.script.process
 
-    def counted(devices=(), **settings):
-        forked.append(list(devices))
-        return fork(devices=[], **settings)
+    def draws(p, *args):
+        seen.append(list(drawn))
+        drawn[:] = [f"{state} drawn" for state in drawn]
+        process(p, *args)
 
-    monkeypatch.setattr(torch.random, "fork_rng", counted)
+    monkeypatch.setattr(host.script, "process", draws)
     assert len(generate(host, {**ALL, "inject": 0.05}).images) == 5
-    assert put == [["first", "second"]] * 3
-    assert forked.count([0, 1]) == 3
+    assert seen == [["first", "second"]] * 4
+    assert drawn == ["first drawn", "second drawn"]
 
 
 def script(name, title):

@@ -50,7 +50,7 @@ def made(server, kind, scripts, settings=None, **changes):
     scripts = {name: {"args": args} for name, args in scripts.items()}
     if settings is not None:
         scripts["noise order"] = {"args": [asking(settings)]}
-    body = server.request(kind, steps=8, alwayson_scripts=scripts, do_not_save_grid=True, **changes)
+    body = server.request(kind, **{"steps": 8, **changes}, alwayson_scripts=scripts, do_not_save_grid=True)
     response = requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=REQUEST_SECONDS)
     if not response.ok:
         return None
