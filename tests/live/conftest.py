@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc):
     if "kind" in metafunc.fixturenames:
         metafunc.parametrize("kind", kinds_of(metafunc.config), scope="session")
     if "neighbour" in metafunc.fixturenames:
-        from test_beside import cases
+        from beside import cases
         from webui import host_of
 
         there = [path.name for path in metafunc.config.getoption("extensions")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import requests
+from beside import DISTILLED
 from test_passes import hires
 from webui import REQUEST_SECONDS, Answer
 
@@ -19,25 +20,6 @@ ASKING = [
     {"direction": "denoised", "levels": 3, "first_level": 1.0, "last_level": 0.5},
     {"direction": "look-ahead", "levels": 2, "first_level": 1.0, "last_level": 0.8},
 ]
-DISTILLED = ("flux", "schnell", "zimage")
-"""Run at CFG 1."""
-CASES = {
-    # folder: what a request has of it, and the kinds of checkpoints it is for
-    "sd-forge-blockcache": {
-        "forge": ("flux", "sd15", "sd35", "chroma"),
-        "requests": [
-            {"first block cache / teacache": [True, method, 1, 0.1, 0, False]}
-            for method in ("First Block Cache", "TeaCache")
-        ],
-    },
-    # It counts on from one job to the next unless its steps are those of the request.
-    "sd-forge-teacache": {"forge": ("flux",), "requests": [{"teacache": [True, 0.4, 8]}]},
-    "sd-webui-forge-spectrum": {
-        "forge": ("sd15", "flux"),
-        "neo": ("sd15", "zimage"),
-        "requests": [{"calibrated spectrum": [True, 0.25, 6, 0.5, 2, 0.0, 2, 0.9, True, 0.5]}],
-    },
-}
 
 
 def asking(settings):
@@ -63,18 +45,6 @@ def difference(one, other):
         return 255
     pairs = zip(one.pixels, other.pixels, strict=True)
     return max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs)
-
-
-def cases(host, kinds, there):
-    """Name, checkpoint and request of every neighbour that is there and can be had on this host."""
-    return [
-        (name, kind, scripts)
-        for name, case in CASES.items()
-        if name in there
-        for kind in case.get(host, ())
-        if kind in kinds
-        for scripts in case["requests"]
-    ]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
