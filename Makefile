@@ -1,11 +1,12 @@
 # make playground   sets everything up and opens the page
 # make test         sets everything up and runs all tests
 # make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
+# make evidence     measures the headline of docs/evidence.md (goes on where it was stopped)
 PYTHON ?= python3
 G4 := .venv/bin/python
 G3 := .venv-gradio3/bin/python
 
-.PHONY: playground test lint mutants clean
+.PHONY: playground test evidence lint mutants clean
 
 playground: .venv/.playground
 	$(G4) -m lib_noiseorder.playground
@@ -15,6 +16,9 @@ test: .venv/.test .venv-gradio3/.test lint
 	$(G4) -m pytest -q
 	@# The page and the script once more as AUTOMATIC1111 1.10 has Gradio.
 	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/hosts tests/browser; fi
+
+evidence: .venv/.playground
+	$(G4) benchmarks/quality.py headline
 
 lint: .venv/.test
 	$(G4) -m ruff check .

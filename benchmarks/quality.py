@@ -121,7 +121,7 @@ def headline_rows(name: str, seed: int, count: int) -> dict[str, np.ndarray]:
             more_steps(report.evaluations)
 
     # The first candidate is the seed's own noise; every one is finished, so that any choice can be told.
-    before = round((1 - PREVIEW) * steps)
+    before = next(step for step in range(steps) if 1 - step / steps < PREVIEW)
     previews, finished = [], []
     for k in range(max(AUDITIONS)):
         noise = seed_noise([stream_seed(each, 1, variant=k) for each in seeds] if k else seeds)
@@ -189,7 +189,7 @@ def holm(p_values: list[float]) -> list[float]:
 def p_value(difference: np.ndarray) -> float:
     """Two-sided, by the normal distribution of the mean."""
     error = difference.std(ddof=1) / len(difference) ** 0.5
-    return math.erfc(abs(difference.mean()) / error / 2**0.5) if error else 1.0
+    return math.erfc(abs(difference.mean()) / error / 2**0.5) if error else float(difference.mean() == 0)
 
 
 def control(rows: dict[str, np.ndarray], row: str) -> str | None:

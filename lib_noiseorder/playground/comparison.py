@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class Comparison:
     """What the model sees in the first of them and in the last; empty unless it was asked for."""
 
 
-@lru_cache(maxsize=2)
+@cache
 def load(name: str) -> PlaygroundModel:
     """The model, read once."""
     return PlaygroundModel.load(name)

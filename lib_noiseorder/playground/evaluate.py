@@ -30,10 +30,8 @@ def evaluate(
     return results
 
 
-def spread(
-    model: PlaygroundModel, prompts: int, seeds: int, seed: int, cfg_scale: float, steps: int
-) -> tuple[float, float]:
-    """Mean rms distance between the pictures of one prompt, and half of its 95 % interval over the prompts."""
+def spread(model: PlaygroundModel, prompts: int, seeds: int, seed: int, cfg_scale: float, steps: int) -> torch.Tensor:
+    """Per prompt, (prompts,), the mean rms distance between the pictures of so many seeds."""
     generator = torch.Generator().manual_seed(seed)
     scenes = model.world.random_scenes(prompts, generator)
     noises = torch.randn(prompts, seeds, CHANNELS, SIZE, SIZE, generator=generator)
@@ -42,8 +40,7 @@ def spread(
     for scene, noise in zip(scenes, noises, strict=True):
         images = model.sample(noise, model.world.encode([scene] * seeds), uncond, cfg_scale, steps).flatten(1)
         distances.append(torch.pdist(images).mean() / images.shape[1] ** 0.5)
-    of_prompts = torch.stack(distances)
-    return float(of_prompts.mean()), float(1.96 * of_prompts.std() / prompts**0.5)
+    return torch.stack(distances)
 
 
 def table_row(results: list[CheckResult]) -> str:
@@ -75,8 +72,9 @@ def main() -> None:
             results = evaluate(model, args.count, args.seed, cfg_scale, steps)
             told = ""
             if args.spread:
-                mean, half = spread(model, args.count, args.spread, args.seed, cfg_scale, steps)
-                told = f"   spread of {args.spread} seeds {mean:.3f} ± {half:.3f}"
+                found = spread(model, args.count, args.spread, args.seed, cfg_scale, steps)
+                half = 1.96 * found.std() / args.count**0.5
+                told = f"   spread of {args.spread} seeds {found.mean():.3f} ± {half:.3f}"
             print(f"{name:12}  {steps:5}  {cfg_scale:4.1f}  {table_row(results)}{told}", flush=True)
 
 

@@ -307,6 +307,7 @@ class Description:
 MODELS: dict[str, Description] = {
     "unet": Description("UNet, ε-prediction", scenes, "eps", UNet),
     "dit": Description("DiT, rectified flow", scenes, "flow", DiT),
+    "few": Description("DiT distilled to 4 steps", scenes, "few", DiT, distilled=4),
     "clutter-unet": Description(
         "UNet of the cluttered world, ε-prediction", clutter, "eps", partial(UNet, clutter, outer=56, inner=112)
     ),

@@ -26,8 +26,10 @@ HOLD = 0.2
 EMA = 0.997
 DROP_CAPTION = 0.12
 GUIDANCE = 3.0
-TEACHER_STEPS = 4
+TEACHER_STEPS = 2
 """How many guided steps of the teacher become one of the student."""
+OWN_LEVELS = 0.75
+"""Share of the student's samples that start where its own steps do; the others start anywhere."""
 LAYOUT_SHARE = 0.35
 """Share of the samples moved to the noise levels at which the layout is decided."""
 SAVE_EVERY = 120.0
@@ -53,6 +55,7 @@ RECIPES: dict[str, Recipe] = {
     # The shipped two followed their schedule in wall time; these are the steps they had taken, and would have.
     "unet": Recipe(seed=1, steps=2170, schedule=4790),
     "dit": Recipe(seed=1, steps=2540, schedule=5600),
+    "few": Recipe(seed=1, steps=200, schedule=200, rate=5e-4, teacher="dit"),
     "clutter-unet": Recipe(seed=1, steps=1616, schedule=2400),
 }
 
@@ -82,13 +85,13 @@ def loss_of(network: UNet | DiT, images: Tensor, tokens: Tensor, fractions: Tens
 def distilling_loss(
     network: UNet | DiT, teacher: PlaygroundModel, images: Tensor, tokens: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Squared error per image, (n,), of the teacher's mean velocity under CFG over the next 1/steps of the schedule.
+    """Squared error per image of the teacher's mean velocity over the next 1/steps of the schedule, and its start.
 
-    Half of the images start where the student's own steps do, the others anywhere. Also returns where, (n,).
+    The teacher goes there under CFG. Both are (n,).
     """
     count = len(images)
     own = torch.randint(1, steps + 1, (count,)) / steps
-    start = torch.where(torch.rand(count) < 0.5, own, 1 - torch.rand(count)).to(images.device)
+    start = torch.where(torch.rand(count) < OWN_LEVELS, own, 1 - torch.rand(count)).to(images.device)
     end = (start - 1 / steps).clamp(min=0)
     t = append_dims(start, images.ndim)
     begun = (1 - t) * images + t * torch.randn_like(images)
@@ -119,7 +122,8 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     """Linear warm-up to the recipe's rate, a plateau, then a cosine down to FINAL_RATE of it."""
     progress = step / recipe.schedule
     decay = 0.5 * (1 + math.cos(math.pi * max(0.0, (progress - HOLD) / (1 - HOLD))))
-    return recipe.rate * min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * decay)
+    warm_up = min(1.0, (step + 1) / min(WARM_UP_STEPS, recipe.schedule / 8))
+    return recipe.rate * warm_up * (FINAL_RATE + (1 - FINAL_RATE) * decay)
 
 
 def save(network: nn.Module, path: Path) -> None:

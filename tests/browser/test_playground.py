@@ -414,6 +414,20 @@ def test_the_other_model(page):
     assert page.locator("#with figure img").count() == 2
 
 
+def test_a_distilled_model_comes_with_its_steps_and_cfg(page):
+    page.locator("#model label").get_by_text("distilled to 4 steps").click()
+    page.wait_for_function("() => document.querySelector('#cfg_scale input[type=number]').value === '1'")
+    assert page.locator("#steps input[type=number]").input_value() == "4"
+    choose(page, "noiseorder_preset", "Auto")
+    page.locator("#noiseorder_said").get_by_text("a few-step or guidance-distilled model").wait_for()
+    assert page.locator("#noiseorder_preset input").input_value() == "Few steps"
+    number(page, "count", 1)
+    generate(page)
+    number(page, "cfg_scale", 3)
+    page.locator("#generate").click()
+    page.get_by_text("use CFG scale 1").first.wait_for()
+
+
 def test_a_prompt_of_another_world_is_explained(page):
     page.locator("#prompt textarea").fill("a purple elephant left of a blue ring")
     page.locator("#generate").click()

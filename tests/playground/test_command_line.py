@@ -40,7 +40,7 @@ def test_variants_are_further_rows(tmp_path, capsys):
     assert "Injected:" in told
 
 
-@pytest.mark.parametrize(("model", "steps", "cfg"), [("unet", 10, 1.5)])
+@pytest.mark.parametrize(("model", "steps", "cfg"), [("unet", 10, 1.5), ("few", 4, 1)])
 def test_steps_and_cfg_are_the_models_own_unless_given(tmp_path, monkeypatch, model, steps, cfg):
     asked = []
 
@@ -59,6 +59,7 @@ def test_steps_and_cfg_are_the_models_own_unless_given(tmp_path, monkeypatch, mo
     ("arguments", "message"),
     [
         (["--model", "clutter-unet"], "'left' is not a colour or 'on'|'cross' is not a sprite"),
+        (["--model", "few", "--cfg", "3"], "use CFG scale 1"),
         (["--prompt", "a purple cross left of a blue ring"], "'purple'"),
         (["--erase", "0.5"], "from 1 to 64"),
         (["--region", "inside"], "no mask"),

@@ -21,7 +21,7 @@ from lib_noiseorder.playground.models import (
     sigma_to_timestep,
     timestep_to_sigma,
 )
-from lib_noiseorder.playground.train import BATCH, RECIPES, Recipe, distilling_loss, loss_of, save, train
+from lib_noiseorder.playground.train import BATCH, RECIPES, TEACHER_STEPS, Recipe, distilling_loss, loss_of, save, train
 from lib_noiseorder.presets import FAMILIES
 
 NAMES = tuple(MODELS)
@@ -218,15 +218,14 @@ def test_the_host_asks_without_a_prompt_only_where_the_model_can(
 
 def test_spread_is_the_mean_distance_of_pictures_of_one_prompt() -> None:
     model = PlaygroundModel.load("dit")
-    mean, half = spread(model, 3, 2, 5, 1.0, 2)
+    found = spread(model, 3, 2, 5, 1.0, 2)
     generator = torch.Generator().manual_seed(5)
     scenes = model.world.random_scenes(3, generator)
     noise = torch.randn(6, 3, 16, 16, generator=generator)
     tokens = model.world.encode([scene for scene in scenes for _ in range(2)])
     pairs = model.sample(noise, tokens, None, 1.0, 2).unflatten(0, (3, 2))
     distances = (pairs[:, 0] - pairs[:, 1]).square().mean((1, 2, 3)).sqrt()
-    assert mean == pytest.approx(distances.mean().item(), abs=1e-4)
-    assert half == pytest.approx(1.96 * distances.std().item() / 3**0.5, abs=1e-4)
+    assert torch.allclose(found, distances, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ORDINARY)
@@ -248,7 +247,6 @@ def test_training_loss_reaches_the_layers(name: str, tmp_path: Path) -> None:
 def test_training_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lib_noiseorder.playground.train.BATCH", 2)
     monkeypatch.setattr("lib_noiseorder.playground.train.SAVE_EVERY", -1.0)
-    monkeypatch.setattr("lib_noiseorder.playground.train.WARM_UP_STEPS", 1)
     recipe = Recipe(seed=3, steps=4, schedule=4)
     train("dit", recipe, tmp_path / "whole.safetensors", "cpu")
     assert not (tmp_path / "whole.state").exists()
@@ -280,10 +278,10 @@ def test_distilling_asks_the_teacher_for_its_guided_way() -> None:
     losses, start = distilling_loss(Student(), teacher, images, tokens, 4)  # type: ignore[arg-type]
     (x, time), *_ = seen
     assert torch.equal(time, start)
-    assert 0.3 * BATCH < torch.isin(start, torch.tensor([0.25, 0.5, 0.75, 1.0])).sum() < 0.8 * BATCH
+    assert 0.5 * BATCH < torch.isin(start, torch.tensor([0.25, 0.5, 0.75, 1.0])).sum() < 0.95 * BATCH
     for k in range(0, BATCH, 12):
         end, moved = max(0.0, start[k].item() - 0.25), x[k : k + 1]
-        levels = torch.linspace(start[k].item(), end, 5).tolist()
+        levels = torch.linspace(start[k].item(), end, TEACHER_STEPS + 1).tolist()
         for here, there in pairwise(levels):
             denoised = teacher.guided(moved, here, tokens[k : k + 1], world.null_tokens(1), 3.0)
             moved = moved + (moved - denoised) / here * (there - here)
