@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
     group.addoption("--extensions", type=Path, nargs="*", default=[], help="folders of other extensions to try beside")
     group.addoption("--screenshots", type=Path, help="folder for pictures of the accordion; without it none are made")
-    group.addoption("--soak", type=int, metavar="N", help="also make N mixed requests of three clients, at least 50")
+    group.addoption("--soak", type=int, metavar="N", help="also make N mixed requests of three clients; 500 or more")
     told = "of the model; gguf (Q8_0) for Forge's flux only; default: fp32"
     group.addoption("--precision", choices=["fp32", "bf16", "fp16", "gguf"], default="fp32", help=told)
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")

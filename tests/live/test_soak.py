@@ -41,8 +41,10 @@ TOLD = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
 OF_INTERRUPTION = ("interrupted while the model was asked", "pass did not run")
 OURS = re.compile(r'File "[^"]*(?:/lib_noiseorder/|/scripts/noiseorder\.py)[^"]*".*')
 LARGEST_GROWTH = 0.03
-"""Of the resident memory, from the second fifth of the requests to the last, medians of each."""
-MOST_TENSORS = 0.1
+"""Of the resident memory, medians, from the third fifth of the requests to the last. Before, the allocator fills up: on
+AUTOMATIC1111 it grows for some 250 requests, and by 1 % in the 300 after. There 0.1 MB kept by each request would be
+seen; what is smaller is looked for among the tensors."""
+MOST_TENSORS = 0.05
 """More than before, for each request: what one kind of job keeps, once each time, is more."""
 
 
@@ -184,5 +186,5 @@ def test_soak(server, soak, capsys):
     assert len(running.failures) <= running.fates["interrupted"], running.failures
     assert not ours
     assert after == before
-    assert medians[-1] <= medians[1] * (1 + LARGEST_GROWTH)
+    assert medians[-1] <= medians[2] * (1 + LARGEST_GROWTH)
     assert more <= soak * MOST_TENSORS
