@@ -283,10 +283,10 @@ def estimate(
     strength: of the denoising in img2img, 1 in txt2img. The schedule of a few models depends on what they last made.
     """
     model = sd_models.model_data.sd_model
-    if host is None or host.prediction(model) is None:
-        return None
     # Not by `create_sampler`, which extensions replace while their generation runs.
     config = sd_samplers.find_sampler_config(sampler)
+    if host is None or host.prediction(model) is None or config is None:
+        return None
     made = config.constructor(model)
     made.config = config
     p = types.SimpleNamespace(

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Query
 
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
@@ -104,14 +104,15 @@ def register(
     def cost(
         sampler: str,
         scheduler: str = "Automatic",
-        steps: int = 20,
-        width: int = 512,
-        height: int = 512,
-        strength: float = 1.0,
+        # A schedule is computed for these: nothing of a size that would keep the server busy.
+        steps: int = Query(20, ge=1, le=1000),
+        width: int = Query(512, ge=1, le=16384),
+        height: int = Query(512, ge=1, le=16384),
+        strength: float = Query(1.0, ge=0, le=1),
         cfg: float = 7.0,
-        candidates: int = 4,
-        depth: float = DEPTH,
-        evaluations: int = 0,
+        candidates: int = Query(4, ge=1, le=16),
+        depth: float = Query(DEPTH, ge=0.05, le=1),
+        evaluations: int = Query(0, ge=0, le=64),
     ) -> dict[str, Any]:
         """What an audition will cost, for the line on the page."""
         planned = estimate(sampler, scheduler, steps, (width, height), strength, depth)
@@ -121,7 +122,7 @@ def register(
         price = sheet.pictures(candidates, *planned, each, evaluations, False)
         return {"told": sheet.words(candidates, *planned, price)}
 
-    def progress(id: str, have: int = 0) -> dict[str, Any]:
+    def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
         """The sheet so far, without the previews that the page has."""
         found = sheet.progress(id, have)
         if found is None:

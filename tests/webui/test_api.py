@@ -61,15 +61,29 @@ def test_defaults_in_the_schema_are_those_of_an_object_that_leaves_them_out(clie
     assert parse(({},)) == parse(({name: entry["default"] for name, entry in told.items()},))
 
 
-def test_routes_take_nothing_from_the_one_who_asks(client):
-    """No path, no size, no body: an address either is one of the routes or is not found."""
-    ours = [route for route in client.app.routes if route.path.startswith(api.PREFIX)]
-    assert len(ours) == 4
-    for route in ours:
+def test_routes_take_no_more_than_they_need_from_the_one_who_asks(client):
+    """No path, and no size that hurts: an address either is one of the routes or is not found."""
+    ours = {route.path.removeprefix(api.PREFIX): route for route in client.app.routes if "noiseorder" in route.path}
+    auditions = {"/audition": "POST", "/audition/cost": "GET", "/audition/sheet/{id}": "GET"}
+    assert ours.keys() == {"/schema", "/presets", "/version", "/inspect", *auditions}
+    for path, route in ours.items():
+        assert route.methods == {auditions.get(path, "GET")}
         asked = route.dependant
         taken = (asked.path_params, asked.query_params, asked.header_params, asked.cookie_params, asked.body_params)
-        assert not any(taken)
-        assert (route.methods, "{" in route.path) == ({"GET"}, False)
+        assert any(taken) is (path in auditions)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["steps=1000000000", "steps=0", "width=1000000", "height=-1", "strength=2", "candidates=17", "depth=0", "have=-1"],
+)
+def test_sizes_that_would_hurt_are_not_taken(client, query):
+    address = "audition/sheet/x" if query.startswith("have") else "audition/cost"
+    assert client.get(f"/noiseorder/v1/{address}?sampler=Euler&{query}").status_code == 422
+    assert client.get("/noiseorder/v1/audition/cost?sampler=../x").status_code == 200
+
+
+def test_addresses_are_no_paths(client):
     told = client.get("/noiseorder/v1/presets").content
     assert client.get("/noiseorder/v1/presets?path=../../x&count=999999999").content == told
     for address in ("presets/../../../etc/passwd", "presets/x", "%2e%2e/version", "schema%00"):
