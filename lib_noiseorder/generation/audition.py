@@ -13,6 +13,7 @@ import types
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,9 @@ def ask(p: Any, found: Sheet, config: NoiseOrderConfig) -> None:
         raise SettingError('a script is chosen under "Script": set it to None')
     audition = expand(p, config, found.candidates, found.depth)
     audition.sheet = found
+    if getattr(shared.opts, "temp_dir", ""):
+        # Pictures that are not saved go there on their way to the gallery, and Neo does not make its own.
+        Path(shared.opts.temp_dir).mkdir(parents=True, exist_ok=True)
     found.images = audition.images
     found.variants = tuple(range(config.variant, config.variant + found.candidates))
 

@@ -421,3 +421,9 @@ def test_a_webui_that_is_not_supported_makes_no_candidates(host):
     made = generate(host, *ticket(host))
     assert "not supported" in made.comments
     assert host.steps_run == []
+
+
+def test_the_folder_of_pictures_that_are_not_saved_is_there(neo, tmp_path):
+    neo.opts.temp_dir = str(tmp_path / "data" / "tmp")
+    generate(neo, *ticket(neo))
+    assert (tmp_path / "data" / "tmp").is_dir()
