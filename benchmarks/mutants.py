@@ -15,11 +15,14 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import functools
+import gc
 import hashlib
 import importlib.machinery
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -32,8 +35,9 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "lib_noiseorder"
 EQUIVALENT = ROOT / "benchmarks" / "mutants.txt"
 KEPT = ROOT / ".mutants"
+TESTS = ROOT / "tests"
 # The folder of a module's own tests comes first: that is where it is noticed soonest.
-TESTS = {
+WHERE = {
     "core": ("core", "hosts", "webui"),
     "generation": ("hosts", "webui"),
     "hosts": ("hosts",),
@@ -42,7 +46,6 @@ TESTS = {
     "webui/infotext.py": ("webui", "hosts"),
     "webui/userpresets.py": ("webui", "hosts"),
 }
-FOLDERS = [ROOT / "tests" / name for name in ("core", "hosts", "webui")]
 LONGEST = 10.0
 NAME = 30
 """Characters of a string that is a name or a key; longer ones are sentences, whose words no test pins."""
@@ -232,20 +235,21 @@ class Traced(Chosen):
 
     def pytest_runtest_protocol(self, item: Any) -> None:
         self.lines = {}
-        self.start = time.perf_counter()
+        self.start = time.process_time()
         sys.settrace(self.enter)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         sys.settrace(None)
         lines = {module: sorted(found) for module, found in self.lines.items()}
-        self.tests[nodeid] = {"seconds": time.perf_counter() - self.start, "lines": lines}
+        self.tests[nodeid] = {"seconds": time.process_time() - self.start, "lines": lines}
 
 
 def forked(work: Callable[[], int], seconds: float) -> int | None:
-    """What work returns in a process of its own; None where it takes longer."""
+    """What work returns in a process of its own with so much time of the processor; None where it hangs."""
     child = os.fork()
     if child == 0:
         code = 70
+        resource.setrlimit(resource.RLIMIT_CPU, (round(seconds), round(seconds)))
         try:
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
@@ -253,7 +257,7 @@ def forked(work: Callable[[], int], seconds: float) -> int | None:
             code = work()
         finally:
             os._exit(code)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 20 * seconds
     try:
         while time.monotonic() < end:
             ended, status = os.waitpid(child, os.WNOHANG)
@@ -285,41 +289,40 @@ def digest(*paths: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
-def traced() -> dict[str, dict[str, Any]]:
-    """The tests, each with its time and the lines it runs through; found out anew for files of tests that changed."""
-    library, kept = sorted(LIBRARY.rglob("*.py")), KEPT / "tests.json"
+@functools.cache
+def traced(folder: str) -> dict[str, dict[str, Any]]:
+    """The tests of a folder, each with its time and the lines it runs through; found out anew for what has changed."""
+    library, kept = sorted(LIBRARY.rglob("*.py")), KEPT / f"{folder}.json"
     held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    now = {}
-    for folder in FOLDERS:
-        helpers = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("test_")]
-        for path in sorted(folder.glob("test_*.py")):
-            now[path.relative_to(ROOT).as_posix()] = digest(path, *helpers, *library)
-    for name, state in now.items():
-        if held.get(name, {}).get("digest") == state:
-            continue
-        print(f"which lines {name} runs through", flush=True)
+    helpers = [path for path in sorted((TESTS / folder).glob("*.py")) if not path.name.startswith("test_")]
+    found = {}
+    for path in sorted((TESTS / folder).glob("test_*.py")):
+        name, state = path.relative_to(ROOT).as_posix(), digest(path, *helpers, *library)
+        if held.get(name, {}).get("digest") != state:
+            print(f"which lines {name} runs through", flush=True)
 
-        def work(name: str = name, state: str = state, others: Any = held) -> int:
-            plugin = Traced()
-            code = run([name], plugin)
-            replace(kept, {**others, name: {"digest": state, "tests": plugin.tests}})
-            # A file with tests in a browser alone has none left.
-            return 0 if code == 5 else code
+            def work(name: str = name, state: str = state) -> int:
+                plugin = Traced()
+                code = run([name], plugin)
+                replace(kept, {**held, name: {"digest": state, "tests": plugin.tests}})
+                # A file with tests in a browser alone has none left.
+                return 0 if code == 5 else code
 
-        if forked(work, 3600) != 0:
-            raise SystemExit(f"{name} fails without any change: mend it first")
-        held = json.loads(kept.read_text(encoding="utf-8"))
-    return {test: found for name in now for test, found in held[name]["tests"].items()}
+            if forked(work, 3600) != 0:
+                raise SystemExit(f"{name} fails without any change: mend it first")
+            held.update(json.loads(kept.read_text(encoding="utf-8")))
+        found.update(held[name]["tests"])
+    return found
 
 
-def is_killed(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> bool:
+def is_killed(mutant: Mutant) -> bool:
     code = mutated(mutant)
     original = importlib.machinery.SourceFileLoader.get_code
     path = str(LIBRARY / mutant.module)
-    for folder in next(folders for beginning, folders in TESTS.items() if mutant.module.startswith(beginning)):
+    for folder in next(folders for beginning, folders in WHERE.items() if mutant.module.startswith(beginning)):
         chosen, seen = {}, {}
-        for name, test in tests.items():
-            if not name.startswith(f"tests/{folder}/") or test["seconds"] > LONGEST:
+        for name, test in traced(folder).items():
+            if test["seconds"] > LONGEST:
                 continue
             if mutant.lines and mutant.lines.isdisjoint(test["lines"].get(mutant.module, ())):
                 continue
@@ -338,8 +341,11 @@ def is_killed(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> bool:
             importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
             return run(sorted({name.partition("::")[0] for name in order}), Chosen(order))
 
-        if forked(work, 60 + 20 * sum(seconds for _, seconds in chosen.values())) != 0:
+        ended = forked(work, 60 + 5 * sum(seconds for _, seconds in chosen.values()))
+        if ended in (1, 2, None, -signal.SIGXCPU):  # a test failed, one could not be imported, it hung
             return True
+        if ended != 0:
+            raise SystemExit(f"pytest ended with {ended} at {mutant.key}")
     return False
 
 
@@ -364,22 +370,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 
     modules = [path.relative_to(LIBRARY).as_posix() for path in sorted(LIBRARY.rglob("*.py"))]
-    modules = [m for m in modules if m.startswith(tuple(TESTS)) and not m.endswith("__init__.py")]
+    modules = [m for m in modules if m.startswith(tuple(WHERE)) and not m.endswith("__init__.py")]
     wanted = [m for m in modules if m.startswith(tuple(arguments.modules or ("",)))]
     excuses, there = excused(), [mutant for module in modules for mutant in mutants(module)]
     gone = set(excuses) - {mutant.key for mutant in there}
     if gone:
         raise SystemExit("\n".join(["mutants.txt holds what is no mutant any more:", *sorted(gone)]))
-    there = [mutant for mutant in there if mutant.module in wanted]
     left = [mutant for mutant in there if mutant.key not in excuses]
-    # Shuffled all of them: a larger share holds the smaller ones.
+    # Shuffled all together: a larger share holds the smaller ones, whatever modules are named.
     random.Random(arguments.seed).shuffle(left)
-    left = left[: round(arguments.share * len(left))]
+    left = [mutant for mutant in left[: round(arguments.share * len(left))] if mutant.module in wanted]
 
     KEPT.mkdir(exist_ok=True)
     kept = KEPT / "results.json"
     results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    now = digest(*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))))
+    now = digest(*(path for folder in ("core", "hosts", "webui") for path in sorted((TESTS / folder).glob("*.py"))))
     states = {module: digest(LIBRARY / module) for module in wanted}
 
     def known(mutant: Mutant) -> bool | None:
@@ -401,10 +406,12 @@ def main() -> None:
         phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
         hypothesis.settings.register_profile("mutants", database=None, derandomize=True, deadline=None, phases=phases)
         hypothesis.settings.load_profile("mutants")
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         os.chdir(ROOT)
-        tests = traced()
+        gc.collect()
+        gc.freeze()  # four times as fast: what is there already is not searched again in every process
         for number, mutant in enumerate(open_, 1):
-            killed = is_killed(mutant, tests)
+            killed = is_killed(mutant)
             results[mutant.key] = {"killed": killed, "module": states[mutant.module], "tests": now}
             replace(kept, results)
             if not killed:
