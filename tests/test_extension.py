@@ -152,7 +152,9 @@ def dangers(source):
 
 @pytest.mark.parametrize("path", RUNS_IN_A_WEBUI, ids=lambda path: str(path.relative_to(ROOT)))
 def test_fetches_nothing_starts_nothing_and_runs_no_text(path):
-    assert dangers(path.read_text(encoding="utf-8")) == []
+    # The modules it looks symbols up in stand in its own table.
+    allowed = ["import_module"] if path.name == "detect.py" else []
+    assert dangers(path.read_text(encoding="utf-8")) == allowed
 
 
 @pytest.mark.parametrize(
@@ -176,11 +178,13 @@ def test_what_fetches_starts_or_runs_would_be_seen(line):
     assert dangers(line)
 
 
-def test_the_page_fetches_nothing_and_makes_no_html_of_text():
+def test_the_page_fetches_from_our_own_routes_alone_and_makes_no_html_of_text():
     scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "javascript").glob("*.js")]
     assert scripts
     for text in scripts:
         assert re.findall(r"https?://[^\s\"'`]*", text) == ["http://www.w3.org/2000/svg"], "the name of a format"
+        # Both relative to the page: our own routes, and pictures that are in the answers themselves.
+        text = text.replace("fetch(`noiseorder/v1/audition/", "").replace("src: `data:image/png;base64,", "")
         ways = r"fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|import|eval|Function|innerHTML|outerHTML"
         assert not re.search(rf"\b({ways}|insertAdjacentHTML|document\.write|Worker|src|href)\b", text)
 
