@@ -311,6 +311,9 @@ MODELS: dict[str, Description] = {
     "clutter-unet": Description(
         "UNet of the cluttered world, ε-prediction", clutter, "eps", partial(UNet, clutter, outer=56, inner=112)
     ),
+    "clutter-dit": Description(
+        "DiT of the cluttered world, rectified flow", clutter, "flow", partial(DiT, clutter, width=140, embedding=140)
+    ),
 }
 
 

@@ -414,6 +414,22 @@ def test_the_other_model(page):
     assert page.locator("#with figure img").count() == 2
 
 
+def test_a_model_of_the_other_world_comes_with_a_prompt_of_it(page):
+    prompt = page.locator("#prompt textarea")
+    page.locator("#model label").get_by_text("DiT of the cluttered world").click()
+    page.wait_for_function("() => document.querySelector('#prompt textarea').value.endsWith(' on stripes')")
+    number(page, "count", 1)
+    number(page, "steps", 4)
+    generate(page)
+    page.locator("#with figure img").first.wait_for()
+    assert "with the right ground too" in page.locator("#summary").first.inner_text()
+    prompt.fill("a red tee on grey")
+    page.locator("#model label").get_by_text("UNet of the cluttered world").click()
+    generate(page)
+    assert prompt.input_value() == "a red tee on grey", "a prompt that fits stays"
+    assert page.locator("#steps input[type=number]").input_value() == "4"
+
+
 def test_a_distilled_model_comes_with_its_steps_and_cfg(page):
     page.locator("#model label").get_by_text("distilled to 4 steps").click()
     page.wait_for_function("() => document.querySelector('#cfg_scale input[type=number]').value === '1'")

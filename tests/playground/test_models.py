@@ -25,6 +25,8 @@ from lib_noiseorder.playground.train import BATCH, RECIPES, TEACHER_STEPS, Recip
 from lib_noiseorder.presets import FAMILIES
 
 NAMES = tuple(MODELS)
+FLOORS = {"unet": (0.6, 0.55), "dit": (0.6, 0.55), "clutter-dit": (0.3, 0.28)}
+"""Shares of right objects, and of all right, that a test of 64 pictures must reach; for the others see below."""
 ORDINARY = tuple(name for name in NAMES if MODELS[name].distilled is None)
 
 
@@ -195,8 +197,9 @@ def test_guidance_extrapolates_and_needs_an_unconditional(
 def test_quality_floor(model: PlaygroundModel) -> None:
     distilled = MODELS[model.name].distilled
     results = evaluate(model, count=64, seed=3, cfg_scale=1.0 if distilled else 3.0, steps=distilled or 10)
-    assert sum(result.objects for result in results) >= 0.5 * 64
-    assert sum(result.both for result in results) >= 0.45 * 64
+    objects, both = FLOORS.get(model.name, (0.5, 0.45))
+    assert sum(result.objects for result in results) >= objects * 64
+    assert sum(result.both for result in results) >= both * 64
     if distilled:
         return
     scenes = model.world.random_scenes(32, torch.Generator().manual_seed(3))
