@@ -108,6 +108,9 @@ def expected(values):
     used = ("layout", "detail") if settings["levels"] == 2 else ("layout", "structure", "detail")
     if not any(settings[name] for name in used):
         return ["layout"]
+    count = settings["audition"]
+    if count and (count == 1 or settings["erase"] == 1 or settings["variant"] + count > 10_000):
+        return ["(audition)"]
     return NoiseOrderConfig(**settings)
 
 

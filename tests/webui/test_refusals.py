@@ -74,7 +74,7 @@ def test_settings_not_known():
     names = ", ".join(field.name for field in FIELDS)
     assert (
         told(lambda: parse(({"strength": 1, "erase": 2, "n": 3},)))
-        == f"Unknown setting strength, n: the settings are {names}"
+        == f"Unknown setting 'strength', 'n': the settings are {names}"
     )
 
 
