@@ -5,6 +5,7 @@
 PYTHON ?= python3
 G4 := .venv/bin/python
 G3 := .venv-gradio3/bin/python
+PAGES := audition compare detect inspector options
 
 .PHONY: playground test evidence lint mutants clean
 
@@ -14,8 +15,8 @@ playground: .venv/.playground
 test: .venv/.test .venv-gradio3/.test lint
 	sh tests/browser/ensure_browser.sh $(G4)
 	$(G4) -m pytest -q
-	@# The page and the script once more as AUTOMATIC1111 1.10 has Gradio.
-	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/hosts tests/browser; fi
+	@# What has to do with Gradio once more, as AUTOMATIC1111 1.10 has it.
+	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/browser $(PAGES:%=tests/hosts/test_%.py); fi
 
 evidence: .venv/.playground
 	$(G4) benchmarks/quality.py headline
