@@ -118,11 +118,14 @@ def test_is_the_method(kind, direction, normalisation, levels):
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "flow"])
-def test_look_ahead_walks_the_sampler_s_way(kind):
+@pytest.mark.parametrize("normalisation", ["orthonormal", "as printed"])
+def test_look_ahead_walks_the_sampler_s_way(kind, normalisation):
     """Its x0 is that of a plain DDIM (or Euler flow) loop over the same levels, written in the textbook variables."""
     seeds = [3]
     host, z = GaussianHost(seeds, kind), noise(seeds)
-    chosen = config(direction="look-ahead", levels=3, first_level=1.0, last_level=0.8, erase=1, inject=0.08)
+    settings = {"direction": "look-ahead", "levels": 3, "first_level": 1.0, "last_level": 0.8, "erase": 1}
+    # As printed, the part along the noise counts too, which here is all that tells where the walk began.
+    chosen = config(**settings, inject=0.08, normalisation=normalisation)
     result, report = modulate(z, chosen, host)
 
     sigmas = [host.level(f).sigma for f in (1.0, 0.9, 0.8)]
@@ -141,7 +144,8 @@ def test_look_ahead_walks_the_sampler_s_way(kind):
             b = 1 / math.sqrt(1 + there**2)
             eps = (state - a * x0) / math.sqrt(1 - a * a)
             state = b * x0 + math.sqrt(1 - b * b) * eps
-    np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [x0], [1.0], 0.08), rtol=1e-7, atol=1e-8)
+    expected = (turned if normalisation == "orthonormal" else printed)(z.numpy(), [x0], [1.0], 0.08)
+    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-7, atol=1e-8)
     assert report.evaluations == 6 == chosen.evaluations
 
 

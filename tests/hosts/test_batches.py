@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import types
 from dataclasses import dataclass, field
 
 import pytest
@@ -118,3 +120,41 @@ def test_a_job_that_was_stopped_for_a_failure_is_the_only_one(host):
     host.state.interrupted = False
     assert job(host, True, seeds=[1], before=fails_in(host)).changed == [True]
     assert not host.state.interrupted
+
+
+@pytest.mark.parametrize("args", [(False,), ({"erase": 1, "inject": 0},)])
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_cell_that_is_off_knows_nothing_of_the_one_before(host, args, copied):
+    """The cells of an X/Y/Z plot are copies of one object, with the job of the cell before on them."""
+    p = host.processing(["a cat"], [""], [1])
+    p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), None
+    host.script.process(p, True)
+    p = copy.copy(p) if copied else p
+    host.script.process(p, *args)
+    host.script.process_batch(p, *args)
+    noise = host.draw(host.shape, p.seeds)
+    before = noise.clone()
+    host.script.process_before_every_sampling(p, *args, x=noise, noise=noise, c=multicond(["a cat"]), uc=host.uncond(p))
+    assert torch.equal(noise, before)
+    assert p.extra_generation_params == {}
+    assert host.network.calls == 0
+
+
+@pytest.mark.parametrize("is_img2img", [False, True])
+@torch.no_grad()
+def test_a_processing_object_without_what_only_txt2img_has(host, is_img2img):
+    """Neither `is_hr_pass` nor `enable_hr`: img2img has them in no host."""
+    host.script.is_img2img = is_img2img
+    made = host.processing(["a cat"], [""], [1])
+    names = set(vars(made)) - {"is_hr_pass", "enable_hr"}
+    p = types.SimpleNamespace(**{name: getattr(made, name) for name in names}, modified_noise=None)
+    p.sd_model, p.sampler = host.model(made), Sampler(host.network)
+    host.script.process(p, {"passes": "hires"})
+    assert ("Noise Order error" in p.extra_generation_params) is not is_img2img
+    host.script.process(p, {"direction": "denoised"})
+    noise = host.draw(host.shape, p.seeds)
+    before = noise.clone()
+    x = torch.full_like(noise, 0.3) if is_img2img else noise
+    host.script.process_before_every_sampling(p, x=x, noise=noise, c=multicond(["a cat"]), uc=host.uncond(p))
+    assert not torch.equal(noise, before)
+    assert "Noise Order error" not in p.extra_generation_params

@@ -285,3 +285,12 @@ def test_a_name_the_host_does_not_know_is_a_setting_that_is_off(host):
     assert option("no such setting") is False
     host.opts.such_a_setting = 1
     assert option("such_a_setting") is True
+
+
+def test_nothing_is_made_beside_the_passes_of_adetailer_although_they_are_modulated(host):
+    host.opts.data["noiseorder_adetailer"] = True
+    p = processing(host, ALL)
+    p._ad_inner = True
+    made = host.process_images(p)
+    assert len(made.images) == 1
+    assert "Noise Order: 1" in made.infotexts[0]

@@ -163,6 +163,12 @@ def test_names_of_own_presets_at_their_ends(presets):
     )
 
 
+@pytest.mark.parametrize(("length", "shown"), [(60, repr("x" * 58 + "\x07x")), (61, "of 61 characters")])
+def test_a_name_with_a_control_character_is_shown_unless_it_is_too_long(presets, length, shown):
+    name = "x" * (length - 2) + "\x07x"
+    assert told(lambda: presets.save(name, OFF)).startswith(f"Preset name {shown}: give 1 to 60")
+
+
 def test_renaming_to_its_own_name_or_to_that_of_another(presets):
     presets.save("Mine", OFF)
     presets.save("Other", OFF)
