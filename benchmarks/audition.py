@@ -95,14 +95,18 @@ def main() -> None:
         scenes = model.world.random_scenes(options.count, torch.Generator().manual_seed(options.seed))
         arguments = (model, scenes, options.seed)
         k = depths[DEPTH]
-        found = [candidate(*arguments, v, cfg, steps, set(depths.values()), {k, steps}) for v in range(MOST)]
+        at = set(depths.values())
+        found = [candidate(*arguments, v, cfg, steps, at, at | {steps}) for v in range(MOST)]
         plain = found[0][steps][1]
         print(f"\n### {name}, CFG {cfg:g}, {steps} steps, N = {options.count}\n")
         print(f"As it comes: objects and relation right {plain.mean():.3f}\n")
-        print("| preview at | steps | correlation with the finished picture: median, lowest tenth |\n|---|---|---|")
+        print("| preview at | steps | correlation with the finished picture: median, lowest tenth |", end="")
+        print(" Δ of 4, picked by the checker | Δ of 4, by the critic |\n|---|---|---|---|---|")
         for depth, at in depths.items():
             values = torch.cat([correlation(each[at][0], each[steps][0]) for each in found])
-            print(f"| {depth:g} | {at} | {values.median():.2f}, {values.quantile(0.1):.2f} |")
+            picks = [picked([e[steps][1] for e in found[:4]], [e[at][by] for e in found[:4]]) for by in (1, 2)]
+            gains = " | ".join(interval(each - plain) for each in picks)
+            print(f"| {depth:g} | {at} | {values.median():.2f}, {values.quantile(0.1):.2f} | {gains} |")
         print("\n| M | picked by | evaluations | Δ objects and relation |\n|---|---|---|---|")
 
         def row(count: object, how: str, cost: int, values: np.ndarray, plain: np.ndarray = plain) -> None:

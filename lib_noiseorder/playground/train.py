@@ -57,7 +57,7 @@ RECIPES: dict[str, Recipe] = {
     "dit": Recipe(seed=1, steps=2540, schedule=5600),
     "few": Recipe(seed=1, steps=200, schedule=200, rate=5e-4, teacher="dit"),
     "clutter-unet": Recipe(seed=1, steps=1616, schedule=2400),
-    "clutter-dit": Recipe(seed=1, steps=1800, schedule=1800),
+    "clutter-dit": Recipe(seed=1, steps=3200, schedule=3200),
 }
 
 

@@ -25,6 +25,7 @@ JOBS = ("txt2img", "img2img", "inpainting", "hires", "batch size 2", "batch coun
 HOSTILE = [
     ({"erase": 0.5}, "erase"),
     ({"erase": "4"}, "erase"),
+    ({"erase": 10**400}, "erase"),
     ({"inject": 1e6}, "inject"),
     ({"levels": 0}, "levels"),
     ({"levels": 2.5}, "levels"),
