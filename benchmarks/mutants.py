@@ -45,6 +45,9 @@ WHERE = {
     "presets.py": ("webui", "core", "hosts"),
     "webui/infotext.py": ("webui", "hosts"),
     "webui/userpresets.py": ("webui", "hosts"),
+    "webui/api.py": ("webui", "hosts"),
+    "webui/sheet.py": ("webui", "hosts"),
+    "webui/xyz.py": ("webui", "hosts"),
 }
 LONGEST = 10.0
 NAME = 30
@@ -376,10 +379,13 @@ def main() -> None:
     gone = set(excuses) - {mutant.key for mutant in there}
     if gone:
         raise SystemExit("\n".join(["mutants.txt holds what is no mutant any more:", *sorted(gone)]))
-    left = [mutant for mutant in there if mutant.key not in excuses]
-    # Shuffled all together: a larger share holds the smaller ones, whatever modules are named.
-    random.Random(arguments.seed).shuffle(left)
-    left = [mutant for mutant in left[: round(arguments.share * len(left))] if mutant.module in wanted]
+
+    def place(mutant: Mutant) -> float:
+        """Drawn for each by itself: a larger share holds the smaller ones, and what is excused moves no other."""
+        return random.Random(f"{arguments.seed} {mutant.key}").random()
+
+    left = [mutant for mutant in there if mutant.module in wanted and mutant.key not in excuses]
+    left = sorted((mutant for mutant in left if place(mutant) < arguments.share), key=place)
 
     KEPT.mkdir(exist_ok=True)
     kept = KEPT / "results.json"
