@@ -25,6 +25,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -240,9 +241,11 @@ class Traced(Chosen):
         self.lines = {}
         self.start = time.process_time()
         sys.settrace(self.enter)
+        threading.settrace(self.enter)  # the routes of a FastAPI run in others
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         sys.settrace(None)
+        threading.settrace(None)
         lines = {module: sorted(found) for module, found in self.lines.items()}
         self.tests[nodeid] = {"seconds": time.process_time() - self.start, "lines": lines}
 

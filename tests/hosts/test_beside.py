@@ -52,6 +52,21 @@ def test_the_kept_copy_shares_no_list_with_the_picture(host):
     assert q.image is p.image
 
 
+def test_a_copy_makes_the_images_that_were_made_whatever_scripts_do_to_it(host):
+    from lib_noiseorder.generation.copies import IMAGES, follow, settle
+
+    p, q = processing(host, ALL, enable_hr=True), processing(host, ALL)
+    for name in IMAGES:
+        setattr(p, name, 3 if name in ("n_iter", "batch_size") else [name])
+    follow(q, p)
+    for name in IMAGES:
+        setattr(q, name, "of another script")
+    settle(q)
+    assert {name: getattr(q, name) for name in IMAGES} == {name: getattr(p, name) for name in IMAGES}
+    assert (q.hr_prompt, q.hr_negative_prompt) == ("all_hr_prompts", "all_hr_negative_prompts")
+    assert q.all_seeds is not p.all_seeds
+
+
 @pytest.mark.parametrize(("before", "after"), [(-1, 4 * 2), (10, 10 + 3 * 2)])
 def test_jobs_are_counted(host, before, after):
     p = processing(host, ALL, n_iter=2)
