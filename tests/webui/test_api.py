@@ -23,7 +23,13 @@ def client():
 def test_schema_describes_every_setting(client):
     told = client.get("/noiseorder/v1/schema").json()
     assert list(told["properties"]) == [field.name for field in FIELDS]
-    assert told["additionalProperties"] is False
+    assert {key: told[key] for key in ("title", "type", "additionalProperties")} == {
+        "title": "Noise Order",
+        "type": "object",
+        "additionalProperties": False,
+    }
+    assert told["properties"]["enabled"]["default"] is True
+    assert told["properties"]["compare_erased"]["default"] is False
     assert told["properties"]["levels"] == {
         "title": "Key levels",
         "description": told["properties"]["levels"]["description"],
@@ -81,6 +87,26 @@ def test_sizes_that_would_hurt_are_not_taken(client, query):
     address = "audition/sheet/x" if query.startswith("have") else "audition/cost"
     assert client.get(f"/noiseorder/v1/{address}?sampler=Euler&{query}").status_code == 422
     assert client.get("/noiseorder/v1/audition/cost?sampler=../x").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("steps", 1, 1000),
+        ("width", 1, 16384),
+        ("height", 1, 16384),
+        ("strength", 0, 1),
+        ("candidates", 1, 16),
+        ("depth", 0.05, 1),
+        ("evaluations", 0, 64),
+    ],
+)
+def test_sizes_are_taken_up_to_their_ends(client, name, least, most):
+    codes = [
+        client.get(f"/noiseorder/v1/audition/cost?sampler=Euler&{name}={value}").status_code
+        for value in (least, most, least - 0.01 if name == "depth" else least - 1, most + 1)
+    ]
+    assert codes == [200, 200, 422, 422]
 
 
 def test_addresses_are_no_paths(client):
