@@ -157,11 +157,14 @@ def test_scores_that_are_no_numbers_do_not_win(host, bad):
     assert variant_of(made.infotexts[0]) == 2
 
 
-def test_a_failing_critic_leaves_the_picture(host):
+def test_a_failing_critic_leaves_the_picture(host, capsys):
     audition_of(host).critic = lambda denoised, asked: 1 / 0
     made = generate(host, {**SETTINGS, "audition": 3})
+    assert capsys.readouterr().out.count("The critic failed. ZeroDivisionError: division by zero\n") == 3
     assert same(made.images, generate(host, SETTINGS).images)
     assert variant_of(made.infotexts[0]) == 0
+    generate(host, *ticket(host))
+    assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"] * 3
 
 
 def test_a_failing_candidate_leaves_the_picture(host):

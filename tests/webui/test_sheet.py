@@ -181,7 +181,8 @@ def test_without_the_hosts_api_it_says_so():
 def test_the_price_beforehand(client):
     ask = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
     assert client.get(f"{ask}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 pictures"}
-    assert client.get(f"{ask}Euler&evaluations=0&cfg=1").json()["told"].endswith("2.7 pictures")
+    assert client.get(f"{ask}Euler&evaluations=0").json()["told"].endswith("2.7 pictures")
+    assert client.get(f"{ask}Euler&cfg=1").json()["told"].endswith("3.3 pictures"), "one evaluation a step"
     assert client.get(f"{ask}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
 
 
