@@ -53,16 +53,18 @@ def test_the_kept_copy_shares_no_list_with_the_picture(host):
 
 
 def test_a_copy_makes_the_images_that_were_made_whatever_scripts_do_to_it(host):
-    from lib_noiseorder.generation.copies import IMAGES, follow, settle
+    from lib_noiseorder.generation.copies import follow, settle
 
+    names = ["all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds", "n_iter", "batch_size"]
+    names += ["all_hr_prompts", "all_hr_negative_prompts"]
     p, q = processing(host, ALL, enable_hr=True), processing(host, ALL)
-    for name in IMAGES:
+    for name in names:
         setattr(p, name, 3 if name in ("n_iter", "batch_size") else [name])
     follow(q, p)
-    for name in IMAGES:
+    for name in names:
         setattr(q, name, "of another script")
     settle(q)
-    assert {name: getattr(q, name) for name in IMAGES} == {name: getattr(p, name) for name in IMAGES}
+    assert {name: getattr(q, name) for name in names} == {name: getattr(p, name) for name in names}
     assert (q.hr_prompt, q.hr_negative_prompt) == ("all_hr_prompts", "all_hr_negative_prompts")
     assert q.all_seeds is not p.all_seeds
 
