@@ -464,6 +464,14 @@ def test_no_inspector_and_nothing_beside_a_sheet(host):
     assert __import__("lib_noiseorder.webui.inspector", fromlist=["inspector"]).last is None
 
 
+def test_infotexts_that_another_script_took_away_are_missing(a1111):
+    p = processing(a1111, *ticket(a1111))
+    made = a1111.process_images(p)
+    del made.infotexts[2:]
+    audition_of(a1111).finish(p, made)
+    assert sheets(a1111)["a"].infotexts == made.infotexts
+
+
 def test_stopping_after_this_batch_keeps_it(host):
     def stop(p):
         host.state.stopping_generation = p.iteration == 1

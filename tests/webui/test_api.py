@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lib_noiseorder.config import FIELDS, NoiseOrderConfig, SettingError, parse
+from lib_noiseorder.config import BY_NAME, FIELDS, NoiseOrderConfig, SettingError, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import api
 
@@ -28,8 +28,19 @@ def test_schema_describes_every_setting(client):
         "type": "object",
         "additionalProperties": False,
     }
-    for name, default in (("enabled", True), ("compare_erased", False)):
-        assert (told["properties"][name]["type"], told["properties"][name]["default"]) == ("boolean", default)
+    kinds = {field.name: told["properties"][field.name]["type"] for field in FIELDS}
+    assert {kind: [name for name in kinds if kinds[name] == kind] for kind in kinds.values()} == {
+        "boolean": ["enabled", "compare_original", "compare_erased", "compare_injected"],
+        "number": ["erase", "inject", "first_level", "last_level", "layout", "structure", "detail"],
+        "string": ["direction", "normalisation", "passes", "region"],
+        "integer": ["levels", "variant", "audition"],
+    }
+    assert told["properties"]["direction"]["enum"] == list(BY_NAME["direction"].choices)
+    assert [told["properties"][name]["default"] for name in ("enabled", "compare_erased", "erase")] == [
+        True,
+        False,
+        4.0,
+    ]
     assert told["properties"]["levels"] == {
         "title": "Key levels",
         "description": told["properties"]["levels"]["description"],
