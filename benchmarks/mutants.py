@@ -25,6 +25,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ WHERE = {
     "presets.py": ("webui", "core", "hosts"),
     "webui/infotext.py": ("webui", "hosts"),
     "webui/userpresets.py": ("webui", "hosts"),
+    "webui/api.py": ("webui", "hosts"),
+    "webui/sheet.py": ("webui", "hosts"),
+    "webui/xyz.py": ("webui", "hosts"),
 }
 LONGEST = 10.0
 NAME = 30
@@ -237,9 +241,11 @@ class Traced(Chosen):
         self.lines = {}
         self.start = time.process_time()
         sys.settrace(self.enter)
+        threading.settrace(self.enter)  # the routes of a FastAPI run in others
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         sys.settrace(None)
+        threading.settrace(None)
         lines = {module: sorted(found) for module, found in self.lines.items()}
         self.tests[nodeid] = {"seconds": time.process_time() - self.start, "lines": lines}
 
@@ -376,10 +382,13 @@ def main() -> None:
     gone = set(excuses) - {mutant.key for mutant in there}
     if gone:
         raise SystemExit("\n".join(["mutants.txt holds what is no mutant any more:", *sorted(gone)]))
-    left = [mutant for mutant in there if mutant.key not in excuses]
-    # Shuffled all together: a larger share holds the smaller ones, whatever modules are named.
-    random.Random(arguments.seed).shuffle(left)
-    left = [mutant for mutant in left[: round(arguments.share * len(left))] if mutant.module in wanted]
+
+    def place(mutant: Mutant) -> float:
+        """Drawn for each by itself: a larger share holds the smaller ones, and what is excused moves no other."""
+        return random.Random(f"{arguments.seed} {mutant.key}").random()
+
+    left = [mutant for mutant in there if mutant.module in wanted and mutant.key not in excuses]
+    left = sorted((mutant for mutant in left if place(mutant) < arguments.share), key=place)
 
     KEPT.mkdir(exist_ok=True)
     kept = KEPT / "results.json"

@@ -26,7 +26,7 @@ from ..config import BOTH, COMPARE, FIELDS, FIRST, HIRES, NoiseOrderConfig, Sett
 from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..core.streams import global_generators
-from ..webui import infotext, sheet, xyz
+from ..webui import sheet, xyz
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet
 from . import hook
@@ -48,8 +48,8 @@ history: list[bool] = []
 class Audition:
     """A generation of candidates.
 
-    config: the person's settings; images, batch: how many images and how many of them at once; variants, scores: of
-    every candidate, batch by batch; taken: the x̂0 at which the sampler was ended; host: of this batch.
+    config: the person's settings; images, batch: how many images and how many of them at once; scores: of the
+    candidates that were judged, by their places; taken: the x̂0 at which the sampler was ended; host: of this batch.
     """
 
     config: NoiseOrderConfig
@@ -62,7 +62,7 @@ class Audition:
     of: int = 0
     host: Any = None
     taken: Tensor | None = None
-    scores: list[float | None] = field(default_factory=list)
+    scores: dict[int, float | None] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -214,7 +214,7 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
         rows[audition.image(candidate)].append(candidate)
     variants = []
     for row in rows:
-        winner = sheet.best([audition.scores[k] for k in row if k < len(audition.scores)])
+        winner = sheet.best([audition.scores.get(k) for k in row])
         variants.append(config.variant if winner is None else audition.variant(row[winner]))
     setattr(p, hook.VARIANTS, variants)
     setattr(p, hook.AUDITIONED, audition.count)
@@ -341,14 +341,15 @@ def after_sampling(p: Any, arguments: Any) -> None:
     if shared.state.interrupted or shared.state.skipped:
         return
     pictures = [small_picture(latent) for latent in denoised]
-    first = len(audition.scores)
-    audition.scores += scores
-    if audition.sheet is not None and audition.host is not None:
+    if audition.host is not None:
+        # Not after those judged before: a batch of candidates can be skipped.
         for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
-            at = first + k
-            audition.sheet.previews.append(
-                sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), picture, score)
-            )
+            at = p.iteration * audition.batch + k
+            audition.scores[at] = score
+            if audition.sheet is not None:
+                audition.sheet.previews.append(
+                    sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), picture, score)
+                )
     size = (p.width, p.height)
     if audition.sheet is not None:
         audition.sheet.size = size
@@ -393,9 +394,10 @@ def finish(p: Any, processed: Any) -> None:
     if audition is None or audition.sheet is None:
         return
     found, job = audition.sheet, getattr(p, hook.STATE, None)
-    found.infotexts = list(processed.infotexts[processed.index_of_first_image :])
+    texts = processed.infotexts[processed.index_of_first_image :]
+    found.infotexts = [texts[at] for at in audition.scores if at < len(texts)]
     if job is not None and job.ever_refused:
-        found.notes.append(f"the noise was left as it is: {p.extra_generation_params.get(infotext.ERROR, '')}")
+        found.notes.append(f"the noise was left as it is: {job.ever_refused}")
     if stopped():
         found.notes.append("interrupted")
     found.done = True

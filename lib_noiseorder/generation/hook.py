@@ -28,7 +28,7 @@ many candidates each of them was chosen from."""
 
 @dataclass
 class Job:
-    """The settings of a generation, whether any batch was refused, and of this batch: whether it was refused, how
+    """The settings of a generation, why a batch was last refused, and of this batch: whether it was refused, how
     often the hires pass called the hook, and in which passes the noise was modulated.
 
     variants: of each image of this batch, where they have their own.
@@ -41,7 +41,7 @@ class Job:
     variants: tuple[int, ...] = ()
     hires_calls: int = 0
     refused: bool = False
-    ever_refused: bool = False
+    ever_refused: str = ""
     done: set[str] = field(default_factory=set)
 
     def give_up(self) -> None:
@@ -231,9 +231,9 @@ def refuse(p: Any, reason: str, job: Job) -> None:
     """Say in the console, below the picture and in the infotext that the noise was left as it is, and why."""
     reason = " ".join(reason.split())
     infotext.clear(p.extra_generation_params)
-    job.refused = job.ever_refused = True
     if getattr(p, "is_hr_pass", False):
         reason = f"hires pass: {reason}"
+    job.refused, job.ever_refused = True, reason
     for passes in job.done:
         # That pass was modulated, and the picture can only be made again with it.
         p.extra_generation_params.update(told(p, job, job.config.replace(passes=passes)))

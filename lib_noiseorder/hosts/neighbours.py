@@ -200,11 +200,7 @@ class Memory:
 
     def of_class(self, kind: type) -> list[Any]:
         def data() -> dict[str, Any]:
-            return {
-                name: value
-                for name, value in vars(kind).items()
-                if not name.startswith("__") and not hasattr(value, "__get__")
-            }
+            return {name: value for name, value in vars(kind).items() if not hasattr(value, "__get__")}
 
         before = data()
 

@@ -25,6 +25,7 @@ def test_is_the_mean_square_of_what_the_model_would_change(kind):
     expected = -((again - denoised) ** 2).flatten(1).mean(dim=1)
     torch.testing.assert_close(torch.tensor(scores, dtype=torch.float64), expected)
     assert host.evaluations == 1
+    assert host.totals == [1]
     assert host.asked == [(sigma, False)]
 
 

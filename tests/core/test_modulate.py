@@ -27,7 +27,7 @@ class GaussianHost:
     def __init__(self, seeds, kind="epsilon", has_uncond=True, cfg_scale=5.0):
         self.stage, self.mask, self.latent = "", None, None
         self.seeds, self.kind, self.has_uncond, self.cfg_scale = seeds, kind, has_uncond, cfg_scale
-        self.evaluations, self.asked, self.inside, self.fail = 0, [], False, None
+        self.evaluations, self.asked, self.totals, self.inside, self.fail = 0, [], [], False, None
         pattern = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
         self.means = {"cond": MEAN * pattern, "uncond": -MEAN / 2 * pattern.flip(-1)}
 
@@ -37,6 +37,7 @@ class GaussianHost:
     @contextmanager
     def predicting(self, total):
         self.inside = True
+        self.totals.append(total)
         yield
         self.inside = False
 

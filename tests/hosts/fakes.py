@@ -254,7 +254,7 @@ class Sampler:
                 self.callback_state({"i": step, "denoised": latent})
                 state.sampling_step = step
         except InterruptedException:
-            return latent
+            return latent / 2  # AUTOMATIC1111: the x̂0 of the prompt alone
         return noise
 
     def get_sigmas(self, p: Processing, steps: int) -> torch.Tensor:

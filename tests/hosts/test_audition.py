@@ -96,6 +96,7 @@ def test_depth_is_a_position_on_the_samplers_own_schedule(host):
     assert audition.needed([1.0, 0.9, 0.8], 0.5) == 3, "never below: all of them"
     assert audition.needed([1.0, 0.75, 0.5, 0.25], 0.75, "few") == 1
     assert audition.needed([k / 20 for k in range(20, 0, -1)], 0.75, "few") == 7
+    assert [audition.needed([1.0] * count, 0.75, "few") for count in (8, 9)] == [1, 9]
     generate(host, {**SETTINGS, "audition": 2})
     from fakes import Sampler
 
@@ -156,11 +157,14 @@ def test_scores_that_are_no_numbers_do_not_win(host, bad):
     assert variant_of(made.infotexts[0]) == 2
 
 
-def test_a_failing_critic_leaves_the_picture(host):
+def test_a_failing_critic_leaves_the_picture(host, capsys):
     audition_of(host).critic = lambda denoised, asked: 1 / 0
     made = generate(host, {**SETTINGS, "audition": 3})
+    assert capsys.readouterr().out.count("The critic failed. ZeroDivisionError: division by zero\n") == 3
     assert same(made.images, generate(host, SETTINGS).images)
     assert variant_of(made.infotexts[0]) == 0
+    generate(host, *ticket(host))
+    assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"] * 3
 
 
 def test_a_failing_candidate_leaves_the_picture(host):
@@ -196,6 +200,7 @@ def test_interruption(host, at):
     host.sampled = interrupt
     made = generate(host, {**SETTINGS, "audition": 3})
     assert len(made.images) == (at == 4)
+    assert ("Nothing was auditioned: interrupted\n" in made.comments) is (at < 4)
     host.sampled, host.state.interrupted = (lambda p: None), False
     assert len(generate(host, {**SETTINGS, "audition": 3}).images) == 1
 
@@ -209,6 +214,46 @@ def test_skipping_ends_the_audition_alone(host):
     made = generate(host, {**SETTINGS, "audition": 3})
     assert len(made.images) == 1
     assert "auditioned:" not in made.infotexts[0]
+
+
+def skip(host, at):
+    """Skip this batch of candidates while it is sampled."""
+
+    def skipping(p):
+        host.state.skipped = hasattr(p, "_noiseorder_variant") and p.iteration == at
+
+    host.sampled = skipping
+
+
+@pytest.mark.parametrize(("at", "chosen"), [(0, 2), (1, 2)])
+def test_a_skipped_candidate_takes_no_other_ones_score(host, at, chosen):
+    skip(host, at)
+    with_scores(host, [0.0, 1.0])
+    assert variant_of(generate(host, {**SETTINGS, "audition": 3}).infotexts[0]) == chosen
+
+
+def test_previews_behind_a_skipped_candidate_are_told_as_what_they_are(host):
+    skip(host, 1)
+    generate(host, *ticket(host), batch_size=2)
+    found = sheets(host)["a"]
+    assert [(each.image, each.seed, each.variant) for each in found.previews] == [
+        (k, 1 + k, v) for v in (0, 2) for k in (0, 1)
+    ]
+    assert [variant_of(text) for text in found.infotexts] == [0, 0, 2, 2]
+
+
+def test_a_sheet_tells_why_a_candidate_is_missing(host):
+    left = [RuntimeError("no")]
+
+    def fail():
+        if left:
+            raise left.pop()
+
+    host.network.before = fail
+    generate(host, *ticket(host))
+    found = sheets(host)["a"]
+    assert found.notes == ["the noise was left as it is: RuntimeError: no"]
+    assert [each.variant for each in found.previews] == [variant_of(text) for text in found.infotexts] == [1, 2]
 
 
 def test_the_upscale_button_and_adetailer_do_not_audition(host):
@@ -240,6 +285,14 @@ def test_a_sheet_is_the_tabs_own_generation(host):
         assert "auditioned" not in text
     assert same([each.picture for each in sheet.previews], made.images)
     assert host.state.job_no == host.state.job_count == 3
+    # Two evaluations for each step and for the noise, and one for the critic.
+    assert sheet.cost == pytest.approx(3 * (2 * steps + 2 + 1) / (2 * 10 + 2))
+
+
+def test_the_cost_without_a_negative_prompt(forge):
+    generate(forge, *ticket(forge), cfg_scale=1)
+    sheet = sheets(forge)["a"]
+    assert sheet.cost == pytest.approx(3 * (sheet.steps + 1 + 1) / (10 + 1))
 
 
 def test_a_ticket_is_good_once(host):
@@ -310,16 +363,23 @@ def test_a_ticket_that_cannot_be(host, changes, told):
 def test_tickets_are_told_what_is_wrong(host):
     first, *rest = ticket(host)
     cases = [
-        ([False, *rest], {}, "switch it on"),
-        ([first, 1.0, *rest[1:]], {}, "set Erase above 1"),
-        ([first, 0.5, *rest[1:]], {}, "Erase (erase) = 0.5"),
-        ([*ticket(host)[:-1], "?"], {}, "cannot be read"),
+        ([False, *rest], "switch it on"),
+        ([first, 1.0, *rest[1:]], "set Erase above 1"),
+        ([first, 0.5, *rest[1:]], "Erase (erase) = 0.5"),
+        ([*ticket(host)[:-1], "?"], "cannot be read"),
     ]
-    for number, (args, settings, told) in enumerate(cases):
+    for number, (args, told) in enumerate(cases):
         args[-1] = args[-1].replace('"a"', f'"{number}"')
-        made = generate(host, *args, **settings)
+        p = processing(host, *args, batch_size=2, n_iter=2)
+        made = host.process_images(p)
         assert told in made.comments
         assert made.images == []
+        assert (p.n_iter, p.batch_size, p.steps) == (1, 1, 1), "what the host still does is little"
+        if told != "cannot be read":
+            found = sheets(host)[str(number)]
+            (note,) = found.notes
+            assert told in note
+            assert found.done, "the page does not wait for more"
         host.state.interrupted = False
     p = processing(host, *ticket(host, id="x"))
     p.script_args = (2, *p.script_args[1:])
@@ -349,6 +409,26 @@ def test_the_estimate_is_what_is_then_run(host, depth):
     assert audition.estimate(host.loaded.HOST, *asked) == (host.steps_run[0], 10)
 
 
+def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
+    """Some samplers' begin below pure noise, and some depend on the size."""
+    from fakes import Sampler
+
+    asked = []
+
+    def get_sigmas(self, p, steps):
+        asked.append((p.width, p.height, p.steps, p.denoising_strength))
+        return torch.cat([self.table[torch.linspace(800, 0, steps).long()], torch.zeros(1)])
+
+    monkeypatch.setattr(Sampler, "get_sigmas", get_sigmas)
+    p = processing(host, *ticket(host, depth=0.7))
+    host.process_images(p)
+    host.model_data.sd_model = p.sd_model
+    asked.clear()
+    told = audition_of(host).estimate(host.loaded.HOST, "Euler", "Automatic", 10, (64, 32), 1.0, 0.7)
+    assert told == (host.steps_run[0], 10)
+    assert set(asked) == {(64, 32, 10, 1.0)}
+
+
 def test_the_estimate_of_img2img_begins_where_it_does(host):
     audition = audition_of(host)
     host.model_data.sd_model = host.model(processing(host, False))
@@ -368,6 +448,13 @@ def test_the_first_pass_has_to_be_ours(host, args):
     assert host.steps_run == [10] * (len(args) == 1)
 
 
+def test_img2img_has_one_pass(host):
+    """There is no hires fix there, whatever the settings say."""
+    from lib_noiseorder.config import NoiseOrderConfig
+
+    audition_of(host).check_pass(object(), NoiseOrderConfig(True, passes="hires"))
+
+
 def test_no_inspector_and_nothing_beside_a_sheet(host):
     host.opts.data["noiseorder_inspector"] = True
     args = ticket(host)
@@ -375,6 +462,14 @@ def test_no_inspector_and_nothing_beside_a_sheet(host):
     generate(host, *args)
     assert len(host.steps_run) == 3
     assert __import__("lib_noiseorder.webui.inspector", fromlist=["inspector"]).last is None
+
+
+def test_infotexts_that_another_script_took_away_are_missing(a1111):
+    p = processing(a1111, *ticket(a1111))
+    made = a1111.process_images(p)
+    del made.infotexts[2:]
+    audition_of(a1111).finish(p, made)
+    assert sheets(a1111)["a"].infotexts == made.infotexts
 
 
 def test_stopping_after_this_batch_keeps_it(host):
@@ -391,12 +486,15 @@ def test_seeds_and_prompts_of_candidates_are_those_of_their_images(a1111):
 
     for strength, seeds in ((0, [1, 2, 1, 2, 3, 4, 3, 4]), (0.5, [1] * 8)):
         p = processing(a1111, batch_size=2, n_iter=2, subseed_strength=strength)
-        p.prompt = ["a", "b", "c", "d"]
+        p.prompt, p.negative_prompt = ["a", "b", "c", "d"], ["e", "f", "g", "h"]
+        p.hr_prompt, p.hr_negative_prompt = ["i", "j", "k", "l"], "m"
         audition_of(a1111).expand(p, NoiseOrderConfig(True, variant=6), 2, 0.75)
         assert p.seed == seeds
         assert p.subseed == [2, 3, 2, 3, 4, 5, 4, 5]
         assert p.prompt == ["a", "b", "a", "b", "c", "d", "c", "d"]
-        assert p.negative_prompt == "bad"
+        assert p.negative_prompt == ["e", "f", "e", "f", "g", "h", "g", "h"]
+        assert p.hr_prompt == ["i", "j", "i", "j", "k", "l", "k", "l"]
+        assert p.hr_negative_prompt == "m"
         assert p.n_iter == 4
         assert p._noiseorder_variants == [6, 6, 7, 7] * 2
 
@@ -425,5 +523,7 @@ def test_a_webui_that_is_not_supported_makes_no_candidates(host):
 
 def test_the_folder_of_pictures_that_are_not_saved_is_there(neo, tmp_path):
     neo.opts.temp_dir = str(tmp_path / "data" / "tmp")
-    generate(neo, *ticket(neo))
-    assert (tmp_path / "data" / "tmp").is_dir()
+    for name in "ab":  # made when it is missing, and left where it is there
+        generate(neo, *ticket(neo, id=name))
+        assert (tmp_path / "data" / "tmp").is_dir()
+        assert len(sheets(neo)[name].previews) == 3

@@ -52,6 +52,23 @@ def test_the_kept_copy_shares_no_list_with_the_picture(host):
     assert q.image is p.image
 
 
+def test_a_copy_makes_the_images_that_were_made_whatever_scripts_do_to_it(host):
+    from lib_noiseorder.generation.copies import follow, settle
+
+    names = ["all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds", "n_iter", "batch_size"]
+    names += ["all_hr_prompts", "all_hr_negative_prompts"]
+    p, q = processing(host, ALL, enable_hr=True), processing(host, ALL)
+    for name in names:
+        setattr(p, name, 3 if name in ("n_iter", "batch_size") else [name])
+    follow(q, p)
+    for name in names:
+        setattr(q, name, "of another script")
+    settle(q)
+    assert {name: getattr(q, name) for name in names} == {name: getattr(p, name) for name in names}
+    assert (q.hr_prompt, q.hr_negative_prompt) == ("all_hr_prompts", "all_hr_negative_prompts")
+    assert q.all_seeds is not p.all_seeds
+
+
 @pytest.mark.parametrize(("before", "after"), [(-1, 4 * 2), (10, 10 + 3 * 2)])
 def test_jobs_are_counted(host, before, after):
     p = processing(host, ALL, n_iter=2)

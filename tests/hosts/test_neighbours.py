@@ -45,6 +45,32 @@ def test_a_step_cache_is_not_asked_and_does_not_count(host, step_cache, place, m
     assert getattr(held, "__func__", held) is replaced
 
 
+class Outer:
+    class Inner(torch.nn.Module):
+        def forward(self, x, *, times=2):
+            return x * times
+
+
+def test_the_networks_own_method_is_as_its_file_has_it(host, step_cache, monkeypatch):
+    """Of a class in a class, with arguments by name."""
+    from lib_noiseorder.hosts.neighbours import own_methods
+
+    monkeypatch.setattr(Outer.Inner, "forward", step_cache.cached(Outer.Inner.forward))
+    network = Outer.Inner()
+    with own_methods(network):
+        assert network(torch.ones(1)) == 2
+
+
+def test_dicts_are_put_back_key_by_key(host):
+    from lib_noiseorder.hosts.neighbours import put_back
+
+    kept = []
+    held = {"changed": 2, "new": 3, "equal": []}
+    put_back(held, {"changed": 1, "gone": 0, "equal": kept})
+    assert held == {"changed": 1, "gone": 0, "equal": []}
+    assert held["equal"] is kept, "the same object, not an equal one"
+
+
 @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
 def test_hooks_of_others_on_the_network_are_set_aside(host, step_cache, register):
     expected = host.txt2img(DENOISED)
@@ -108,6 +134,12 @@ def test_a_forecast_is_no_answer(patcher_host):
     assert torch.equal(result.noise, result.untouched)
     assert '"forecast" answers in the place of the model: switch it off' in result.infotext["Noise Order error"]
     assert told()[0] == 0
+
+
+def test_what_answers_without_a_name_is_another_extension(patcher_host):
+    patcher_host.options["model_function_wrapper"] = lambda apply_model, args: args["input"]
+    result = patcher_host.txt2img(DENOISED)
+    assert result.infotext["Noise Order error"].startswith('"another extension" answers in the place of the model')
 
 
 @pytest.mark.parametrize("left_open", [True, False])

@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lib_noiseorder.config import FIELDS, NoiseOrderConfig, SettingError, parse
+from lib_noiseorder.config import BY_NAME, FIELDS, NoiseOrderConfig, SettingError, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import api
 
@@ -23,7 +23,24 @@ def client():
 def test_schema_describes_every_setting(client):
     told = client.get("/noiseorder/v1/schema").json()
     assert list(told["properties"]) == [field.name for field in FIELDS]
-    assert told["additionalProperties"] is False
+    assert {key: told[key] for key in ("title", "type", "additionalProperties")} == {
+        "title": "Noise Order",
+        "type": "object",
+        "additionalProperties": False,
+    }
+    kinds = {field.name: told["properties"][field.name]["type"] for field in FIELDS}
+    assert {kind: [name for name in kinds if kinds[name] == kind] for kind in kinds.values()} == {
+        "boolean": ["enabled", "compare_original", "compare_erased", "compare_injected"],
+        "number": ["erase", "inject", "first_level", "last_level", "layout", "structure", "detail"],
+        "string": ["direction", "normalisation", "passes", "region"],
+        "integer": ["levels", "variant", "audition"],
+    }
+    assert told["properties"]["direction"]["enum"] == list(BY_NAME["direction"].choices)
+    assert [told["properties"][name]["default"] for name in ("enabled", "compare_erased", "erase")] == [
+        True,
+        False,
+        4.0,
+    ]
     assert told["properties"]["levels"] == {
         "title": "Key levels",
         "description": told["properties"]["levels"]["description"],
@@ -81,6 +98,26 @@ def test_sizes_that_would_hurt_are_not_taken(client, query):
     address = "audition/sheet/x" if query.startswith("have") else "audition/cost"
     assert client.get(f"/noiseorder/v1/{address}?sampler=Euler&{query}").status_code == 422
     assert client.get("/noiseorder/v1/audition/cost?sampler=../x").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("steps", 1, 1000),
+        ("width", 1, 16384),
+        ("height", 1, 16384),
+        ("strength", 0, 1),
+        ("candidates", 1, 16),
+        ("depth", 0.05, 1),
+        ("evaluations", 0, 64),
+    ],
+)
+def test_sizes_are_taken_up_to_their_ends(client, name, least, most):
+    codes = [
+        client.get(f"/noiseorder/v1/audition/cost?sampler=Euler&{name}={value}").status_code
+        for value in (least, most, least - 0.01 if name == "depth" else least - 1, most + 1)
+    ]
+    assert codes == [200, 200, 422, 422]
 
 
 def test_addresses_are_no_paths(client):

@@ -92,6 +92,8 @@ def test_parse_positional_and_dict_agree():
     assert parse(()) == OFF
     assert parse((True,)) == NoiseOrderConfig(enabled=True)
     assert parse(({},)).enabled
+    # The hosts add the arguments that were not sent, and the ticket of an audition comes behind the settings.
+    assert parse(({"erase": 2}, 9.0, "")) == NoiseOrderConfig(enabled=True, erase=2.0)
 
 
 def test_off_is_off_whatever_else_is_wrong():

@@ -160,6 +160,8 @@ def test_a_decimal_comma_is_read_as_it_was_meant(how, said):
     assert (read["erase"], read["inject"], read["levels"], read["last_level"]) == (2.5, -0.08, 3, 0.5)
     assert infotext.reader(BY_NAME["inject"])({infotext.MARKER: "1", "Noise Order inject": "0,08"}) == 0.08
     assert said() == []
+    # What a prompt says is no setting.
+    assert paste("Noise Order erase: 2,9, x\nNoise Order: 1, Noise Order erase: 2", how)["erase"] == 2
     assert paste("Noise Order: 1, Noise Order levels: 2,5", how)["levels"] == 1
     assert "'2.5'" in said()[0]
 

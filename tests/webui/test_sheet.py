@@ -75,7 +75,12 @@ def client(host):
             response_model=None,
         )
     known = {"Euler": (6, 20)}
-    api.register(app, dict, estimate=lambda sampler, *rest: known.get(sampler))
+
+    def estimate(sampler, *rest):
+        host.estimated = (sampler, *rest)
+        return known.get(sampler)
+
+    api.register(app, dict, estimate=estimate)
     return TestClient(app)
 
 
@@ -176,8 +181,18 @@ def test_without_the_hosts_api_it_says_so():
 def test_the_price_beforehand(client):
     ask = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
     assert client.get(f"{ask}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 pictures"}
-    assert client.get(f"{ask}Euler&evaluations=0&cfg=1").json()["told"].endswith("2.7 pictures")
+    assert client.get(f"{ask}Euler&evaluations=0").json()["told"].endswith("2.7 pictures")
+    assert client.get(f"{ask}Euler&cfg=1").json()["told"].endswith("3.3 pictures"), "one evaluation a step"
     assert client.get(f"{ask}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
+
+
+def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
+    ask = "/noiseorder/v1/audition/cost?sampler=Euler"
+    # Four candidates, two evaluations a step, none for the noise.
+    assert client.get(ask).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 pictures"}
+    assert host.estimated == ("Euler", "Automatic", 20, (512, 512), 1.0, 0.75)
+    client.get(f"{ask}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6")
+    assert host.estimated == ("Euler", "Karras", 9, (64, 32), 0.5, 0.6)
 
 
 def test_the_page_gets_only_what_it_has_not_yet(client, host):
@@ -187,6 +202,7 @@ def test_the_page_gets_only_what_it_has_not_yet(client, host):
     assert [each["variant"] for each in first["previews"]] == [0, 1]
     assert picture(first["previews"][0]).size == (256, 128), "small"
     assert first["done"]
+    assert (first["candidates"], first["depth"], first["images"], first["steps"], first["of"]) == (4, 0.75, 1, 6, 20)
     assert [
         each["variant"] for each in client.get(f"/noiseorder/v1/audition/sheet/{known}?have=1").json()["previews"]
     ] == [1]
@@ -222,4 +238,16 @@ def test_the_panel_adds_one_argument_that_is_not_stored():
     assert (ticket.value, ticket.visible) == ("", False)
     kinds = gr.Slider | gr.Textbox
     assert all(block.do_not_save_to_config for block in page.blocks.values() if isinstance(block, kinds))
+    found = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
+    names = {"candidates", "depth", "button", "ticket"}
+    assert found.keys() == {f"test_audition_{name}" for name in names} | {"test_sheet"}, (
+        "javascript/noiseorder.js knows"
+    )
+    sliders = [found[f"test_audition_{name}"] for name in ("candidates", "depth")]
+    assert [(each.minimum, each.maximum, each.value, each.step) for each in sliders] == [
+        (2, 16, 9, 1),
+        (0.05, 1, 0.75, 0.01),
+    ]
+    assert found["test_audition_button"].value == "Audition"
+    assert all(each.interactive for each in (*sliders, ticket))
     assert "noiseorder-cells" in str([block.value for block in page.blocks.values() if isinstance(block, gr.HTML)])

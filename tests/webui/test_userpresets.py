@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,21 @@ def test_what_cannot_be_written_is_said_with_what_to_do(presets, path, monkeypat
                     act()
     assert path.read_bytes() == before
     assert files(path) == ["presets.json"]
+
+
+def test_another_webui_that_is_writing_is_waited_for(presets, path, monkeypatch):
+    import fcntl
+
+    presets.save("Other", MINE)
+    monkeypatch.setattr(time, "sleep", lambda seconds: fcntl.flock(lock, fcntl.LOCK_UN))
+    with path.with_name("presets.json.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        presets.save("Mine", MINE)
+        assert presets.get("Mine") == MINE
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(userpresets, "PATIENCE", -1.0)
+        with pytest.raises(SettingError, match="Another WebUI is writing your presets for too long"):
+            presets.delete("Mine")
 
 
 def refuse(number):

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from lib_noiseorder.config import FIELDS, NoiseOrderConfig, parse
+from lib_noiseorder.config import BY_NAME, FIELDS, NoiseOrderConfig, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import xyz
 
@@ -93,6 +93,8 @@ def test_types_are_what_the_plot_reads_numbers_by(options):
         assert options[field.label].type is (str if listed else type(field.default))
         assert (options[field.label].choices is not None) is listed
     assert options["Enabled"].type is str
+    assert options["Enabled"].choices() == ["True", "False"]
+    assert options["Direction"].choices() == list(BY_NAME["direction"].choices)
 
 
 @pytest.mark.parametrize(
