@@ -1,6 +1,6 @@
-// Draws the key levels and tells what they cost beside the sampling. The server writes the settings, in words and as
-// numbers, into .noiseorder-curve; this file only adds to it. It also opens the list of presets anew when there are new
-// ones. The playground's page loads it too.
+// Draws the key levels, which the server writes, in words and as numbers, into .noiseorder-curve, and tells the server
+// what the page is set to, for the cost. It also opens the list of presets anew when there are new ones. The playground's
+// page loads it too.
 (function() {
     "use strict";
     const SVG = "http://www.w3.org/2000/svg";
@@ -53,15 +53,24 @@
 
     const number = (id) => Number(document.querySelector(`#${id} input[type=number]`)?.value);
 
-    // "+2 evaluations ≈ +5 %": beside the evaluations of the first pass, two per step where the negative prompt is asked.
-    function share(tab, evaluations) {
-        const steps = number(tab + "steps"), cfg = number(tab + "cfg_scale");
-        const strength = tab === "img2img_" ? number("img2img_denoising_strength") : 1;
-        const percent = 100 * evaluations / (steps * strength * (cfg === 1 ? 1 : 2));
-        if (!(evaluations && percent < Infinity)) return "";
-        const all = tab === "img2img_" ? `${steps} steps, denoising ${strength}` : `${steps} steps`;
-        return ` +${evaluations} evaluation${evaluations === 1 ? "" : "s"} ≈ ` +
-            `${percent < 1 ? "less than +1" : `+${Math.round(percent)}`} % at ${all}, CFG ${cfg}`;
+    // What the tab is set to, for the line that tells the cost.
+    function job({ours, tab}) {
+        const parts = (selector) => document.querySelector(selector)?.value.trim().split(/\bAND\b/).length || 1;
+        const prompt = parts(`#${tab}prompt textarea`), second = "#hires_prompt textarea";
+        const told = {
+            steps: number(tab + "steps"), cfg: number(tab + "cfg_scale"), parts: prompt,
+            sampler: chosen(tab + "sampling"), scheduler: chosen(tab + "scheduler"),
+            width: number(tab + "width"), height: number(tab + "height"),
+        };
+        if (tab === "img2img_") Object.assign(told, {img2img: true, strength: number(tab + "denoising_strength")});
+        if (tab === "txt2img_") {
+            Object.assign(told, {
+                hires: Boolean(document.querySelector("#txt2img_hr-checkbox input")?.checked),
+                hires_steps: number("txt2img_hires_steps"), hires_cfg: number("txt2img_hr_cfg"),
+                hires_parts: document.querySelector(second)?.value.trim() ? parts(second) : prompt,
+            });
+        }
+        put(`#${ours}job textarea, #${ours}job input`, JSON.stringify(told));
     }
 
     // What folds, for keyboard and screen reader: in Gradio 3 the head of an accordion is a plain div.
@@ -236,27 +245,16 @@
     function refresh() {
         for (const {ours, tab} of PANELS) {
             price({ours, tab});
+            job({ours, tab});
             for (const name of ["enabled", "advanced", "presets"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);
                 if (head) reachable(head);
             }
             const place = document.querySelector(`#${ours}curve .noiseorder-curve`);
-            const cost = document.getElementById(`${ours}cost`);
             if (place?.dataset.levels && !place.firstChild) draw(place);
             for (const name of ["cost", "said", "preset_message"]) {
                 document.getElementById(ours + name)?.setAttribute("aria-live", "polite");
             }
-            if (!cost) continue;
-            const line = cost.querySelector("p") || cost;
-            const text = share(tab, Number(place?.dataset.evaluations || 0));
-            let told = line.querySelector(".noiseorder-share");
-            if (!told && !text) continue;
-            if (!told) {
-                told = line.appendChild(document.createElement("span"));
-                told.className = "noiseorder-share";
-            }
-            // Only what differs: every change wakes the observer again.
-            if (told.textContent !== text) told.textContent = text;
         }
     }
 

@@ -27,6 +27,7 @@ from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..core.streams import global_generators
 from ..webui import infotext, sheet, xyz
+from ..webui.cost import Job, Plan
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet
 from . import hook
@@ -281,7 +282,7 @@ def estimate(
     size: tuple[int, int],
     strength: float,
     depth: float,
-) -> tuple[int, int] | None:
+) -> Plan | None:
     """Steps of a preview and of the picture, told beforehand; None while no model is loaded.
 
     strength: of the denoising in img2img, 1 in txt2img. The schedule of a few models depends on what they last made.
@@ -306,7 +307,16 @@ def estimate(
         sd_model=model,
     )
     positions = host.planned(p, around=strength < 1).positions()
-    return needed(positions, depth, host.family()), len(positions)
+    order = 2 if getattr(config, "options", {}).get("second_order") else 1
+    return Plan(needed(positions, depth, host.family()), len(positions), order)
+
+
+def plan(host: type[Any] | None, job: Job) -> Plan | None:
+    """The same of what the page is set to, for the line that tells the cost; None where it cannot be told."""
+    try:
+        return estimate(host, job.sampler, job.scheduler, job.steps, (job.width, job.height), job.strength, DEPTH)
+    except Exception:  # of a sampler without such a schedule, or while a model is being loaded
+        return None
 
 
 def end_after(sampler: Any, steps: int, audition: Audition) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import html
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.context import Context
 
-from ..config import BOTH, COMPARE, FIELDS, NoiseOrderConfig, SettingError
-from ..core.schedule import DEPTH
+from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError
 from ..presets import AUTO, PRESETS, automatic
+from . import cost
 from .curve import curve
 from .userpresets import Presets
 
@@ -23,6 +24,7 @@ ABOUT = (
 )
 PASSES = "Works in txt2img, in its hires pass where that is chosen under Advanced, and in img2img."
 SIMPLE = ("erase", "inject")
+PLAYGROUND = cost.Rates()
 
 
 def about(why_not: str = "") -> str:
@@ -41,13 +43,14 @@ def controls(
     start: str = DEFAULT,
     text: str = "",
     below_cost: Callable[[], object] = lambda: None,
+    rates: cost.Rates = PLAYGROUND,
 ) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
     presets.FAMILIES, for the preset "Auto", from the values of the components in `asked`. start: the preset whose
     settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
-    line that tells the cost.
+    line that tells the cost. rates: what that line has to know.
     """
     start, begin = starting(presets, start)
     made: dict[str, Any] = {}
@@ -68,7 +71,8 @@ def controls(
         for field in FIELDS:
             if field.name in COMPARE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
-    cost = gr.HTML(plain(cost_line(*values_of(begin))), elem_id=elem_id("cost"))
+    job = hidden(elem_id("job"))
+    price = gr.HTML(words(cost_line("", rates, *values_of(begin))), elem_id=elem_id("cost"))
     below_cost()
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
@@ -95,17 +99,17 @@ def controls(
         except (SettingError, OSError) as error:
             name, values, told = gr.update(), [gr.update()] * len(names), f"⚠ {error}"
         # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
-        return [name, *values, gr.update(value=plain(told), visible=bool(told))]
+        return [name, *values, gr.update(value=words(told), visible=bool(told))]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
     preset.input(choose, [preset, *asked], [preset, *settings, said], show_progress="hidden", queue=False)
 
-    def tell(*values: Any) -> tuple[str, str]:
-        return plain(cost_line(*values)), curve(*values)
+    def tell(job: object, *values: Any) -> tuple[str, str]:
+        return words(cost_line(job, rates, *values)), curve(*values)
 
     # Also at first: the host may have put the person's own defaults into the controls.
-    for event in (Context.root_block.load, *(component.change for component in ordered)):
-        event(tell, ordered, [cost, drawing], show_progress="hidden", queue=False)
+    for event in (Context.root_block.load, *(component.change for component in [job, *ordered])):
+        event(tell, [job, *ordered], [price, drawing], show_progress="hidden", queue=False)
     return ordered
 
 
@@ -149,8 +153,8 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
             try:
                 chosen, told = act(*values)
             except (SettingError, OSError) as error:
-                return [gr.update(choices=offered()), offered(), plain(f"⚠ {error}")]
-            return [gr.update(choices=offered(), value=chosen), offered(), plain(told)]
+                return [gr.update(choices=offered()), offered(), words(f"⚠ {error}")]
+            return [gr.update(choices=offered(), value=chosen), offered(), words(told)]
 
         button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
 
@@ -195,23 +199,30 @@ def values_of(config: NoiseOrderConfig) -> list[Any]:
     return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
 
 
-def plain(text: str) -> str:
-    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with a picture."""
-    return f"<p>{html.escape(text)}</p>"
+def hidden(elem_id: str) -> Any:
+    """What the page tells the server, written by javascript/noiseorder.js."""
+    made = gr.Textbox("", visible=False, elem_id=elem_id)
+    made.do_not_save_to_config = True
+    # Of an input alone: Gradio would take it for what is only shown.
+    made.interactive = True
+    return made
 
 
-def cost_line(*values: Any) -> str:
+NUMBER = re.compile(r"((?<![\w.])\d+(?:\.\d+)?(?!\w))")
+
+
+def words(text: str) -> str:
+    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with a picture.
+
+    Numbers stand by themselves, as a WebUI translates whole pieces of text.
+    """
+    parts = NUMBER.split(html.escape(text))
+    return f"<p>{''.join(f'<span>{part}</span>' if k % 2 else part for k, part in enumerate(parts))}</p>"
+
+
+def cost_line(job: object, rates: cost.Rates, *values: Any) -> str:
     """What the settings cost and what would be wrong with them, in one line."""
     try:
-        config = NoiseOrderConfig(True, *values)
+        return cost.line(NoiseOrderConfig(True, *values), cost.read(job), rates)
     except ValueError as error:
         return f"⚠ {error}"
-    if not config.active:
-        return "Nothing is changed: Erase is 1 and Inject is 0."
-    count = config.evaluations
-    each = "per image and pass" if config.passes == BOTH else "per image"
-    told = f"Cost: {count} model evaluation{'' if count == 1 else 's'} {each}." if count else "Costs nothing."
-    if not config.audition:
-        return told
-    # The critic asks once.
-    return f"{told} Of {config.audition} candidates each: {count + 1} and the steps down to {DEPTH:g} of the schedule."

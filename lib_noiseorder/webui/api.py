@@ -12,6 +12,7 @@ from fastapi import HTTPException, Query
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
 from . import inspector, sheet
+from .cost import Plan
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
@@ -44,7 +45,7 @@ def version() -> dict[str, str]:
     return {"algorithm": VERSION}
 
 
-Estimate = Callable[[str, str, int, tuple[int, int], float, float], "tuple[int, int] | None"]
+Estimate = Callable[[str, str, int, tuple[int, int], float, float], "Plan | None"]
 """Steps of a preview and of its picture, by sampler, scheduler, steps, size, denoising strength and depth."""
 
 
@@ -119,8 +120,8 @@ def register(
         if planned is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
         each = 1 if cfg == 1 else 2
-        price = sheet.pictures(candidates, *planned, each, evaluations, False)
-        return {"told": sheet.words(candidates, *planned, price)}
+        price = sheet.pictures(candidates, planned.preview, planned.steps, each, evaluations, False)
+        return {"told": sheet.words(candidates, planned.preview, planned.steps, price)}
 
     def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
         """The sheet so far, without the previews that the page has."""

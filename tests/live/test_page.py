@@ -57,7 +57,7 @@ def test_closed_and_off_at_first(page):
 def test_open_set_generate(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     number(page, f"{OURS}erase", 2)
-    page.locator(f"{OURS}cost").get_by_text("Cost: 2 model evaluations per image.").wait_for()
+    page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     told = generate(page)
     assert re.search(r"Noise Order: 1\b", told)
     assert re.search(r"Noise Order erase: 2\b", told)
@@ -151,9 +151,9 @@ def holds(page, name, value):
 def test_the_drawing_and_the_share_of_the_cost(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     cost = page.locator(f"{OURS}cost").first
-    cost.get_by_text("+2 evaluations ≈ +25 % at 4 steps, CFG 7").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +25 % of 8 (4 steps, CFG 7)").wait_for()
     number(page, "#txt2img_steps", 20)
-    cost.get_by_text("+2 evaluations ≈ +5 % at 20 steps, CFG 7").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
     number(page, "#txt2img_cfg_scale", 1)
     cost.get_by_text("+2 evaluations ≈ +10 % at 20 steps, CFG 1").wait_for()
     # Neo begins with another denoising strength.
@@ -184,7 +184,7 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
     page.locator(f"{OURS}cost").first.get_by_text("Costs nothing.").wait_for()
     choose(page, "preset", "Auto")
     page.locator(f"{OURS}said").first.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
-    page.locator(f"{OURS}cost").first.get_by_text("Cost: 2 model evaluations").wait_for()
+    page.locator(f"{OURS}cost").first.get_by_text("Cost: +2 model evaluations").wait_for()
 
 
 def test_own_presets(page, server):

@@ -8,6 +8,7 @@ import pytest
 from lib_noiseorder.config import FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import accordion
+from lib_noiseorder.webui.cost import Rates
 from lib_noiseorder.webui.userpresets import Presets
 
 
@@ -61,7 +62,9 @@ def test_the_default_preset_of_the_settings_page_sets_the_controls(build):
     assert all(component.do_not_save_to_config for component in components)
     with gr.Blocks():
         assert not any(component.do_not_save_to_config for component in build())
-    assert "6 model evaluations" in str([block.value for block in page.blocks.values() if hasattr(block, "value")])
+    assert "+<span>6</span> model evaluations" in str(
+        [block.value for block in page.blocks.values() if hasattr(block, "value")]
+    )
 
 
 def test_a_default_preset_that_is_gone_is_told_and_replaced(build, capsys):
@@ -85,7 +88,7 @@ def test_everything_that_can_be_set_says_what_it_does(build):
     with gr.Blocks() as page:
         build()
     kinds = gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox
-    told = [block for block in page.blocks.values() if isinstance(block, kinds)]
+    told = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible]
     assert len(told) == len(FIELDS) + 1
     assert all(len(block.info) > 20 for block in told)
 
@@ -98,13 +101,19 @@ def test_everything_that_opens_is_closed(build):
 
 
 def test_cost_line():
-    defaults = accordion.values_of(NoiseOrderConfig())
-    assert accordion.cost_line(*defaults) == "Cost: 2 model evaluations per image."
-    changed = dict(zip([field.name for field in FIELDS[1:]], defaults, strict=True))
-    assert "1 model evaluation " in accordion.cost_line(*{**changed, "direction": "denoised"}.values())
-    assert accordion.cost_line(*{**changed, "inject": 0}.values()) == "Costs nothing."
-    assert "Nothing is changed" in accordion.cost_line(*{**changed, "inject": 0, "erase": 1}.values())
-    assert "layout" in accordion.cost_line(*{**changed, "layout": 0, "structure": 0, "detail": 0}.values())
+    def told(job="", **settings):
+        return accordion.cost_line(job, Rates(), *accordion.values_of(NoiseOrderConfig(**settings)))
+
+    assert told().startswith("Cost: +2 model evaluations per image, +5 % of 40 ")
+    assert told('{"steps": 4}', direction="denoised").startswith("Cost: +1 model evaluation per image, +12 % of 8 ")
+    values = accordion.values_of(NoiseOrderConfig())
+    values[[field.name for field in FIELDS[1:]].index("erase")] = 0
+    assert accordion.cost_line("", Rates(), *values) == "⚠ Erase (erase) = 0: must be a number from 1 to 64"
+
+
+def test_numbers_stand_by_themselves_to_be_translated():
+    assert accordion.words("+2 of 4.5 <b> steps") == "<p>+<span>2</span> of <span>4.5</span> &lt;b&gt; steps</p>"
+    assert accordion.words("SD15 x0 1e3") == "<p>SD15 x0 1e3</p>"
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
