@@ -61,6 +61,7 @@
             steps: number(tab + "steps"), cfg: number(tab + "cfg_scale"), parts: prompt,
             sampler: chosen(tab + "sampling"), scheduler: chosen(tab + "scheduler"),
             width: number(tab + "width"), height: number(tab + "height"),
+            made: made[tab], // the server may know more after a generation
         };
         if (tab === "img2img_") Object.assign(told, {img2img: true, strength: number(tab + "denoising_strength")});
         if (tab === "txt2img_") {
@@ -71,6 +72,21 @@
             });
         }
         put(`#${ours}job textarea, #${ours}job input`, JSON.stringify(told));
+    }
+
+    const made = {}, running = {};
+
+    // Once the tab has stopped generating: the button to interrupt shows meanwhile.
+    function watch({ours, tab}) {
+        const bar = document.getElementById(`${tab}interrupt`);
+        const before = running[tab];
+        running[tab] = Boolean(bar) && getComputedStyle(bar).display !== "none";
+        if (!before || running[tab]) return;
+        made[tab] = (made[tab] || 0) + 1;
+        fetch(`noiseorder/v1/outcome?tab=${tab.slice(0, -1)}`).then((answer) => answer.json()).then(({html}) => {
+            const place = document.querySelector(`#${ours}outcome .noiseorder-outcome`);
+            if (place) place.innerHTML = html;
+        }).catch(() => {});
     }
 
     // What folds, for keyboard and screen reader: in Gradio 3 the head of an accordion is a plain div.
@@ -245,6 +261,7 @@
     function refresh() {
         for (const {ours, tab} of PANELS) {
             price({ours, tab});
+            watch({ours, tab});
             job({ours, tab});
             for (const name of ["enabled", "advanced", "presets"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);

@@ -88,6 +88,7 @@ class NoiseOrderScript(scripts.Script):
         audition.after_sampling(p, ps)
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        hook.finish(p, self.is_img2img)
         audition.finish(p, processed)
         compare.finish(p, processed)
 

@@ -14,7 +14,7 @@ from .erasure import erase
 from .host import Denoised, Host, Level, Unsupported
 from .injection import inject, predict
 from .schedule import KeyLevel, key_levels
-from .statistics import cosine, rms, std
+from .statistics import angle, cosine, rms, std
 from .streams import stream_seed
 
 
@@ -30,6 +30,8 @@ class Report:
     cosine: tuple[float, ...] = ()
     """Between the new noise and the seed's own."""
     notes: tuple[str, ...] = ()
+    turned: tuple[float, ...] = ()
+    """Degrees from the erased noise to the new one; empty where nothing was injected."""
 
     def __str__(self) -> str:
         if not self.applied:
@@ -78,6 +80,7 @@ def modulate(
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()
+    turned: tuple[float, ...] = ()
     if config.inject:
         keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
         direction = config.direction
@@ -92,6 +95,7 @@ def modulate(
         weights = [key.weight for key in keys] if direction != LOOK_AHEAD else [1.0]
         result = inject(erased, directions, weights, config.inject, config.normalisation)
         notes += vanished(directions)
+        turned = angle(result, erased)
     return result, Report(
         applied=True,
         evaluations=host.evaluations,
@@ -100,6 +104,7 @@ def modulate(
         std_after=std(result),
         cosine=cosine(result, noise),
         notes=notes,
+        turned=turned,
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +13,7 @@ from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError
 from ..presets import AUTO, PRESETS, automatic
 from . import cost
 from .curve import curve
+from .markup import words
 from .userpresets import Presets
 
 TITLE = "Noise Order"
@@ -73,6 +72,8 @@ def controls(
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
     job = hidden(elem_id("job"))
     price = gr.HTML(words(cost_line("", rates, *values_of(begin))), elem_id=elem_id("cost"))
+    # javascript/noiseorder.js writes here what was done in the last generation.
+    gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
     below_cost()
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
@@ -206,18 +207,6 @@ def hidden(elem_id: str) -> Any:
     # Of an input alone: Gradio would take it for what is only shown.
     made.interactive = True
     return made
-
-
-NUMBER = re.compile(r"((?<![\w.])\d+(?:\.\d+)?(?!\w))")
-
-
-def words(text: str) -> str:
-    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with a picture.
-
-    Numbers stand by themselves, as a WebUI translates whole pieces of text.
-    """
-    parts = NUMBER.split(html.escape(text))
-    return f"<p>{''.join(f'<span>{part}</span>' if k % 2 else part for k, part in enumerate(parts))}</p>"
 
 
 def cost_line(job: object, rates: cost.Rates, *values: Any) -> str:

@@ -11,9 +11,10 @@ from fastapi import HTTPException, Query
 
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
-from . import inspector, sheet
+from . import inspector, outcome, sheet
 from .cost import Plan
 from .infotext import VERSION
+from .markup import words
 
 PREFIX = "/noiseorder/v1"
 
@@ -140,7 +141,13 @@ def register(
             raise HTTPException(404, inspector.NOTHING if inspects() else inspector.OFF)
         return inspector.describe(inspector.last)
 
-    for name, answer in (("schema", schema), ("presets", told), ("version", version), ("inspect", inspect)):
+    def done(tab: str) -> dict[str, str]:
+        """What was done in the last generation of a tab, for the line on the page."""
+        text = outcome.last.get(tab, "")
+        return {"told": text, "html": words(text) if text else ""}
+
+    routes = {"schema": schema, "presets": told, "version": version, "inspect": inspect, "outcome": done}
+    for name, answer in routes.items():
         app.add_api_route(f"{PREFIX}/{name}", answer, methods=["GET"], response_model=None)
     # Behind the same password as the host's own.
     guard: Any = next((r.dependencies for r in app.routes if getattr(r, "path", "") == "/sdapi/v1/txt2img"), [])

@@ -64,6 +64,20 @@ def test_open_set_generate(page):
     assert page.locator("#txt2img_gallery img").count() >= 1
 
 
+def test_what_was_done_is_told_in_the_panel(page, server):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    outcome = page.locator(f"{OURS}outcome").first
+    generate(page)
+    outcome.get_by_text(re.compile(r"Noise: \d+ % of the seed's own kept, turned by 2\.9°, .* 2 model")).wait_for()
+    server.probe(fail_at=1)
+    generate(page)
+    outcome.get_by_text("Noise left as it is: RuntimeError: the probe made the model fail").wait_for()
+    server.probe()
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    generate(page)
+    page.wait_for_function(f"() => !document.querySelector('{OURS}outcome').textContent.trim()")
+
+
 def test_says_where_it_works(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}about").get_by_text("in its hires pass where that is chosen").wait_for()

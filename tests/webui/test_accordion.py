@@ -9,6 +9,7 @@ from lib_noiseorder.config import FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import accordion
 from lib_noiseorder.webui.cost import Rates
+from lib_noiseorder.webui.markup import words
 from lib_noiseorder.webui.userpresets import Presets
 
 
@@ -112,8 +113,8 @@ def test_cost_line():
 
 
 def test_numbers_stand_by_themselves_to_be_translated():
-    assert accordion.words("+2 of 4.5 <b> steps") == "<p>+<span>2</span> of <span>4.5</span> &lt;b&gt; steps</p>"
-    assert accordion.words("SD15 x0 1e3") == "<p>SD15 x0 1e3</p>"
+    assert words("+2 of 4.5 <b> steps") == "<p>+<span>2</span> of <span>4.5</span> &lt;b&gt; steps</p>"
+    assert words("SD15 x0 1e3") == "<p>SD15 x0 1e3</p>"
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
