@@ -263,6 +263,10 @@
             price({ours, tab});
             watch({ours, tab});
             job({ours, tab});
+            for (const told of document.querySelectorAll(`#${ours}help [data-name]`)) {
+                const control = document.getElementById(ours + told.dataset.name);
+                if (control && control.title !== told.textContent) control.title = told.textContent;
+            }
             for (const name of ["enabled", "advanced", "presets"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);
                 if (head) reachable(head);

@@ -18,17 +18,16 @@ from .userpresets import Presets
 
 TITLE = "Noise Order"
 ABOUT = (
-    "Changes the noise a picture starts from. **Erase** loosens the seed's own composition; "
-    "**Inject** turns the noise toward what the model sees in the prompt."
+    "Changes the noise an image starts from. **Erase** moves away from this seed's image, **Inject** toward the "
+    "model's own idea of the prompt. What helps most is choosing: **Audition** shows what several noises would become."
 )
-PASSES = "Works in txt2img, in its hires pass where that is chosen under Advanced, and in img2img."
 SIMPLE = ("erase", "inject")
 PLAYGROUND = cost.Rates()
 
 
 def about(why_not: str = "") -> str:
     """What stands above the controls; why_not: why nothing can be done in this WebUI, empty where it can."""
-    return f"⚠ Noise Order does nothing here: {why_not}." if why_not else f"{ABOUT} {PASSES}"
+    return f"⚠ Noise Order does nothing here: {why_not}." if why_not else ABOUT
 
 
 DEFAULT = next(iter(PRESETS))
@@ -58,7 +57,7 @@ def controls(
         label="Noise Order preset",
         choices=[AUTO, *presets.names()],
         value=start,
-        info="Sets the controls below; they can be changed afterwards. Auto chooses by the loaded model, once",
+        info="Sets the controls below; Auto chooses by the loaded model, once",
         elem_id=elem_id("preset"),
     )
     said = gr.HTML("", visible=False, elem_id=elem_id("said"))
@@ -80,6 +79,7 @@ def controls(
         for field in FIELDS:
             if field.name != "enabled" and field.name not in (*SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
+        gr.HTML(details(), elem_id=elem_id("help"))
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
     own_presets(elem_id, presets, preset, ordered)
     for component in [preset, *ordered]:
@@ -136,7 +136,7 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
     with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
         name = gr.Textbox(
             label="Preset name",
-            info="Save keeps the settings above under this name. Rename and Delete act on the preset chosen above",
+            info="Save keeps the settings above under it; Rename and Delete act on the preset chosen above",
             max_lines=1,
             elem_id=elem_id("preset_name"),
         )
@@ -193,6 +193,12 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
     return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **common)
+
+
+def details() -> str:
+    """What more there is to say of each control, folded; javascript/noiseorder.js shows it at the controls too."""
+    told = "".join(f"<dt>{f.label}</dt><dd data-name={f.name}>{f.more}</dd>" for f in FIELDS if f.more)
+    return f"<details class='noiseorder-help'><summary>What each control does</summary><dl>{told}</dl></details>"
 
 
 def values_of(config: NoiseOrderConfig) -> list[Any]:

@@ -32,7 +32,8 @@ def schema() -> dict[str, Any]:
 
 def describe(field: Field) -> dict[str, Any]:
     """One setting. An object sent without "enabled" is enabled, so that is the default here."""
-    told: dict[str, Any] = {"title": field.label, "description": field.help, "default": field.default}
+    text = f"{field.help}. {field.more}".rstrip()
+    told: dict[str, Any] = {"title": field.label, "description": text, "default": field.default}
     if isinstance(field.default, bool):
         return {**told, "type": "boolean", "default": field.default or field.name == "enabled"}
     if field.choices:

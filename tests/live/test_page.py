@@ -80,7 +80,7 @@ def test_what_was_done_is_told_in_the_panel(page, server):
 
 def test_says_where_it_works(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}about").get_by_text("in its hires pass where that is chosen").wait_for()
+    page.locator(f"{OURS}about").get_by_text("Changes the noise an image starts from.").wait_for()
 
 
 def test_pasting_an_infotext_sets_the_controls(page):

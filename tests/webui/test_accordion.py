@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import gradio as gr
 import pytest
 
-from lib_noiseorder.config import FIELDS, NoiseOrderConfig
+from lib_noiseorder.config import COMPARE, FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import accordion
 from lib_noiseorder.webui.cost import Rates
@@ -124,8 +126,16 @@ def test_presets_are_valid_settings_of_the_controls(name):
     assert NoiseOrderConfig(True, *(getattr(preset, field.name) for field in FIELDS[1:])) == preset
 
 
-def test_says_where_it_works(build):
-    with gr.Blocks() as page:
-        build()
-    texts = " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown))
-    assert "in its hires pass where that is chosen" in texts
+def test_the_first_sight_speaks_of_images_and_not_of_formulas():
+    for field in FIELDS:
+        assert not re.search(r"draws|√|tangent|δ|modulat|picture", field.help), field.help
+        assert len(field.help) <= 120, field.help
+        assert not field.help.endswith(".")
+    assert not re.search(r"draws|√|tangent|δ|modulat|picture", accordion.ABOUT)
+
+
+def test_the_rest_is_behind_it_word_by_word():
+    """One whole piece of text for each control, which a WebUI can translate."""
+    told = dict(re.findall(r"<dd data-name=(\w+)>([^<]*)</dd>", accordion.details()))
+    assert told == {field.name: field.more for field in FIELDS if field.more}
+    assert {field.name for field in FIELDS} - told.keys() == {"enabled", *COMPARE}
