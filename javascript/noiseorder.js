@@ -74,18 +74,32 @@
         put(`#${ours}job textarea, #${ours}job input`, JSON.stringify(told));
     }
 
+    // The slider alone: a value beyond it is kept, and the box beside it has the whole range.
+    function narrow(range, {low, high}) {
+        if (!range || (range.min === low && range.max === high)) return;
+        range.min = low;
+        range.max = high;
+        range.style.backgroundSize = `${100 * (range.value - low) / (high - low)}% 100%`; // as Gradio does
+    }
+
     const made = {}, running = {};
 
-    // Once the tab has stopped generating: the button to interrupt shows meanwhile.
+    // When the tab has stopped generating: one of these buttons shows meanwhile.
     function watch({ours, tab}) {
-        const bar = document.getElementById(`${tab}interrupt`);
-        const before = running[tab];
-        running[tab] = Boolean(bar) && getComputedStyle(bar).display !== "none";
-        if (!before || running[tab]) return;
+        const buttons = ["interrupt", "interrupting"].map((name) => document.getElementById(tab + name)).filter(Boolean);
+        if (!buttons.length || tab in running) return;
+        running[tab] = false;
+        new MutationObserver(() => {
+            const before = running[tab];
+            running[tab] = buttons.some((button) => getComputedStyle(button).display !== "none");
+            if (before && !running[tab]) tell({ours, tab});
+        }).observe(buttons[0].parentElement, {attributes: true, subtree: true, attributeFilter: ["style"]});
+    }
+
+    function tell({ours, tab}) {
         made[tab] = (made[tab] || 0) + 1;
         fetch(`noiseorder/v1/outcome?tab=${tab.slice(0, -1)}`).then((answer) => answer.json()).then(({html}) => {
-            const place = document.querySelector(`#${ours}outcome .noiseorder-outcome`);
-            if (place) place.innerHTML = html;
+            document.querySelector(`#${ours}outcome .noiseorder-outcome`).innerHTML = html;
         }).catch(() => {});
     }
 
@@ -266,6 +280,7 @@
             for (const told of document.querySelectorAll(`#${ours}help [data-name]`)) {
                 const control = document.getElementById(ours + told.dataset.name);
                 if (control && control.title !== told.textContent) control.title = told.textContent;
+                if (control && told.dataset.low) narrow(control.querySelector("input[type=range]"), told.dataset);
             }
             for (const name of ["enabled", "advanced", "presets"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);

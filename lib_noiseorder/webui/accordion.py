@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError
+from ..config import COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
 from ..presets import AUTO, PRESETS, automatic
 from . import cost
 from .curve import curve
@@ -197,7 +197,11 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
 
 def details() -> str:
     """What more there is to say of each control, folded; javascript/noiseorder.js shows it at the controls too."""
-    told = "".join(f"<dt>{f.label}</dt><dd data-name={f.name}>{f.more}</dd>" for f in FIELDS if f.more)
+
+    def useful(field: Field) -> str:
+        return " data-low={:g} data-high={:g}".format(*field.useful) if field.useful else ""
+
+    told = "".join(f"<dt>{f.label}</dt><dd data-name={f.name}{useful(f)}>{f.more}</dd>" for f in FIELDS if f.more)
     return f"<details class='noiseorder-help'><summary>What each control does</summary><dl>{told}</dl></details>"
 
 

@@ -71,6 +71,16 @@ def test_what_is_not_understood_is_shown_and_the_default_set(page):
     assert not [address for address in asked if "127.0.0.1:9/" in address]
 
 
+def test_a_pasted_value_beyond_the_slider_is_shown_and_kept(page):
+    paste(page, "Noise Order: 1, Noise Order erase: 40, Noise Order inject: -0.8, Noise Order direction: noise")
+    page.locator("#cost").get_by_text("Cost: +1 model evaluation per image").wait_for()
+    for name, value in (("erase", "40"), ("inject", "-0.8")):
+        box = page.locator(f"#{name} input[type=number]")
+        box.focus()
+        box.press("Tab")
+        assert box.input_value() == value
+
+
 def test_an_image_of_a_later_algorithm_does_not_switch_on(page):
     paste(page, "Noise Order: 2, Noise Order erase: 9")
     page.locator(".toast-body").get_by_text("made by version '2' of the algorithm").wait_for()

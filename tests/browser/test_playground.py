@@ -132,6 +132,22 @@ def test_off_by_hand_gives_the_same_picture(page):
     assert pictures(page, "without")[0].tobytes() == pictures(page, "with")[0].tobytes()
 
 
+def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
+    for name, low, high, beyond in (("erase", "1", "16", "64"), ("inject", "-0.2", "0.3", "-0.9")):
+        page.locator(f'#noiseorder_{name} input[type=range][min="{low}"][max="{high}"]').wait_for()
+        box = page.locator(f"#noiseorder_{name} input[type=number]")
+        number(page, f"noiseorder_{name}", beyond)
+        # Through the box and out again, as who only looks does.
+        box.focus()
+        box.press("Tab")
+        page.wait_for_timeout(300)
+        assert box.input_value() == beyond
+        number(page, f"noiseorder_{name}", 100)
+        assert box.input_value() == {"erase": "64", "inject": "1"}[name], "what is not allowed is held back"
+    page.locator("#noiseorder_erase input[type=range]").fill("3")
+    assert page.locator("#noiseorder_erase input[type=number]").input_value() == "3"
+
+
 def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
     cost.get_by_text("Cost: +2 model evaluations per image").wait_for()

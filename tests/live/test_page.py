@@ -86,7 +86,7 @@ def test_says_where_it_works(page):
 def test_pasting_an_infotext_sets_the_controls(page):
     text = (
         "a blue dog\nNegative prompt: bad\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64, "
-        "Noise Order: 1, Noise Order erase: 3, Noise Order inject: 0.1, "
+        "Noise Order: 1, Noise Order erase: 30, Noise Order inject: 0.4, "
         "Noise Order direction: denoised, Noise Order levels: 2, Noise Order first level: 0.8, "
         "Noise Order normalisation: orthonormal, Noise Order last level: 0.6"
     )
@@ -94,11 +94,18 @@ def test_pasting_an_infotext_sets_the_controls(page):
     page.locator("#paste").first.click()
     page.wait_for_function("() => document.querySelector('#txt2img_prompt textarea').value === 'a blue dog'")
     page.locator(f"{OURS}erase").wait_for(state="visible")
-    page.wait_for_function("id => document.querySelector(id + 'erase input[type=number]').value === '3'", arg=OURS)
+    page.wait_for_function("id => document.querySelector(id + 'erase input[type=number]').value === '30'", arg=OURS)
+    # Beyond what the sliders show.
+    for name, high, value in (("erase", "16", "30"), ("inject", "0.3", "0.4")):
+        page.locator(f'{OURS}{name} input[type=range][max="{high}"]').wait_for()
+        page.locator(f"{OURS}{name} input[type=number]").focus()
+        page.keyboard.press("Tab")
+        assert page.locator(f"{OURS}{name} input[type=number]").input_value() == value
     assert page.locator(f"{OURS}levels input[type=number]").input_value() == "2"
     assert page.locator(f"{OURS}direction input").first.input_value() == "denoised"
     told = generate(page)
     assert "Noise Order direction: denoised" in told
+    assert "Noise Order erase: 30, Noise Order inject: 0.4" in told
     assert "Noise Order last level: 0.6" in told
 
     page.locator("#txt2img_prompt textarea").fill("a green tree\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64")
