@@ -63,7 +63,10 @@
             width: number(tab + "width"), height: number(tab + "height"),
             made: made[tab], // the server may know more after a generation
         };
-        if (tab === "img2img_") Object.assign(told, {img2img: true, strength: number(tab + "denoising_strength")});
+        if (tab === "img2img_") {
+            const inpaints = typeof get_tab_index === "function" && get_tab_index("mode_img2img") >= 2; // or a batch
+            Object.assign(told, {img2img: true, strength: number(tab + "denoising_strength"), mask: inpaints});
+        }
         if (tab === "txt2img_") {
             Object.assign(told, {
                 hires: Boolean(document.querySelector("#txt2img_hr-checkbox input")?.checked),
@@ -72,6 +75,21 @@
             });
         }
         put(`#${ours}job textarea, #${ours}job input`, JSON.stringify(told));
+    }
+
+    // What has no say is not shown; whether a control was changed since its preset was chosen stands behind the label.
+    function show({ours}) {
+        const state = document.querySelector(`#${ours}cost [data-idle]`);
+        if (!state) return;
+        const idle = state.dataset.idle.split(" ");
+        for (const name of state.dataset.names.split(" ")) {
+            const control = document.getElementById(ours + name), display = idle.includes(name) ? "none" : "";
+            if (control && control.style.display !== display) control.style.display = display;
+        }
+        const label = document.querySelector(`#${ours}preset span[data-testid="block-info"]`);
+        if (!label) return;
+        const mark = label.querySelector(".noiseorder-changed") || make(label, "span", {class: "noiseorder-changed"}, " (changed)");
+        mark.hidden = !state.dataset.changed;
     }
 
     // The slider alone: a value beyond it is kept, and the box beside it has the whole range.
@@ -277,6 +295,7 @@
             price({ours, tab});
             watch({ours, tab});
             job({ours, tab});
+            show({ours});
             for (const told of document.querySelectorAll(`#${ours}help [data-name]`)) {
                 const control = document.getElementById(ours + told.dataset.name);
                 if (control && control.title !== told.textContent) control.title = told.textContent;

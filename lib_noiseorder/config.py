@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-GUIDANCE, LOOK_AHEAD, DENOISED, NOISE = "guidance", "look-ahead", "denoised", "noise"
+GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO = "guidance", "look-ahead", "denoised", "noise", "auto"
 ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
 FIRST, HIRES, BOTH = "first", "hires", "both"
 EVERYWHERE, INSIDE, OUTSIDE = "everywhere", "inside", "outside"
@@ -122,11 +122,12 @@ FIELDS: tuple[Field, ...] = (
         "Direction",
         "What Inject turns the noise toward",
         "Noise Order direction",
-        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE),
+        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO),
         more="guidance: toward the prompt and away from the negative prompt, 2 evaluations per key level. "
         "look-ahead: toward the image seen after walking the key levels with guidance, 2 per level. "
         "denoised: toward what the prompt alone predicts, 1 per level. "
-        "noise: along the predicted noise, as the paper prints it, 1 per level.",
+        "noise: along the predicted noise, as the paper prints it, 1 per level. "
+        "auto: denoised for few-step models and guidance for all others, as loaded at each generation.",
     ),
     Field(
         "levels",
@@ -336,7 +337,7 @@ class NoiseOrderConfig:
         """Model evaluations per image and pass, without AND: one per key level, two if the negative prompt is asked."""
         if not self.active or self.inject == 0:
             return 0
-        return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD) else 1)
+        return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD, AUTO) else 1)
 
     @property
     def asked(self) -> tuple[str, ...]:

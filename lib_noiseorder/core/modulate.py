@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..config import DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from ..config import AUTO, DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, NOISE, NoiseOrderConfig
 from .erasure import erase
 from .host import Denoised, Host, Level, Unsupported
 from .injection import inject, predict
@@ -83,7 +83,8 @@ def modulate(
     turned: tuple[float, ...] = ()
     if config.inject:
         keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
-        direction = config.direction
+        # Auto is settled by who knows the model; where nobody does, it is the default.
+        direction = GUIDANCE if config.direction == AUTO else config.direction
         if direction == GUIDANCE and not host.has_uncond:
             direction = DENOISED
             notes = (f'no negative prompt at CFG {host.cfg_scale:g}: direction "{DENOISED}" instead of "{GUIDANCE}"',)

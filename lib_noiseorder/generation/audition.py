@@ -253,6 +253,7 @@ def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, 
     audition.host, audition.taken, steps = None, None, 1
     try:
         if job is not None and not job.refused:
+            audition.config = job.config  # "auto" is settled
             audition.host = host(p, noise, c, uc, latent=None if x is noise else x)
             positions = audition.host.positions()
             audition.of, steps = len(positions), needed(positions, audition.depth, audition.host.family())

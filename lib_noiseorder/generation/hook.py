@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..config import BOTH, BY_NAME, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
 from ..core import Interrupted, Report, Unsupported, modulate, previews
+from ..presets import follow
 from ..webui import infotext, inspector, outcome, xyz
 from ..webui.options import ERRORS, EVERYTHING, STOP, Options
 
@@ -31,7 +32,7 @@ class Job:
     """The settings of a generation, what was done in each pass, why batches were refused, and of this batch: whether it
     was refused, how often the hires pass called the hook, and in which passes the noise was modulated.
 
-    variants: of each image of this batch, where they have their own.
+    variants: of each image of this batch, where they have their own; auto: the preset that "auto" took.
     interrupt: ends the host's generation.
     """
 
@@ -41,6 +42,7 @@ class Job:
     variants: tuple[int, ...] = ()
     hires_calls: int = 0
     refused: bool = False
+    auto: str = ""
     done: set[str] = field(default_factory=set)
     reports: dict[str, list[Report]] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
@@ -90,7 +92,8 @@ def begin(
         refuse(p, str(error), job)
     else:
         # What has no meaning in this tab is not used, and not claimed: img2img has one pass, txt2img has no mask.
-        job.config = config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)
+        config = config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)
+        job.config, job.auto = follow(config, host.family())
     setattr(p, STATE, job)
     announce(p)
 
@@ -126,6 +129,8 @@ def finish(p: Any, is_img2img: bool) -> None:
     if getattr(p, AUDITIONED, None):
         chosen = ", ".join(map(str, getattr(p, VARIANTS)))
         text += f". Went on with variant {chosen}, best of {getattr(p, AUDITIONED)}"
+    if job.auto and job.reports:
+        text += f". Auto: “{job.auto}”"
     outcome.last[tab(is_img2img)] = text
 
 
@@ -155,6 +160,8 @@ def variants(p: Any) -> tuple[int, ...]:
 def told(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
     """The infotext of this batch; where its images have variants of their own, each tells its own."""
     found: dict[str, Any] = infotext.write(config)
+    if job.auto and config.inject:
+        found[infotext.AUTO] = job.auto
     key = BY_NAME["variant"].infotext
     if job.variants and key in found:
         found[key] = infotext.PerImage(map(str, job.variants))

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
-from ..presets import AUTO, PRESETS, automatic
+from ..config import AUTO, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
+from ..presets import PRESETS, automatic, follow
 from . import cost
 from .curve import curve
 from .markup import words
@@ -46,7 +46,7 @@ def controls(
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
-    presets.FAMILIES, for the preset "Auto", from the values of the components in `asked`. start: the preset whose
+    presets.FAMILIES, for the direction "auto", from the values of the components in `asked`. start: the preset whose
     settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
     line that tells the cost. rates: what that line has to know.
     """
@@ -55,9 +55,9 @@ def controls(
     gr.Markdown(text or about(), elem_id=elem_id("about"))
     preset = gr.Dropdown(
         label="Noise Order preset",
-        choices=[AUTO, *presets.names()],
+        choices=presets.names(),
         value=start,
-        info="Sets the controls below; Auto chooses by the loaded model, once",
+        info="Sets the controls below; Auto follows the loaded model at each generation",
         elem_id=elem_id("preset"),
     )
     said = gr.HTML("", visible=False, elem_id=elem_id("said"))
@@ -70,14 +70,14 @@ def controls(
             if field.name in COMPARE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
     job = hidden(elem_id("job"))
-    price = gr.HTML(words(cost_line("", rates, *values_of(begin))), elem_id=elem_id("cost"))
+    price = gr.HTML(elem_id=elem_id("cost"))
     # javascript/noiseorder.js writes here what was done in the last generation.
     gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
     below_cost()
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
-            if field.name != "enabled" and field.name not in (*SIMPLE, *COMPARE):
+            if field.name not in ("enabled", *SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
         gr.HTML(details(), elem_id=elem_id("help"))
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
@@ -90,27 +90,41 @@ def controls(
     names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
     settings = [made[name] for name in names]
 
-    def choose(name: object, *told_family: Any) -> list[Any]:
-        told = ""
+    def choose(name: object) -> list[Any]:
         try:
-            if name == AUTO:
-                name, told = automatic(family(*told_family))
             chosen = presets.get(name)
-            values: list[Any] = [getattr(chosen, each) for each in names]
         except (SettingError, OSError) as error:
-            name, values, told = gr.update(), [gr.update()] * len(names), f"⚠ {error}"
-        # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
-        return [name, *values, gr.update(value=words(told), visible=bool(told))]
+            return [*[gr.update()] * len(names), gr.update(value=words(f"⚠ {error}"), visible=True)]
+        return [*(getattr(chosen, each) for each in names), gr.update(value="", visible=False)]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(choose, [preset, *asked], [preset, *settings, said], show_progress="hidden", queue=False)
+    preset.input(choose, [preset], [*settings, said], show_progress="hidden", queue=False)
 
-    def tell(job: object, *values: Any) -> tuple[str, str]:
-        return words(cost_line(job, rates, *values)), curve(*values)
+    def changed(chosen: object, config: NoiseOrderConfig) -> bool:
+        try:
+            kept = presets.get(chosen)
+        except (SettingError, OSError):
+            return False
+        return any(getattr(kept, name) != getattr(config, name) for name in names)
 
+    def tell(chosen: object, written: object, *values: Any) -> tuple[str, str]:
+        told = values[: len(asked)]
+        try:
+            config = NoiseOrderConfig(True, *values[len(asked) :])
+        except ValueError as error:
+            return state(words(f"⚠ {error}"), set(), False), ""
+        job, known = cost.read(written), family(*told)
+        settled, _ = follow(config, known)
+        text = words(cost.line(settled, job, rates))
+        if config.direction == AUTO and config.inject:
+            text += words(automatic(known))
+        return state(text, cost.idle(settled, job), changed(chosen, config)), curve(*values_of(settled))
+
+    price.value, drawing.value = tell(start, "", *(component.value for component in asked), *values_of(begin))
     # Also at first: the host may have put the person's own defaults into the controls.
-    for event in (Context.root_block.load, *(component.change for component in [job, *ordered])):
-        event(tell, [job, *ordered], [price, drawing], show_progress="hidden", queue=False)
+    watched = [preset, job, *asked, *ordered]
+    for event in (Context.root_block.load, *(component.change for component in watched)):
+        event(tell, watched, [price, drawing], show_progress="hidden", queue=False)
     return ordered
 
 
@@ -118,7 +132,7 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
     """The folded group in which a person saves, renames and deletes presets. No script argument is in it."""
 
     def offered() -> list[str]:
-        return [AUTO, *presets.names()]
+        return presets.names()
 
     def renewed(known: list[str]) -> list[Any]:
         names = offered()
@@ -219,9 +233,8 @@ def hidden(elem_id: str) -> Any:
     return made
 
 
-def cost_line(job: object, rates: cost.Rates, *values: Any) -> str:
-    """What the settings cost and what would be wrong with them, in one line."""
-    try:
-        return cost.line(NoiseOrderConfig(True, *values), cost.read(job), rates)
-    except ValueError as error:
-        return f"⚠ {error}"
+def state(text: str, idle: set[str], changed: bool) -> str:
+    """The line of the cost with what javascript/noiseorder.js is to show of the controls."""
+    names = " ".join(field.name for field in FIELDS if field.name not in ("enabled", *SIMPLE, *COMPARE))
+    mark = "true" if changed else ""
+    return f'<div data-names="{names}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}">{text}</div>'

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..config import BOTH, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, NoiseOrderConfig
+from ..config import BOTH, EVERYWHERE, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, NoiseOrderConfig
 from ..core.schedule import DEPTH
 
 
@@ -29,6 +29,7 @@ class Job:
     width: int = 512
     height: int = 512
     img2img: bool = False
+    mask: bool = False
     hires: bool = False
     hires_steps: int = 0
     hires_cfg: float = 0.0
@@ -106,12 +107,36 @@ def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, 
     return plain, {name: count for name, count in added.items() if count}
 
 
+def idle(config: NoiseOrderConfig, job: Job) -> set[str]:
+    """The settings that have no say in this job."""
+    names: set[str] = set()
+    weights = {"layout", "structure", "detail"}
+    if config.inject == 0:
+        names |= {"direction", "levels", "first_level", "last_level", "normalisation", *weights}
+    elif config.levels == 1:
+        names |= {"last_level", *weights}
+    elif config.direction == LOOK_AHEAD:
+        names |= weights
+    elif config.levels == 2:
+        names.add("structure")
+    if config.erase == 1:
+        names |= {"variant", "region", "audition"}
+    # What makes the generation fail is shown.
+    if job.img2img or (not job.hires and config.passes != HIRES):
+        names.add("passes")
+    if not job.img2img or (not job.mask and config.region == EVERYWHERE):
+        names.add("region")
+    return names
+
+
 def line(config: NoiseOrderConfig, job: Job, rates: Rates) -> str:
     """What the settings cost, in words."""
     if not config.active:
         return "Nothing is changed: Erase is 1 and Inject is 0."
     if job.img2img:
         config = config.replace(passes=FIRST)
+    elif config.passes == HIRES and not job.hires:
+        return f'⚠ Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"'
     plain, added = evaluations(config, job, rates)
     total = sum(added.values())
     if not total:

@@ -100,3 +100,21 @@ def test_the_page_asks_for_it(host):
     generate(host, True)
     assert ask("/noiseorder/v1/outcome?tab=txt2img").json()["told"] == told(host)
     assert ask("/noiseorder/v1/outcome?tab=img2img").json()["html"] == ""
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "direction", "name"), [("a", "guidance", "Default"), ("b-lcm", "denoised", "Few steps")]
+)
+def test_auto_follows_the_model_of_each_generation(a1111, checkpoint, direction, name):
+    host = a1111
+    generate(host, {"direction": "auto"})
+    host.checkpoint = f"{checkpoint}.safetensors"
+    host.model_data.sd_model = host.model(host.processing([], [], []))
+    followed = generate(host, {"direction": "auto", "erase": 2.0})
+    assert f"Noise Order direction: {direction}" in followed.infotexts[0]
+    assert f"Noise Order auto: {name}" in followed.infotexts[0]
+    assert told(host).endswith(f"Auto: “{name}”")
+    alone = generate(host, {"direction": direction, "erase": 2.0})
+    assert followed.images[0].tobytes() == alone.images[0].tobytes()
+    assert "Noise Order auto" not in alone.infotexts[0]
+    assert "Noise Order auto" not in generate(host, {"direction": "auto", "inject": 0}).infotexts[0]

@@ -148,6 +148,7 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced .label-wrap").click()
+    number(page, f"{OURS}levels", 3)
     for name in ("layout", "structure", "detail"):
         number(page, f"{OURS}{name}", 0)
     page.locator(f"{OURS}cost").get_by_text("at least one must be above 0").wait_for()
@@ -204,8 +205,37 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
     choose(page, "preset", "Erase only")
     page.locator(f"{OURS}cost").first.get_by_text("Costs nothing.").wait_for()
     choose(page, "preset", "Auto")
-    page.locator(f"{OURS}said").first.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
-    page.locator(f"{OURS}cost").first.get_by_text("Cost: +2 model evaluations").wait_for()
+    cost = page.locator(f"{OURS}cost").first
+    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
+    cost.get_by_text("Cost: +2 model evaluations").wait_for()
+    told = generate(page)
+    assert "Noise Order direction: guidance" in told
+    assert "Noise Order auto: Default" in told
+    assert page.locator(f"{OURS}preset input").first.input_value() == "Auto"
+
+
+def test_only_what_has_a_say_is_shown(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}levels").wait_for()
+    for name in ("last_level", "detail", "passes", "region"):
+        page.locator(f"{OURS}{name}").wait_for(state="hidden")
+    page.locator("#txt2img_hr > .label-wrap").click()
+    page.locator(f"{OURS}passes").wait_for()
+    mark = page.locator(f"{OURS}preset .noiseorder-changed")
+    assert not mark.is_visible()
+    number(page, f"{OURS}levels", 3)
+    mark.wait_for()
+    page.locator(f"{OURS}detail").wait_for()
+    theirs = OURS.replace("txt2img", "img2img")
+    page.locator("#tabs button").filter(has_text=re.compile(r"^\s*img2img\s*$")).first.click()
+    page.locator(f"{theirs}enabled > .label-wrap").click()
+    page.locator(f"{theirs}advanced .label-wrap").click()
+    page.locator(f"{theirs}variant").wait_for()
+    for name in ("passes", "region"):
+        page.locator(f"{theirs}{name}").wait_for(state="hidden")
+    page.locator("#mode_img2img button").filter(has_text=re.compile(r"^\s*Inpaint\s*$")).first.click()
+    page.locator(f"{theirs}region").wait_for()
 
 
 def test_own_presets(page, server):

@@ -9,8 +9,8 @@ import pytest
 
 from lib_noiseorder.config import COMPARE, FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
-from lib_noiseorder.webui import accordion
-from lib_noiseorder.webui.cost import Rates
+from lib_noiseorder.webui import accordion, cost
+from lib_noiseorder.webui.infotext import write
 from lib_noiseorder.webui.markup import words
 from lib_noiseorder.webui.userpresets import Presets
 
@@ -103,15 +103,55 @@ def test_everything_that_opens_is_closed(build):
     assert {block.label: block.open for block in folded} == {"Advanced": False, "Presets": False}
 
 
-def test_cost_line():
-    def told(job="", **settings):
-        return accordion.cost_line(job, Rates(), *accordion.values_of(NoiseOrderConfig(**settings)))
+def shown(build, **more):
+    """What stands in the line of the cost at first."""
+    with gr.Blocks() as page:
+        build(**more)
+    (line,) = [block.value for block in page.blocks.values() if block.elem_id == "cost"]
+    return line
 
-    assert told().startswith("Cost: +2 model evaluations per image, +5 % of 40 ")
-    assert told('{"steps": 4}', direction="denoised").startswith("Cost: +1 model evaluation per image, +12 % of 8 ")
-    values = accordion.values_of(NoiseOrderConfig())
-    values[[field.name for field in FIELDS[1:]].index("erase")] = 0
-    assert accordion.cost_line("", Rates(), *values) == "⚠ Erase (erase) = 0: must be a number from 1 to 64"
+
+def test_cost_line(build):
+    assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in shown(build)
+    assert "Costs nothing." in shown(build, start="Erase only")
+    assert 'data-changed=""' in shown(build)
+
+
+def test_auto_says_what_it_follows(build):
+    assert "<p>Auto: a flow model is loaded, so “Default”.</p>" in shown(build, start="Auto")
+    assert "Auto" not in shown(build)
+
+
+@pytest.mark.parametrize(
+    ("settings", "job", "idle"),
+    [
+        ({}, {}, "detail last_level layout passes region structure"),
+        ({"levels": 2}, {"hires": True}, "region structure"),
+        ({"levels": 3}, {"hires": True}, "region"),
+        ({"levels": 3, "direction": "look-ahead"}, {"hires": True}, "detail layout region structure"),
+        ({"erase": 1, "levels": 3}, {"hires": True}, "audition region variant"),
+        ({"levels": 3}, {"img2img": True, "hires": True}, "passes region"),
+        ({"levels": 3}, {"img2img": True, "mask": True}, "passes"),
+        ({"levels": 3, "region": "inside"}, {"img2img": True}, "passes"),
+        ({"levels": 3, "passes": "hires"}, {}, "region"),
+        (
+            {"inject": 0, "levels": 3},
+            {"hires": True},
+            "detail direction first_level last_level layout levels normalisation region structure",
+        ),
+    ],
+)
+def test_only_what_has_a_say_is_shown(settings, job, idle):
+    assert sorted(cost.idle(NoiseOrderConfig(True, **settings), cost.Job(**job))) == idle.split()
+
+
+def test_what_is_not_told_in_an_infotext_is_not_shown_either():
+    """The other way round, a middle weight at two levels is told and has no say."""
+    for settings in ({}, {"levels": 3}, {"inject": 0}, {"erase": 1}, {"levels": 3, "direction": "look-ahead"}):
+        config = NoiseOrderConfig(True, **settings)
+        told, by_job = write(config), {"audition", "passes", "region"}
+        silent = {field.name for field in FIELDS if field.infotext not in told} - {"enabled", *by_job, *COMPARE}
+        assert silent == cost.idle(config, cost.Job()) - by_job
 
 
 def test_numbers_stand_by_themselves_to_be_translated():
