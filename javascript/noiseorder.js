@@ -1,6 +1,6 @@
-// Draws the key levels and tells what they cost beside the sampling. The server writes the settings, in words and as
-// numbers, into .noiseorder-curve; this file only adds to it. It also opens the list of presets anew when there are new
-// ones. The playground's page loads it too.
+// Draws the key levels, which the server writes, in words and as numbers, into .noiseorder-curve, and tells the server
+// what the page is set to, for the cost. It also opens the list of presets anew when there are new ones. The playground's
+// page loads it too.
 (function() {
     "use strict";
     const SVG = "http://www.w3.org/2000/svg";
@@ -53,15 +53,72 @@
 
     const number = (id) => Number(document.querySelector(`#${id} input[type=number]`)?.value);
 
-    // "+2 evaluations ≈ +5 %": beside the evaluations of the first pass, two per step where the negative prompt is asked.
-    function share(tab, evaluations) {
-        const steps = number(tab + "steps"), cfg = number(tab + "cfg_scale");
-        const strength = tab === "img2img_" ? number("img2img_denoising_strength") : 1;
-        const percent = 100 * evaluations / (steps * strength * (cfg === 1 ? 1 : 2));
-        if (!(evaluations && percent < Infinity)) return "";
-        const all = tab === "img2img_" ? `${steps} steps, denoising ${strength}` : `${steps} steps`;
-        return ` +${evaluations} evaluation${evaluations === 1 ? "" : "s"} ≈ ` +
-            `${percent < 1 ? "less than +1" : `+${Math.round(percent)}`} % at ${all}, CFG ${cfg}`;
+    // What the tab is set to, for the line that tells the cost.
+    function job({ours, tab}) {
+        const parts = (selector) => document.querySelector(selector)?.value.trim().split(/\bAND\b/).length || 1;
+        const prompt = parts(`#${tab}prompt textarea`), second = "#hires_prompt textarea";
+        const told = {
+            steps: number(tab + "steps"), cfg: number(tab + "cfg_scale"), parts: prompt,
+            sampler: chosen(tab + "sampling"), scheduler: chosen(tab + "scheduler"),
+            width: number(tab + "width"), height: number(tab + "height"),
+            made: made[tab], // the server may know more after a generation
+        };
+        if (tab === "img2img_") {
+            const inpaints = typeof get_tab_index === "function" && get_tab_index("mode_img2img") >= 2; // or a batch
+            Object.assign(told, {img2img: true, strength: number(tab + "denoising_strength"), mask: inpaints});
+        }
+        if (tab === "txt2img_") {
+            Object.assign(told, {
+                hires: Boolean(document.querySelector("#txt2img_hr-checkbox input")?.checked),
+                hires_steps: number("txt2img_hires_steps"), hires_cfg: number("txt2img_hr_cfg"),
+                hires_parts: document.querySelector(second)?.value.trim() ? parts(second) : prompt,
+            });
+        }
+        put(`#${ours}job textarea, #${ours}job input`, JSON.stringify(told));
+    }
+
+    // What has no say is not shown; whether a control was changed since its preset was chosen stands behind the label.
+    function show({ours}) {
+        const state = document.querySelector(`#${ours}cost [data-idle]`);
+        if (!state) return;
+        const idle = state.dataset.idle.split(" ");
+        for (const name of state.dataset.names.split(" ")) {
+            const control = document.getElementById(ours + name), display = idle.includes(name) ? "none" : "";
+            if (control && control.style.display !== display) control.style.display = display;
+        }
+        const label = document.querySelector(`#${ours}preset span[data-testid="block-info"]`);
+        if (!label) return;
+        const mark = label.querySelector(".noiseorder-changed") || make(label, "span", {class: "noiseorder-changed"}, " (changed)");
+        mark.hidden = !state.dataset.changed;
+    }
+
+    // The slider alone: a value beyond it is kept, and the box beside it has the whole range.
+    function narrow(range, {low, high}) {
+        if (!range || (range.min === low && range.max === high)) return;
+        range.min = low;
+        range.max = high;
+        range.style.backgroundSize = `${100 * (range.value - low) / (high - low)}% 100%`; // as Gradio does
+    }
+
+    const made = {}, running = {};
+
+    // When the tab has stopped generating: one of these buttons shows meanwhile.
+    function watch({ours, tab}) {
+        const buttons = ["interrupt", "interrupting"].map((name) => document.getElementById(tab + name)).filter(Boolean);
+        if (!buttons.length || tab in running) return;
+        running[tab] = false;
+        new MutationObserver(() => {
+            const before = running[tab];
+            running[tab] = buttons.some((button) => getComputedStyle(button).display !== "none");
+            if (before && !running[tab]) tell({ours, tab});
+        }).observe(buttons[0].parentElement, {attributes: true, subtree: true, attributeFilter: ["style"]});
+    }
+
+    function tell({ours, tab}) {
+        made[tab] = (made[tab] || 0) + 1;
+        fetch(`noiseorder/v1/outcome?tab=${tab.slice(0, -1)}`).then((answer) => answer.json()).then(({html}) => {
+            document.querySelector(`#${ours}outcome .noiseorder-outcome`).innerHTML = html;
+        }).catch(() => {});
     }
 
     // What folds, for keyboard and screen reader: in Gradio 3 the head of an accordion is a plain div.
@@ -236,27 +293,23 @@
     function refresh() {
         for (const {ours, tab} of PANELS) {
             price({ours, tab});
+            watch({ours, tab});
+            job({ours, tab});
+            show({ours});
+            for (const told of document.querySelectorAll(`#${ours}help [data-name]`)) {
+                const control = document.getElementById(ours + told.dataset.name);
+                if (control && control.title !== told.textContent) control.title = told.textContent;
+                if (control && told.dataset.low) narrow(control.querySelector("input[type=range]"), told.dataset);
+            }
             for (const name of ["enabled", "advanced", "presets"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);
                 if (head) reachable(head);
             }
             const place = document.querySelector(`#${ours}curve .noiseorder-curve`);
-            const cost = document.getElementById(`${ours}cost`);
             if (place?.dataset.levels && !place.firstChild) draw(place);
             for (const name of ["cost", "said", "preset_message"]) {
                 document.getElementById(ours + name)?.setAttribute("aria-live", "polite");
             }
-            if (!cost) continue;
-            const line = cost.querySelector("p") || cost;
-            const text = share(tab, Number(place?.dataset.evaluations || 0));
-            let told = line.querySelector(".noiseorder-share");
-            if (!told && !text) continue;
-            if (!told) {
-                told = line.appendChild(document.createElement("span"));
-                told.className = "noiseorder-share";
-            }
-            // Only what differs: every change wakes the observer again.
-            if (told.textContent !== text) told.textContent = text;
         }
     }
 

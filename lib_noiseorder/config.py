@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-GUIDANCE, LOOK_AHEAD, DENOISED, NOISE = "guidance", "look-ahead", "denoised", "noise"
+GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO = "guidance", "look-ahead", "denoised", "noise", "auto"
 ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
 FIRST, HIRES, BOTH = "first", "hires", "both"
 EVERYWHERE, INSIDE, OUTSIDE = "everywhere", "inside", "outside"
@@ -25,7 +25,10 @@ class SettingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One setting. `name` is also its API key."""
+    """One setting. `name` is also its API key.
+
+    help: one short line; more: the rest of it; useful: the part of the range that a slider shows.
+    """
 
     name: str
     default: bool | int | float | str
@@ -36,6 +39,8 @@ class Field:
     maximum: float = 0
     step: float = 0
     choices: tuple[str, ...] = ()
+    more: str = ""
+    useful: tuple[float, float] | None = None
 
     @property
     def allowed(self) -> str:
@@ -84,168 +89,182 @@ def shown(value: object) -> str:
 
 
 FIELDS: tuple[Field, ...] = (
-    Field("enabled", False, "Noise Order", "Modulate the initial noise of this generation", "Noise Order"),
+    Field("enabled", False, "Noise Order", "Change the noise that this generation starts from", "Noise Order"),
     Field(
         "erase",
         4.0,
         "Erase",
-        "How many draws are mixed (n): the seed's own noise keeps the share 1/√n of the result. "
-        "1 keeps the seed's composition, 4 keeps half of it, more moves further to another picture. Costs nothing.",
+        "How far from this seed's image: 1 = this seed, 4 = half, 16 = nearly another; costs nothing",
         "Noise Order erase",
         1.0,
         64.0,
         0.5,
+        more="n draws of noise are mixed, and the seed's own keeps the share 1/√n of the result. The image is another, "
+        "on average no better one: of several, choose.",
+        useful=(1.0, 16.0),
     ),
     Field(
         "inject",
         0.05,
         "Inject",
-        "How far the noise is turned toward what the model predicts for the prompt (δ, the tangent of the angle). "
-        "0 asks the model nothing; above 0.1 usually costs more than it brings; a negative value turns away.",
+        "How much of the model's own idea of the prompt: worth a try below CFG 2, next to nothing above; 0 = off",
         "Noise Order inject",
         -1.0,
         1.0,
         0.01,
+        more="The noise is turned toward what the model predicts for the prompt, by the angle with this tangent (δ): "
+        "0.05 is 2.9°. Above 0.1 usually costs more than it brings; a negative value turns away.",
+        useful=(-0.2, 0.3),
     ),
     Field(
         "direction",
         GUIDANCE,
         "Direction",
-        "guidance: toward the prompt and away from the negative prompt, 2 evaluations per key level. "
-        "look-ahead: toward the picture seen after walking the key levels with guidance, 2 per level. "
-        "denoised: toward what the prompt alone predicts, 1 per level. "
-        "noise: along the predicted noise, as the paper prints it, 1 per level.",
+        "What Inject turns the noise toward",
         "Noise Order direction",
-        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE),
+        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO),
+        more="guidance: toward the prompt and away from the negative prompt, 2 evaluations per key level. "
+        "look-ahead: toward the image seen after walking the key levels with guidance, 2 per level. "
+        "denoised: toward what the prompt alone predicts, 1 per level. "
+        "noise: along the predicted noise, as the paper prints it, 1 per level. "
+        "auto: denoised for few-step models and guidance for all others, as loaded at each generation.",
     ),
     Field(
         "levels",
         1,
         "Key levels",
-        "At how many levels of noise the model is asked (K): more add what it sees there, and cost more; "
-        "look-ahead walks along them and needs two or more",
+        "At how many levels of noise the model is asked; more cost more",
         "Noise Order levels",
         1,
         8,
         1,
+        more="K: what is seen at each is added up; look-ahead walks along them and needs two or more.",
     ),
     Field(
         "first_level",
         0.9,
         "First level",
-        "Where on the model's schedule the first key level is, 1 = pure noise: what is injected there shapes "
-        "the layout; below 0.7 it sees little of the prompt",
+        "Where on the model's schedule the first one is: 1 = pure noise, which decides the layout",
         "Noise Order first level",
         0.05,
         1.0,
         0.01,
+        more="Below 0.7 the model sees little of the prompt in it.",
     ),
     Field(
         "last_level",
         0.7,
         "Last level",
-        "Position of the last key level, nearer to the finished picture; used with two or more levels",
+        "Where the last one is, nearer to the finished image",
         "Noise Order last level",
         0.05,
         1.0,
         0.01,
+        more="Used with two or more key levels.",
     ),
     Field(
         "layout",
         1.0,
         "Layout weight",
-        "Weight of the first key level, which shapes what is where; used with two or more levels, not by look-ahead",
+        "Weight of the first level: what is where",
         "Noise Order layout",
         0.0,
         2.0,
         0.05,
+        more="Used with two or more key levels, not by look-ahead.",
     ),
     Field(
         "structure",
         1.0,
         "Structure weight",
-        "Weight of the middle key level; used with three or more levels, not by look-ahead",
+        "Weight of the middle level",
         "Noise Order structure",
         0.0,
         2.0,
         0.05,
+        more="Used with three or more key levels, not by look-ahead.",
     ),
     Field(
         "detail",
         1.0,
         "Detail weight",
-        "Weight of the last key level, which shapes finer parts; used with two or more levels, not by look-ahead",
+        "Weight of the last level: finer parts",
         "Noise Order detail",
         0.0,
         2.0,
         0.05,
+        more="Used with two or more key levels, not by look-ahead.",
     ),
     Field(
         "normalisation",
         ORTHONORMAL,
         "Normalisation",
-        "orthonormal: only turns the noise, its strength stays exactly as it was. "
-        "as printed: the paper's formula, which mostly makes the noise stronger and burns the picture.",
+        "orthonormal only turns the noise; as printed also makes it stronger, which burns the image",
         "Noise Order normalisation",
         choices=(ORTHONORMAL, AS_PRINTED),
+        more="orthonormal: the strength of the noise stays exactly as it was. as printed: the paper's formula.",
     ),
     Field(
         "variant",
         0,
         "Variant",
-        "Another family of fresh draws for the same seed: change it for another picture at the same distance",
+        "Another image at the same distance from this seed's",
         "Noise Order variant",
         0,
         9999,
         1,
+        more="Another family of fresh draws for the same seed. Audition sets it to the one that is chosen.",
     ),
     Field(
         "passes",
         FIRST,
         "Pass",
-        "With hires fix: which pass starts from the modulated noise; img2img has one pass and does not ask",
+        "With hires fix: which pass starts from the changed noise",
         "Noise Order pass",
         choices=(FIRST, HIRES, BOTH),
+        more="img2img has one pass and does not ask.",
     ),
     Field(
         "region",
         EVERYWHERE,
         "Region",
-        "With an inpainting mask: erase everywhere, only inside it or only outside it; Inject always acts everywhere",
+        "With an inpainting mask: erase everywhere, only inside it or only outside it",
         "Noise Order region",
         choices=(EVERYWHERE, INSIDE, OUTSIDE),
+        more="Inject always acts everywhere.",
     ),
     Field(
         "compare_original",
         False,
         "Also make: original",
-        "Beside the picture, the same seeds without Noise Order; a generation more",
+        "Beside the image, the same seeds without Noise Order; a generation more",
         "Noise Order compare original",
     ),
     Field(
         "compare_erased",
         False,
         "Also make: erased",
-        "Beside the picture, the same seeds with Inject 0; a generation more",
+        "Beside the image, the same seeds with Inject 0; a generation more",
         "Noise Order compare erased",
     ),
     Field(
         "compare_injected",
         False,
         "Also make: injected",
-        "Beside the picture, the same seeds with Erase 1; a generation more",
+        "Beside the image, the same seeds with Erase 1; a generation more",
         "Noise Order compare injected",
     ),
     Field(
         "audition",
         0,
         "Audition",
-        "Every image tries so many variants for the first few steps and goes on with the best by the model's own "
-        "judgement, which sees artefacts and hardly sees wrong objects; 0 is off, else 2 or more",
+        "Each image tries so many variants and goes on with the best by the model's own judgement; 0 = off",
         "Noise Order audition",
         0,
         16,
         1,
+        more="2 or more; each is made for the first few steps. The model sees artefacts and hardly sees wrong objects: "
+        "to choose by eye, press Audition.",
     ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
@@ -318,7 +337,7 @@ class NoiseOrderConfig:
         """Model evaluations per image and pass, without AND: one per key level, two if the negative prompt is asked."""
         if not self.active or self.inject == 0:
             return 0
-        return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD) else 1)
+        return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD, AUTO) else 1)
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .config import AS_PRINTED, DENOISED, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from .config import AS_PRINTED, AUTO, DENOISED, LOOK_AHEAD, NOISE, NoiseOrderConfig
 
 PRESETS: dict[str, NoiseOrderConfig] = {
     "Default": NoiseOrderConfig(enabled=True),
@@ -25,9 +25,9 @@ PRESETS: dict[str, NoiseOrderConfig] = {
         last_level=0.1,
         normalisation=AS_PRINTED,
     ),
+    "Auto": NoiseOrderConfig(enabled=True, direction=AUTO),
 }
 """Built-in presets; the first is the default."""
-AUTO = "Auto"
 
 
 class Family(NamedTuple):
@@ -37,7 +37,7 @@ class Family(NamedTuple):
     preset: str
 
 
-# Families share a preset where nothing was measured to differ.
+# Families share a preset where nothing was measured to differ; between them it is the direction that differs.
 FAMILIES: dict[str, Family] = {
     "eps": Family("a model that predicts noise (ε)", "Default"),
     "v": Family("a model that predicts velocity (v)", "Default"),
@@ -46,10 +46,18 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def automatic(family: str | None) -> tuple[str, str]:
-    """The preset for a family of models (None: not known) and a line that says which was taken and why."""
+def follow(config: NoiseOrderConfig, family: str | None) -> tuple[NoiseOrderConfig, str]:
+    """The settings with the direction "auto" as in the preset for this family of models (None: not known), and the name
+    of that preset; without "auto" the settings themselves and no name."""
+    if config.direction != AUTO:
+        return config, ""
+    name = FAMILIES[family].preset if family in FAMILIES else next(iter(PRESETS))
+    return config.replace(direction=PRESETS[name].direction), name
+
+
+def automatic(family: str | None) -> str:
+    """What "auto" does, and why."""
     if family not in FAMILIES:
-        name = next(iter(PRESETS))
-        return name, f"{AUTO}: no model is loaded yet, so “{name}”. Choose {AUTO} again after the first picture."
+        return f"Auto: no model is loaded yet; “{next(iter(PRESETS))}” until it is known."
     words, name = FAMILIES[family]
-    return name, f"{AUTO}: {words} is loaded, so “{name}”."
+    return f"Auto: {words} is loaded, so “{name}”."

@@ -12,7 +12,7 @@ from modules.ui_components import InputAccordion
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.generation import audition, compare, copies, hook
 from lib_noiseorder.hosts.detect import find_host
-from lib_noiseorder.webui import accordion, api, infotext, inspector, options, sheet, xyz
+from lib_noiseorder.webui import accordion, api, cost, infotext, inspector, options, sheet, xyz
 from lib_noiseorder.webui.userpresets import Presets
 
 HOST, WHY_NOT = find_host(scripts.Script)
@@ -28,8 +28,13 @@ def inspects() -> bool:
     return chosen().inspector
 
 
-def estimate(*asked: Any) -> tuple[int, int] | None:
+def estimate(*asked: Any) -> cost.Plan | None:
     return audition.estimate(HOST, *asked)
+
+
+def rates() -> cost.Rates:
+    negative = HOST.negative_at_cfg_1 if HOST else (True, True)
+    return cost.Rates(lambda job: audition.plan(HOST, job), negative, inspects)
 
 
 class NoiseOrderScript(scripts.Script):
@@ -50,6 +55,7 @@ class NoiseOrderScript(scripts.Script):
                 start=chosen().default_preset,
                 text=accordion.about(WHY_NOT),
                 below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
+                rates=rates(),
             )
             inspector.panel(self.elem_id, inspects)
         self.infotext_fields = [
@@ -82,6 +88,7 @@ class NoiseOrderScript(scripts.Script):
         audition.after_sampling(p, ps)
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        hook.finish(p, self.is_img2img)
         audition.finish(p, processed)
         compare.finish(p, processed)
 

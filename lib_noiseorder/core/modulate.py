@@ -9,12 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..config import DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from ..config import AUTO, DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, NOISE, NoiseOrderConfig
 from .erasure import erase
 from .host import Denoised, Host, Level, Unsupported
 from .injection import inject, predict
 from .schedule import KeyLevel, key_levels
-from .statistics import cosine, rms, std
+from .statistics import angle, cosine, rms, std
 from .streams import stream_seed
 
 
@@ -30,6 +30,8 @@ class Report:
     cosine: tuple[float, ...] = ()
     """Between the new noise and the seed's own."""
     notes: tuple[str, ...] = ()
+    turned: tuple[float, ...] = ()
+    """Degrees from the erased noise to the new one; empty where nothing was injected."""
 
     def __str__(self) -> str:
         if not self.applied:
@@ -78,9 +80,11 @@ def modulate(
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()
+    turned: tuple[float, ...] = ()
     if config.inject:
         keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
-        direction = config.direction
+        # Auto is settled by who knows the model; where nobody does, it is the default.
+        direction = GUIDANCE if config.direction == AUTO else config.direction
         if direction == GUIDANCE and not host.has_uncond:
             direction = DENOISED
             notes = (f'no negative prompt at CFG {host.cfg_scale:g}: direction "{DENOISED}" instead of "{GUIDANCE}"',)
@@ -92,6 +96,7 @@ def modulate(
         weights = [key.weight for key in keys] if direction != LOOK_AHEAD else [1.0]
         result = inject(erased, directions, weights, config.inject, config.normalisation)
         notes += vanished(directions)
+        turned = angle(result, erased)
     return result, Report(
         applied=True,
         evaluations=host.evaluations,
@@ -100,6 +105,7 @@ def modulate(
         std_after=std(result),
         cosine=cosine(result, noise),
         notes=notes,
+        turned=turned,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,11 @@ def cosine(a: Tensor, b: Tensor) -> tuple[float, ...]:
     """Cosine between two noises of each image, `⟨a, b⟩ / (‖a‖ ‖b‖)`; 0 where one of them is zero."""
     norm = (dot(a, a) * dot(b, b)).sqrt()
     return tuple((dot(a, b) / norm.clamp_min(torch.finfo(norm.dtype).tiny)).flatten().tolist())
+
+
+def angle(a: Tensor, b: Tensor) -> tuple[float, ...]:
+    """Degrees between two noises of each image, `arccos` of their cosine."""
+    return tuple(math.degrees(math.acos(min(max(value, -1), 1))) for value in cosine(a, b))
 
 
 def mean(tensor: Tensor) -> tuple[float, ...]:

@@ -26,7 +26,8 @@ from ..config import BOTH, COMPARE, FIELDS, FIRST, HIRES, NoiseOrderConfig, Sett
 from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..core.streams import global_generators
-from ..webui import sheet, xyz
+from ..webui import infotext, sheet, xyz
+from ..webui.cost import Job, Plan
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet
 from . import hook
@@ -206,7 +207,7 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
         hook.say(p, f"Nothing was auditioned. {type(error).__name__}: {error}")
         return
     job = getattr(q, hook.STATE, None)
-    if stopped() or job is None or job.ever_refused:
+    if stopped() or job is None or job.refusals:
         hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
         return
     rows: list[list[int]] = [[] for _ in range(audition.images)]
@@ -252,6 +253,7 @@ def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, 
     audition.host, audition.taken, steps = None, None, 1
     try:
         if job is not None and not job.refused:
+            audition.config = job.config  # "auto" is settled
             audition.host = host(p, noise, c, uc, latent=None if x is noise else x)
             positions = audition.host.positions()
             audition.of, steps = len(positions), needed(positions, audition.depth, audition.host.family())
@@ -281,7 +283,7 @@ def estimate(
     size: tuple[int, int],
     strength: float,
     depth: float,
-) -> tuple[int, int] | None:
+) -> Plan | None:
     """Steps of a preview and of the picture, told beforehand; None while no model is loaded.
 
     strength: of the denoising in img2img, 1 in txt2img. The schedule of a few models depends on what they last made.
@@ -306,7 +308,16 @@ def estimate(
         sd_model=model,
     )
     positions = host.planned(p, around=strength < 1).positions()
-    return needed(positions, depth, host.family()), len(positions)
+    order = 2 if getattr(config, "options", {}).get("second_order") else 1
+    return Plan(needed(positions, depth, host.family()), len(positions), order)
+
+
+def plan(host: type[Any] | None, job: Job) -> Plan | None:
+    """The same of what the page is set to, for the line that tells the cost; None where it cannot be told."""
+    try:
+        return estimate(host, job.sampler, job.scheduler, job.steps, (job.width, job.height), job.strength, DEPTH)
+    except Exception:  # of a sampler without such a schedule, or while a model is being loaded
+        return None
 
 
 def end_after(sampler: Any, steps: int, audition: Audition) -> None:
@@ -396,8 +407,8 @@ def finish(p: Any, processed: Any) -> None:
     found, job = audition.sheet, getattr(p, hook.STATE, None)
     texts = processed.infotexts[processed.index_of_first_image :]
     found.infotexts = [texts[at] for at in audition.scores if at < len(texts)]
-    if job is not None and job.ever_refused:
-        found.notes.append(f"the noise was left as it is: {job.ever_refused}")
+    if job is not None and job.refusals:
+        found.notes.append(f"the noise was left as it is: {job.refusals[-1]}")
     if stopped():
         found.notes.append("interrupted")
     found.done = True

@@ -79,7 +79,7 @@ def finish(p: Any, processed: Any) -> None:
     own = pictures(p, processed)
     made: dict[str, Pictures] = {}
     notes = [f"{name}: the same as another picture" for name in job.config.asked if name not in job.config.variants]
-    if job.ever_refused or not own[0]:
+    if job.refusals or not own[0]:
         notes = ["nothing to compare with: the noise was left as it is, or there is no picture"]
     else:
         for name in job.config.variants:
@@ -117,7 +117,7 @@ def make(kept: Kept, p: Any, name: str) -> Pictures:
     with closing(q), undisturbed(kept, f"also making {name}"):
         processed = processing.process_images(q)
         job = getattr(q, hook.STATE, None)
-        return ([], []) if job is not None and job.ever_refused else pictures(q, processed)
+        return ([], []) if job is not None and job.refusals else pictures(q, processed)
 
 
 def variant(kept: Any, p: Any, name: str) -> Any:

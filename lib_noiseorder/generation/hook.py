@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..config import BOTH, BY_NAME, EVERYWHERE, FIRST, HIRES, OFF, NoiseOrderConfig, SettingError, parse
 from ..core import Interrupted, Report, Unsupported, modulate, previews
-from ..webui import infotext, inspector, xyz
+from ..presets import follow
+from ..webui import infotext, inspector, outcome, xyz
 from ..webui.options import ERRORS, EVERYTHING, STOP, Options
 
 STATE = "_noiseorder"
@@ -28,10 +29,10 @@ many candidates each of them was chosen from."""
 
 @dataclass
 class Job:
-    """The settings of a generation, why a batch was last refused, and of this batch: whether it was refused, how
-    often the hires pass called the hook, and in which passes the noise was modulated.
+    """The settings of a generation, what was done in each pass, why batches were refused, and of this batch: whether it
+    was refused, how often the hires pass called the hook, and in which passes the noise was modulated.
 
-    variants: of each image of this batch, where they have their own.
+    variants: of each image of this batch, where they have their own; auto: the preset that "auto" took.
     interrupt: ends the host's generation.
     """
 
@@ -41,8 +42,10 @@ class Job:
     variants: tuple[int, ...] = ()
     hires_calls: int = 0
     refused: bool = False
-    ever_refused: str = ""
+    auto: str = ""
     done: set[str] = field(default_factory=set)
+    reports: dict[str, list[Report]] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
 
     def give_up(self) -> None:
         """End the generation where the person wants that."""
@@ -68,6 +71,8 @@ def begin(
     # ADetailer's inner pass carries the settings of the outer one; off there unless asked for on the settings page.
     if getattr(p, "_ad_inner", False) and not options.adetailer:
         return
+    if is_own(p):
+        outcome.last.pop(tab(is_img2img), None)
     if not hasattr(p, VARIANT):
         inspector.forget()
     job = Job(OFF, options, interrupt)
@@ -83,7 +88,8 @@ def begin(
         refuse(p, str(error), job)
     else:
         # What has no meaning in this tab is not used, and not claimed: img2img has one pass, txt2img has no mask.
-        job.config = config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)
+        config = config.replace(passes=FIRST) if is_img2img else config.replace(region=EVERYWHERE)
+        job.config, job.auto = follow(config, host.family())
     setattr(p, STATE, job)
     announce(p)
 
@@ -98,6 +104,30 @@ def announce(p: Any) -> None:
         p.extra_generation_params.update(told(p, job, job.config))
         if job.options.adetailer:
             p.extra_generation_params[infotext.INNER] = "True"
+
+
+def is_own(p: Any) -> bool:
+    """Whether this is what the person asked for, and not made beside it or inside it."""
+    return not hasattr(p, VARIANT) and not getattr(p, "_ad_inner", False)
+
+
+def tab(is_img2img: bool) -> str:
+    return "img2img" if is_img2img else "txt2img"
+
+
+def finish(p: Any, is_img2img: bool) -> None:
+    """Hook `postprocess`: what was done, for the panel."""
+    job = getattr(p, STATE, None)
+    if job is None or not is_own(p):
+        return
+    # Refused in `process`, it was refused for all of them.
+    text = outcome.summary(job.reports, job.refusals, p.n_iter if job.config.active else 1)
+    if getattr(p, AUDITIONED, None):
+        chosen = ", ".join(map(str, getattr(p, VARIANTS)))
+        text += f". Went on with variant {chosen}, best of {getattr(p, AUDITIONED)}"
+    if job.auto and job.reports:
+        text += f". Auto: “{job.auto}”"
+    outcome.last[tab(is_img2img)] = text
 
 
 def check_claim(p: Any) -> None:
@@ -126,6 +156,8 @@ def variants(p: Any) -> tuple[int, ...]:
 def told(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
     """The infotext of this batch; where its images have variants of their own, each tells its own."""
     found: dict[str, Any] = infotext.write(config)
+    if job.auto and config.inject:
+        found[infotext.AUTO] = job.auto
     key = BY_NAME["variant"].infotext
     if job.variants and key in found:
         found[key] = infotext.PerImage(map(str, job.variants))
@@ -173,7 +205,9 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         watch = look.watch if look else lambda erased: None
         result, report = modulate(noise, job.config, batch, watch, job.variants)
         batch.write(result)
-        job.done.add(HIRES if batch.is_hires else FIRST)
+        passed = HIRES if batch.is_hires else FIRST
+        job.done.add(passed)
+        job.reports.setdefault(passed, []).append(report)
     except Interrupted:
         refuse(p, "interrupted while the model was asked", job)
     except Unsupported as error:
@@ -233,7 +267,8 @@ def refuse(p: Any, reason: str, job: Job) -> None:
     infotext.clear(p.extra_generation_params)
     if getattr(p, "is_hr_pass", False):
         reason = f"hires pass: {reason}"
-    job.refused, job.ever_refused = True, reason
+    job.refused = True
+    job.refusals.append(reason)
     for passes in job.done:
         # That pass was modulated, and the picture can only be made again with it.
         p.extra_generation_params.update(told(p, job, job.config.replace(passes=passes)))

@@ -34,6 +34,8 @@ class WebUIHost:
     """What this adapter uses of its WebUI beyond `detect.SYMBOLS`, in the same form."""
     unsaid_steps = 1
     """Steps that run around an image beyond what `setup_img2img_steps` says: one on all but ersatzForge."""
+    negative_at_cfg_1: ClassVar[tuple[bool, bool]] = (True, True)
+    """Whether the negative prompt is asked at CFG 1: by the sampler, and by us."""
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         self.p, self.noise, self.c, self.uc, self.latent = p, noise, c, uc, latent

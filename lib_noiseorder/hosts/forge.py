@@ -16,6 +16,7 @@ from .patcher import PatcherHost
 
 class ForgeHost(PatcherHost):
     name = "Forge"
+    negative_at_cfg_1 = (False, False)
     symbols: ClassVar[dict[str, int | None]] = {
         "backend.sampling.condition.compile_conditions": 1,
         "backend.sampling.condition.compile_weighted_conditions": 2,

@@ -22,6 +22,7 @@ from .patcher import Entries, PatcherHost
 
 class ReForgeHost(PatcherHost):
     name = "reForge"
+    negative_at_cfg_1 = (False, True)
     symbols: ClassVar[dict[str, int | None]] = {
         "ldm_patched.modules.conds.CONDRegular": 1,
         "ldm_patched.modules.samplers.calc_cond_batch": 5,

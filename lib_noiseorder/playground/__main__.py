@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..config import FIELDS, NoiseOrderConfig
+from ..config import FIELDS
 from ..core import Unsupported
-from ..presets import PRESETS
+from ..presets import PRESETS, follow
 from .audition import audition
 from .comparison import compare, load
 from .models import MODELS
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None
     }
     try:
-        config: NoiseOrderConfig = PRESETS[options.preset].replace(**changes)
+        config, _ = follow(PRESETS[options.preset].replace(**changes), model.family)
         seeds = range(options.seed, options.seed + options.count)
         title = f'"{options.prompt}"  |  {model.words}  |  {steps} steps  |  CFG {cfg:g}'.replace("ε", "epsilon")
         if config.audition:

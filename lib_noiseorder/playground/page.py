@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
+from ..presets import follow
 from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
 from .audition import Sheet, audition
@@ -60,7 +61,7 @@ def generate(
     if seed is None:
         raise gr.Error("Seed is empty: give a whole number")
     try:
-        config = NoiseOrderConfig(True, *settings)
+        config, _ = follow(NoiseOrderConfig(True, *settings), MODELS[NAMES[model]].family)
         seeds = range(int(seed), int(seed) + int(count))
         made = compare(
             load(NAMES[model]),
@@ -102,7 +103,7 @@ def preview(
     if seed is None:
         raise gr.Error("Seed is empty: give a whole number")
     try:
-        config = NoiseOrderConfig(True, *settings)
+        config, _ = follow(NoiseOrderConfig(True, *settings), MODELS[NAMES[model]].family)
         config = config if config.audition else config.replace(audition=CANDIDATES)
         seeds = range(int(seed), int(seed) + int(count))
         made = audition(load(NAMES[model]), prompt, negative, seeds, int(steps), float(cfg_scale), config)

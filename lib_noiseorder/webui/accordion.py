@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,24 +9,25 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import BOTH, COMPARE, FIELDS, NoiseOrderConfig, SettingError
-from ..core.schedule import DEPTH
-from ..presets import AUTO, PRESETS, automatic
+from ..config import AUTO, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
+from ..presets import PRESETS, automatic, follow
+from . import cost
 from .curve import curve
+from .markup import words
 from .userpresets import Presets
 
 TITLE = "Noise Order"
 ABOUT = (
-    "Changes the noise a picture starts from. **Erase** loosens the seed's own composition; "
-    "**Inject** turns the noise toward what the model sees in the prompt."
+    "Changes the noise an image starts from. **Erase** moves away from this seed's image, **Inject** toward the "
+    "model's own idea of the prompt. What helps most is choosing: **Audition** shows what several noises would become."
 )
-PASSES = "Works in txt2img, in its hires pass where that is chosen under Advanced, and in img2img."
 SIMPLE = ("erase", "inject")
+PLAYGROUND = cost.Rates()
 
 
 def about(why_not: str = "") -> str:
     """What stands above the controls; why_not: why nothing can be done in this WebUI, empty where it can."""
-    return f"⚠ Noise Order does nothing here: {why_not}." if why_not else f"{ABOUT} {PASSES}"
+    return f"⚠ Noise Order does nothing here: {why_not}." if why_not else ABOUT
 
 
 DEFAULT = next(iter(PRESETS))
@@ -41,22 +41,23 @@ def controls(
     start: str = DEFAULT,
     text: str = "",
     below_cost: Callable[[], object] = lambda: None,
+    rates: cost.Rates = PLAYGROUND,
 ) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
-    presets.FAMILIES, for the preset "Auto", from the values of the components in `asked`. start: the preset whose
+    presets.FAMILIES, for the direction "auto", from the values of the components in `asked`. start: the preset whose
     settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
-    line that tells the cost.
+    line that tells the cost. rates: what that line has to know.
     """
     start, begin = starting(presets, start)
     made: dict[str, Any] = {}
     gr.Markdown(text or about(), elem_id=elem_id("about"))
     preset = gr.Dropdown(
         label="Noise Order preset",
-        choices=[AUTO, *presets.names()],
+        choices=presets.names(),
         value=start,
-        info="Sets the controls below; they can be changed afterwards. Auto chooses by the loaded model, once",
+        info="Sets the controls below; Auto follows the loaded model at each generation",
         elem_id=elem_id("preset"),
     )
     said = gr.HTML("", visible=False, elem_id=elem_id("said"))
@@ -68,13 +69,17 @@ def controls(
         for field in FIELDS:
             if field.name in COMPARE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
-    cost = gr.HTML(plain(cost_line(*values_of(begin))), elem_id=elem_id("cost"))
+    job = hidden(elem_id("job"))
+    price = gr.HTML(elem_id=elem_id("cost"))
+    # javascript/noiseorder.js writes here what was done in the last generation.
+    gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
     below_cost()
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
-            if field.name != "enabled" and field.name not in (*SIMPLE, *COMPARE):
+            if field.name not in ("enabled", *SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
+        gr.HTML(details(), elem_id=elem_id("help"))
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
     own_presets(elem_id, presets, preset, ordered)
     for component in [preset, *ordered]:
@@ -85,27 +90,41 @@ def controls(
     names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
     settings = [made[name] for name in names]
 
-    def choose(name: object, *told_family: Any) -> list[Any]:
-        told = ""
+    def choose(name: object) -> list[Any]:
         try:
-            if name == AUTO:
-                name, told = automatic(family(*told_family))
             chosen = presets.get(name)
-            values: list[Any] = [getattr(chosen, each) for each in names]
         except (SettingError, OSError) as error:
-            name, values, told = gr.update(), [gr.update()] * len(names), f"⚠ {error}"
-        # The name that Auto took: to choose Auto a second time is then a change, which Gradio tells us.
-        return [name, *values, gr.update(value=plain(told), visible=bool(told))]
+            return [*[gr.update()] * len(names), gr.update(value=words(f"⚠ {error}"), visible=True)]
+        return [*(getattr(chosen, each) for each in names), gr.update(value="", visible=False)]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(choose, [preset, *asked], [preset, *settings, said], show_progress="hidden", queue=False)
+    preset.input(choose, [preset], [*settings, said], show_progress="hidden", queue=False)
 
-    def tell(*values: Any) -> tuple[str, str]:
-        return plain(cost_line(*values)), curve(*values)
+    def changed(chosen: object, config: NoiseOrderConfig) -> bool:
+        try:
+            kept = presets.get(chosen)
+        except (SettingError, OSError):
+            return False
+        return any(getattr(kept, name) != getattr(config, name) for name in names)
 
+    def tell(chosen: object, written: object, *values: Any) -> tuple[str, str]:
+        told = values[: len(asked)]
+        try:
+            config = NoiseOrderConfig(True, *values[len(asked) :])
+        except ValueError as error:
+            return state(words(f"⚠ {error}"), set(), False), ""
+        job, known = cost.read(written), family(*told)
+        settled, _ = follow(config, known)
+        text = words(cost.line(settled, job, rates))
+        if config.direction == AUTO and config.inject:
+            text += words(automatic(known))
+        return state(text, cost.idle(settled, job), changed(chosen, config)), curve(*values_of(settled))
+
+    price.value, drawing.value = tell(start, "", *(component.value for component in asked), *values_of(begin))
     # Also at first: the host may have put the person's own defaults into the controls.
-    for event in (Context.root_block.load, *(component.change for component in ordered)):
-        event(tell, ordered, [cost, drawing], show_progress="hidden", queue=False)
+    watched = [preset, job, *asked, *ordered]
+    for event in (Context.root_block.load, *(component.change for component in watched)):
+        event(tell, watched, [price, drawing], show_progress="hidden", queue=False)
     return ordered
 
 
@@ -113,7 +132,7 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
     """The folded group in which a person saves, renames and deletes presets. No script argument is in it."""
 
     def offered() -> list[str]:
-        return [AUTO, *presets.names()]
+        return presets.names()
 
     def renewed(known: list[str]) -> list[Any]:
         names = offered()
@@ -131,7 +150,7 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
     with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
         name = gr.Textbox(
             label="Preset name",
-            info="Save keeps the settings above under this name. Rename and Delete act on the preset chosen above",
+            info="Save keeps the settings above under it; Rename and Delete act on the preset chosen above",
             max_lines=1,
             elem_id=elem_id("preset_name"),
         )
@@ -149,8 +168,8 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
             try:
                 chosen, told = act(*values)
             except (SettingError, OSError) as error:
-                return [gr.update(choices=offered()), offered(), plain(f"⚠ {error}")]
-            return [gr.update(choices=offered(), value=chosen), offered(), plain(told)]
+                return [gr.update(choices=offered()), offered(), words(f"⚠ {error}")]
+            return [gr.update(choices=offered(), value=chosen), offered(), words(told)]
 
         button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
 
@@ -190,28 +209,32 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
     return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **common)
 
 
+def details() -> str:
+    """What more there is to say of each control, folded; javascript/noiseorder.js shows it at the controls too."""
+
+    def useful(field: Field) -> str:
+        return " data-low={:g} data-high={:g}".format(*field.useful) if field.useful else ""
+
+    told = "".join(f"<dt>{f.label}</dt><dd data-name={f.name}{useful(f)}>{f.more}</dd>" for f in FIELDS if f.more)
+    return f"<details class='noiseorder-help'><summary>What each control does</summary><dl>{told}</dl></details>"
+
+
 def values_of(config: NoiseOrderConfig) -> list[Any]:
     """The values of the controls, in the order of FIELDS without "enabled"."""
     return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
 
 
-def plain(text: str) -> str:
-    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with a picture."""
-    return f"<p>{html.escape(text)}</p>"
+def hidden(elem_id: str) -> Any:
+    """What the page tells the server, written by javascript/noiseorder.js."""
+    made = gr.Textbox("", visible=False, elem_id=elem_id)
+    made.do_not_save_to_config = True
+    # Of an input alone: Gradio would take it for what is only shown.
+    made.interactive = True
+    return made
 
 
-def cost_line(*values: Any) -> str:
-    """What the settings cost and what would be wrong with them, in one line."""
-    try:
-        config = NoiseOrderConfig(True, *values)
-    except ValueError as error:
-        return f"⚠ {error}"
-    if not config.active:
-        return "Nothing is changed: Erase is 1 and Inject is 0."
-    count = config.evaluations
-    each = "per image and pass" if config.passes == BOTH else "per image"
-    told = f"Cost: {count} model evaluation{'' if count == 1 else 's'} {each}." if count else "Costs nothing."
-    if not config.audition:
-        return told
-    # The critic asks once.
-    return f"{told} Of {config.audition} candidates each: {count + 1} and the steps down to {DEPTH:g} of the schedule."
+def state(text: str, idle: set[str], changed: bool) -> str:
+    """The line of the cost with what javascript/noiseorder.js is to show of the controls."""
+    names = " ".join(field.name for field in FIELDS if field.name not in ("enabled", *SIMPLE, *COMPARE))
+    mark = "true" if changed else ""
+    return f'<div data-names="{names}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}">{text}</div>'

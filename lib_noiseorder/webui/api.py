@@ -11,8 +11,10 @@ from fastapi import HTTPException, Query
 
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
-from . import inspector, sheet
+from . import inspector, outcome, sheet
+from .cost import Plan
 from .infotext import VERSION
+from .markup import words
 
 PREFIX = "/noiseorder/v1"
 
@@ -30,7 +32,8 @@ def schema() -> dict[str, Any]:
 
 def describe(field: Field) -> dict[str, Any]:
     """One setting. An object sent without "enabled" is enabled, so that is the default here."""
-    told: dict[str, Any] = {"title": field.label, "description": field.help, "default": field.default}
+    text = f"{field.help}. {field.more}".rstrip()
+    told: dict[str, Any] = {"title": field.label, "description": text, "default": field.default}
     if isinstance(field.default, bool):
         return {**told, "type": "boolean", "default": field.default or field.name == "enabled"}
     if field.choices:
@@ -44,7 +47,7 @@ def version() -> dict[str, str]:
     return {"algorithm": VERSION}
 
 
-Estimate = Callable[[str, str, int, tuple[int, int], float, float], "tuple[int, int] | None"]
+Estimate = Callable[[str, str, int, tuple[int, int], float, float], "Plan | None"]
 """Steps of a preview and of its picture, by sampler, scheduler, steps, size, denoising strength and depth."""
 
 
@@ -119,8 +122,8 @@ def register(
         if planned is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
         each = 1 if cfg == 1 else 2
-        price = sheet.pictures(candidates, *planned, each, evaluations, False)
-        return {"told": sheet.words(candidates, *planned, price)}
+        price = sheet.pictures(candidates, planned.preview, planned.steps, each, evaluations, False)
+        return {"told": sheet.words(candidates, planned.preview, planned.steps, price)}
 
     def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
         """The sheet so far, without the previews that the page has."""
@@ -139,7 +142,13 @@ def register(
             raise HTTPException(404, inspector.NOTHING if inspects() else inspector.OFF)
         return inspector.describe(inspector.last)
 
-    for name, answer in (("schema", schema), ("presets", told), ("version", version), ("inspect", inspect)):
+    def done(tab: str) -> dict[str, str]:
+        """What was done in the last generation of a tab, for the line on the page."""
+        text = outcome.last.get(tab, "")
+        return {"told": text, "html": words(text) if text else ""}
+
+    routes = {"schema": schema, "presets": told, "version": version, "inspect": inspect, "outcome": done}
+    for name, answer in routes.items():
         app.add_api_route(f"{PREFIX}/{name}", answer, methods=["GET"], response_model=None)
     # Behind the same password as the host's own.
     guard: Any = next((r.dependencies for r in app.routes if getattr(r, "path", "") == "/sdapi/v1/txt2img"), [])

@@ -29,9 +29,11 @@ INNER = "Noise Order in ADetailer"
 """On an image for which ADetailer's inner passes were to be modulated too."""
 AUDITIONED = "Noise Order auditioned"
 """On an image whose variant won against others: how many there were. Not read back: the variant is told."""
+AUTO = "Noise Order auto"
+"""On an image whose direction followed the model: from which preset. Not read back: the direction is told."""
 VARIANT = "Noise Order compare"
 """On an image made beside another one: which variant it is. Not read back: the image's own settings made it."""
-KEYS = (ERROR, INNER, AUDITIONED, *(field.infotext for field in FIELDS))
+KEYS = (ERROR, INNER, AUDITIONED, AUTO, *(field.infotext for field in FIELDS))
 COMMA = re.compile(rf"({MARKER} [\w ]+): *(-?\d+),(\d+)(?=,|\s*$)")
 """A number with a decimal comma; between the entries of an infotext the comma has a space behind it."""
 

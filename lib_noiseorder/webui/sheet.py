@@ -180,7 +180,7 @@ def panel(elem_id: Callable[[str], str]) -> Any:
             9,
             step=1,
             label="Candidates",
-            info="So many variants are shown as they will become",
+            info="How many variants are shown as they would become",
             elem_id=elem_id("audition_candidates"),
         )
         depth = gr.Slider(
@@ -189,7 +189,7 @@ def panel(elem_id: Callable[[str], str]) -> Any:
             DEPTH,
             step=0.01,
             label="Preview at",
-            info="Down to here on the schedule: lower shows more",
+            info="Position on the schedule: lower shows more and costs more",
             elem_id=elem_id("audition_depth"),
         )
     gr.Button("Audition", elem_id=elem_id("audition_button"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse, shown
-from ..presets import AUTO, PRESETS
+from ..presets import PRESETS
 
 VERSION = 1
 LONGEST = 60
@@ -97,7 +97,7 @@ class Presets:
     def must_be_own(name: object, own: dict[str, Any]) -> None:
         # A list from the page, of several or of none, is no name either.
         if not isinstance(name, str) or name not in own:
-            told = f'"{name}" is built in' if name in (AUTO, *PRESETS) else f"{shown(name)} is none of your own presets"
+            told = f'"{name}" is built in' if name in list(PRESETS) else f"{shown(name)} is none of your own presets"
             raise SettingError(f"{told}: choose one of your own ({', '.join(own) or 'there is none yet'})")
 
     def read(self) -> dict[str, Any]:
@@ -248,6 +248,6 @@ def checked(name: str) -> str:
     told = f"Preset name {name!r}" if len(name) <= LONGEST else f"Preset name of {len(name)} characters"
     if not 1 <= len(name) <= LONGEST or not name.isprintable():
         raise SettingError(f"{told}: give 1 to {LONGEST} characters, no line breaks or control characters")
-    if name.casefold() in (built_in.casefold() for built_in in (AUTO, *PRESETS)):
+    if name.casefold() in (built_in.casefold() for built_in in PRESETS):
         raise SettingError(f"{told}: a built-in preset has that name, give another")
     return name

@@ -41,7 +41,7 @@ def page(browser, url):
     opened = browser.new_page()
     opened.set_default_timeout(MILLISECONDS)
     opened.goto(url, wait_until="domcontentloaded")
-    opened.locator("#cost").get_by_text("Cost: 2 model evaluations per image.").wait_for()
+    opened.locator("#cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     yield opened
     opened.close()
 
@@ -55,7 +55,7 @@ def test_what_is_not_understood_is_shown_and_the_default_set(page):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     paste(page, "Noise Order: 1, Noise Order erase: 9, Noise Order inject: 0,08, Noise Order direction: noise")
-    page.locator("#cost").get_by_text("Cost: 1 model evaluation per image.").wait_for()
+    page.locator("#cost").get_by_text("Cost: +1 model evaluation per image").wait_for()
     assert page.locator("#enabled input").is_checked()
     assert page.locator("#inject input[type=number]").input_value() == "0.08"
     assert page.locator(".toast-body").count() == 0
@@ -66,9 +66,19 @@ def test_what_is_not_understood_is_shown_and_the_default_set(page):
     )
     page.locator(".toast-body").get_by_text("Noise Order erase: 'many' was not understood").wait_for()
     page.locator(".toast-body").get_by_text("img src=http://127.0.0.1:9/x.png>' was not understood").wait_for()
-    page.locator("#cost").get_by_text("Cost: 2 model evaluations per image.").wait_for()
+    page.locator("#cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     assert page.locator("#erase input[type=number]").input_value() == "4"
     assert not [address for address in asked if "127.0.0.1:9/" in address]
+
+
+def test_a_pasted_value_beyond_the_slider_is_shown_and_kept(page):
+    paste(page, "Noise Order: 1, Noise Order erase: 40, Noise Order inject: -0.8, Noise Order direction: noise")
+    page.locator("#cost").get_by_text("Cost: +1 model evaluation per image").wait_for()
+    for name, value in (("erase", "40"), ("inject", "-0.8")):
+        box = page.locator(f"#{name} input[type=number]")
+        box.focus()
+        box.press("Tab")
+        assert box.input_value() == value
 
 
 def test_an_image_of_a_later_algorithm_does_not_switch_on(page):

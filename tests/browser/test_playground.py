@@ -132,19 +132,35 @@ def test_off_by_hand_gives_the_same_picture(page):
     assert pictures(page, "without")[0].tobytes() == pictures(page, "with")[0].tobytes()
 
 
+def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
+    for name, low, high, beyond in (("erase", "1", "16", "64"), ("inject", "-0.2", "0.3", "-0.9")):
+        page.locator(f'#noiseorder_{name} input[type=range][min="{low}"][max="{high}"]').wait_for()
+        box = page.locator(f"#noiseorder_{name} input[type=number]")
+        number(page, f"noiseorder_{name}", beyond)
+        # Through the box and out again, as who only looks does.
+        box.focus()
+        box.press("Tab")
+        page.wait_for_timeout(300)
+        assert box.input_value() == beyond
+        number(page, f"noiseorder_{name}", 100)
+        assert box.input_value() == {"erase": "64", "inject": "1"}[name], "what is not allowed is held back"
+    page.locator("#noiseorder_erase input[type=range]").fill("3")
+    assert page.locator("#noiseorder_erase input[type=number]").input_value() == "3"
+
+
 def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
-    cost.get_by_text("Cost: 2 model evaluations per image.").wait_for()
+    cost.get_by_text("Cost: +2 model evaluations per image").wait_for()
     page.locator("#noiseorder_advanced .label-wrap").click()
     number(page, "noiseorder_levels", 3)
-    cost.get_by_text("Cost: 6 model evaluations per image.").wait_for()
+    cost.get_by_text("Cost: +6 model evaluations per image").wait_for()
     choose(page, "noiseorder_direction", "denoised")
-    cost.get_by_text("Cost: 3 model evaluations per image.").wait_for()
+    cost.get_by_text("Cost: +3 model evaluations per image").wait_for()
 
 
 def test_preset_sets_the_controls(page):
     choose(page, "noiseorder_preset", "Paper, as printed")
-    page.locator("#noiseorder_cost").get_by_text("Cost: 3 model evaluations per image.").wait_for()
+    page.locator("#noiseorder_cost").get_by_text("Cost: +3 model evaluations per image").wait_for()
     page.locator("#noiseorder_advanced .label-wrap").click()
     assert page.locator("#noiseorder_normalisation input").input_value() == "as printed"
     assert page.locator("#noiseorder_last_level input[type=number]").input_value() == "0.1"
@@ -191,16 +207,15 @@ def test_the_drawing_says_what_is_not_used(page):
 
 def test_the_share_of_the_cost_follows_steps_and_cfg(page):
     cost = page.locator("#noiseorder_cost").first
-    cost.get_by_text("+2 evaluations ≈ +10 % at 10 steps, CFG 1.5").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +10 % of 20 (10 steps, CFG 1.5)").wait_for()
     number(page, "steps", 50)
-    cost.get_by_text("+2 evaluations ≈ +2 % at 50 steps").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +2 % of 100").wait_for()
     number(page, "cfg_scale", 1)
-    cost.get_by_text("+2 evaluations ≈ +4 % at 50 steps, CFG 1").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +4 % of 50 (50 steps, CFG 1)").wait_for()
     choose(page, "noiseorder_preset", "Few steps")
-    cost.get_by_text("+1 evaluation ≈ +2 % at 50 steps").wait_for()
+    cost.get_by_text("+1 model evaluation per image, +2 % of 50").wait_for()
     number(page, "noiseorder_inject", 0)
     cost.get_by_text("Costs nothing.").wait_for()
-    assert "≈" not in cost.inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -249,18 +264,66 @@ def test_advanced_opens_by_the_keyboard(page):
         page.locator("#noiseorder_levels").wait_for(state="hidden")
 
 
-def test_auto_says_which_preset_it_took_and_why(page):
-    choose(page, "noiseorder_preset", "Erase only")
-    page.locator("#noiseorder_cost").get_by_text("Costs nothing.").wait_for()
+def test_auto_is_a_standing_choice_and_says_what_it_follows(page):
+    cost, preset = page.locator("#noiseorder_cost"), page.locator("#noiseorder_preset input")
     choose(page, "noiseorder_preset", "Auto")
-    page.locator("#noiseorder_said").get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
-    page.locator("#noiseorder_cost").get_by_text("Cost: 2 model evaluations").wait_for()
+    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
-    choose(page, "noiseorder_preset", "Auto")
-    page.locator("#noiseorder_said").get_by_text("a flow model is loaded").wait_for()
-    assert page.locator("#noiseorder_preset input").input_value() == "Default"
+    cost.get_by_text("a flow model is loaded").wait_for()
+    assert preset.input_value() == "Auto"
+    page.locator("#model label").get_by_text("4 steps").click()
+    cost.get_by_text("so “Few steps”").wait_for()
+    cost.get_by_text("+1 model evaluation per image").wait_for()
+    assert preset.input_value() == "Auto"
     choose(page, "noiseorder_preset", "Erase only")
-    page.locator("#noiseorder_said").first.wait_for(state="hidden")
+    cost.get_by_text("Costs nothing.").wait_for()
+    assert "Auto" not in cost.inner_text()
+
+
+def test_the_preset_s_label_says_when_a_control_was_changed(page):
+    mark = page.locator("#noiseorder_preset .noiseorder-changed")
+    page.locator("#noiseorder_cost").get_by_text("+2 model evaluations").wait_for()
+    assert not mark.is_visible()
+    number(page, "noiseorder_erase", 5)
+    mark.wait_for()
+    number(page, "noiseorder_erase", 4)
+    mark.wait_for(state="hidden")
+    number(page, "noiseorder_inject", 0)
+    mark.wait_for()
+    choose(page, "noiseorder_preset", "Erase only")
+    mark.wait_for(state="hidden")
+    page.locator("#noiseorder_compare_original input").check()
+    page.locator("#noiseorder_cost").get_by_text("+20 model evaluations").wait_for()
+    assert not mark.is_visible(), "what is made beside it is no part of a preset"
+
+
+def test_only_what_has_a_say_is_shown(page):
+    page.locator("#noiseorder_advanced .label-wrap").click()
+
+    def shown(*names, gone=()):
+        for name in names:
+            page.locator(f"#noiseorder_{name}").first.wait_for()
+        for name in gone:
+            page.locator(f"#noiseorder_{name}").first.wait_for(state="hidden")
+
+    shown("levels", "first_level", "variant", gone=("last_level", "layout", "structure", "detail", "passes", "region"))
+    number(page, "noiseorder_levels", 2)
+    shown("last_level", "layout", "detail", gone=("structure",))
+    number(page, "noiseorder_levels", 3)
+    shown("structure")
+    choose(page, "noiseorder_direction", "look-ahead")
+    shown("last_level", gone=("layout", "structure", "detail"))
+    choose(page, "noiseorder_direction", "guidance")
+    for name in ("layout", "structure", "detail"):
+        number(page, f"noiseorder_{name}", 0)
+    number(page, "noiseorder_levels", 1)
+    page.locator("#noiseorder_cost").get_by_text("at least one must be above 0").wait_for()
+    shown("layout", "structure", "detail")  # what is wrong is shown
+    number(page, "noiseorder_layout", 1)
+    number(page, "noiseorder_inject", 0)
+    shown("variant", gone=("direction", "levels", "first_level", "normalisation", "layout"))
+    number(page, "noiseorder_erase", 1)
+    shown(gone=("variant", "audition"))
 
 
 def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
@@ -441,8 +504,7 @@ def test_a_distilled_model_comes_with_its_steps_and_cfg(page):
     page.wait_for_function("() => document.querySelector('#cfg_scale input[type=number]').value === '1'")
     assert page.locator("#steps input[type=number]").input_value() == "4"
     choose(page, "noiseorder_preset", "Auto")
-    page.locator("#noiseorder_said").get_by_text("a few-step or guidance-distilled model").wait_for()
-    assert page.locator("#noiseorder_preset input").input_value() == "Few steps"
+    page.locator("#noiseorder_cost").get_by_text("a few-step or guidance-distilled model").wait_for()
     number(page, "count", 1)
     generate(page)
     number(page, "cfg_scale", 3)

@@ -406,7 +406,7 @@ def test_the_estimate_is_what_is_then_run(host, depth):
     p = processing(host, *ticket(host, depth=depth))
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
-    assert audition.estimate(host.loaded.HOST, *asked) == (host.steps_run[0], 10)
+    assert audition.estimate(host.loaded.HOST, *asked) == (host.steps_run[0], 10, 1)
 
 
 def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
@@ -432,7 +432,7 @@ def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
 def test_the_estimate_of_img2img_begins_where_it_does(host):
     audition = audition_of(host)
     host.model_data.sd_model = host.model(processing(host, False))
-    steps, of = audition.estimate(host.loaded.HOST, "Euler", "Automatic", 10, (8, 8), 0.5, 0.75)
+    steps, of, _ = audition.estimate(host.loaded.HOST, "Euler", "Automatic", 10, (8, 8), 0.5, 0.75)
     assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
     assert 1 < steps < of
 

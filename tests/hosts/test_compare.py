@@ -13,7 +13,8 @@ ALL = {"compare_original": True, "compare_erased": True, "compare_injected": Tru
 
 
 def processing(host, *args, **settings):
-    p = host.processing([], [], [], prompt="a cat", negative_prompt="bad", script_args=(0, *args), **settings)
+    told = {"prompt": "a cat", "negative_prompt": "bad", **settings}
+    p = host.processing([], [], [], script_args=(0, *args), **told)
     p.modified_noise = None
     return p
 

@@ -57,22 +57,36 @@ def test_closed_and_off_at_first(page):
 def test_open_set_generate(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     number(page, f"{OURS}erase", 2)
-    page.locator(f"{OURS}cost").get_by_text("Cost: 2 model evaluations per image.").wait_for()
+    page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     told = generate(page)
     assert re.search(r"Noise Order: 1\b", told)
     assert re.search(r"Noise Order erase: 2\b", told)
     assert page.locator("#txt2img_gallery img").count() >= 1
 
 
+def test_what_was_done_is_told_in_the_panel(page, server):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    outcome = page.locator(f"{OURS}outcome").first
+    generate(page)
+    outcome.get_by_text(re.compile(r"Noise: \d+ % of the seed's own kept, turned by 2\.9°, .* 2 model")).wait_for()
+    server.probe(fail_at=1)
+    generate(page)
+    outcome.get_by_text("Noise left as it is: RuntimeError: the probe made the model fail").wait_for()
+    server.probe()
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    generate(page)
+    page.wait_for_function(f"() => !document.querySelector('{OURS}outcome').textContent.trim()")
+
+
 def test_says_where_it_works(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}about").get_by_text("in its hires pass where that is chosen").wait_for()
+    page.locator(f"{OURS}about").get_by_text("Changes the noise an image starts from.").wait_for()
 
 
 def test_pasting_an_infotext_sets_the_controls(page):
     text = (
         "a blue dog\nNegative prompt: bad\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64, "
-        "Noise Order: 1, Noise Order erase: 3, Noise Order inject: 0.1, "
+        "Noise Order: 1, Noise Order erase: 30, Noise Order inject: 0.4, "
         "Noise Order direction: denoised, Noise Order levels: 2, Noise Order first level: 0.8, "
         "Noise Order normalisation: orthonormal, Noise Order last level: 0.6"
     )
@@ -80,11 +94,18 @@ def test_pasting_an_infotext_sets_the_controls(page):
     page.locator("#paste").first.click()
     page.wait_for_function("() => document.querySelector('#txt2img_prompt textarea').value === 'a blue dog'")
     page.locator(f"{OURS}erase").wait_for(state="visible")
-    page.wait_for_function("id => document.querySelector(id + 'erase input[type=number]').value === '3'", arg=OURS)
+    page.wait_for_function("id => document.querySelector(id + 'erase input[type=number]').value === '30'", arg=OURS)
+    # Beyond what the sliders show.
+    for name, high, value in (("erase", "16", "30"), ("inject", "0.3", "0.4")):
+        page.locator(f'{OURS}{name} input[type=range][max="{high}"]').wait_for()
+        page.locator(f"{OURS}{name} input[type=number]").focus()
+        page.keyboard.press("Tab")
+        assert page.locator(f"{OURS}{name} input[type=number]").input_value() == value
     assert page.locator(f"{OURS}levels input[type=number]").input_value() == "2"
     assert page.locator(f"{OURS}direction input").first.input_value() == "denoised"
     told = generate(page)
     assert "Noise Order direction: denoised" in told
+    assert "Noise Order erase: 30, Noise Order inject: 0.4" in told
     assert "Noise Order last level: 0.6" in told
 
     page.locator("#txt2img_prompt textarea").fill("a green tree\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64")
@@ -127,6 +148,7 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced .label-wrap").click()
+    number(page, f"{OURS}levels", 3)
     for name in ("layout", "structure", "detail"):
         number(page, f"{OURS}{name}", 0)
     page.locator(f"{OURS}cost").get_by_text("at least one must be above 0").wait_for()
@@ -151,9 +173,9 @@ def holds(page, name, value):
 def test_the_drawing_and_the_share_of_the_cost(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     cost = page.locator(f"{OURS}cost").first
-    cost.get_by_text("+2 evaluations ≈ +25 % at 4 steps, CFG 7").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +25 % of 8 (4 steps, CFG 7)").wait_for()
     number(page, "#txt2img_steps", 20)
-    cost.get_by_text("+2 evaluations ≈ +5 % at 20 steps, CFG 7").wait_for()
+    cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
     number(page, "#txt2img_cfg_scale", 1)
     cost.get_by_text("+2 evaluations ≈ +10 % at 20 steps, CFG 1").wait_for()
     # Neo begins with another denoising strength.
@@ -183,8 +205,37 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
     choose(page, "preset", "Erase only")
     page.locator(f"{OURS}cost").first.get_by_text("Costs nothing.").wait_for()
     choose(page, "preset", "Auto")
-    page.locator(f"{OURS}said").first.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
-    page.locator(f"{OURS}cost").first.get_by_text("Cost: 2 model evaluations").wait_for()
+    cost = page.locator(f"{OURS}cost").first
+    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
+    cost.get_by_text("Cost: +2 model evaluations").wait_for()
+    told = generate(page)
+    assert "Noise Order direction: guidance" in told
+    assert "Noise Order auto: Default" in told
+    assert page.locator(f"{OURS}preset input").first.input_value() == "Auto"
+
+
+def test_only_what_has_a_say_is_shown(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}levels").wait_for()
+    for name in ("last_level", "detail", "passes", "region"):
+        page.locator(f"{OURS}{name}").wait_for(state="hidden")
+    page.locator("#txt2img_hr > .label-wrap").click()
+    page.locator(f"{OURS}passes").wait_for()
+    mark = page.locator(f"{OURS}preset .noiseorder-changed")
+    assert not mark.is_visible()
+    number(page, f"{OURS}levels", 3)
+    mark.wait_for()
+    page.locator(f"{OURS}detail").wait_for()
+    theirs = OURS.replace("txt2img", "img2img")
+    page.locator("#tabs button").filter(has_text=re.compile(r"^\s*img2img\s*$")).first.click()
+    page.locator(f"{theirs}enabled > .label-wrap").click()
+    page.locator(f"{theirs}advanced .label-wrap").click()
+    page.locator(f"{theirs}variant").wait_for()
+    for name in ("passes", "region"):
+        page.locator(f"{theirs}{name}").wait_for(state="hidden")
+    page.locator("#mode_img2img button").filter(has_text=re.compile(r"^\s*Inpaint\s*$")).first.click()
+    page.locator(f"{theirs}region").wait_for()
 
 
 def test_own_presets(page, server):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import gradio as gr
 import pytest
 
-from lib_noiseorder.config import FIELDS, NoiseOrderConfig
+from lib_noiseorder.config import COMPARE, FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
-from lib_noiseorder.webui import accordion
+from lib_noiseorder.webui import accordion, cost
+from lib_noiseorder.webui.infotext import write
+from lib_noiseorder.webui.markup import words
 from lib_noiseorder.webui.userpresets import Presets
 
 
@@ -61,7 +65,9 @@ def test_the_default_preset_of_the_settings_page_sets_the_controls(build):
     assert all(component.do_not_save_to_config for component in components)
     with gr.Blocks():
         assert not any(component.do_not_save_to_config for component in build())
-    assert "6 model evaluations" in str([block.value for block in page.blocks.values() if hasattr(block, "value")])
+    assert "+<span>6</span> model evaluations" in str(
+        [block.value for block in page.blocks.values() if hasattr(block, "value")]
+    )
 
 
 def test_a_default_preset_that_is_gone_is_told_and_replaced(build, capsys):
@@ -85,7 +91,7 @@ def test_everything_that_can_be_set_says_what_it_does(build):
     with gr.Blocks() as page:
         build()
     kinds = gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox
-    told = [block for block in page.blocks.values() if isinstance(block, kinds)]
+    told = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible]
     assert len(told) == len(FIELDS) + 1
     assert all(len(block.info) > 20 for block in told)
 
@@ -97,14 +103,60 @@ def test_everything_that_opens_is_closed(build):
     assert {block.label: block.open for block in folded} == {"Advanced": False, "Presets": False}
 
 
-def test_cost_line():
-    defaults = accordion.values_of(NoiseOrderConfig())
-    assert accordion.cost_line(*defaults) == "Cost: 2 model evaluations per image."
-    changed = dict(zip([field.name for field in FIELDS[1:]], defaults, strict=True))
-    assert "1 model evaluation " in accordion.cost_line(*{**changed, "direction": "denoised"}.values())
-    assert accordion.cost_line(*{**changed, "inject": 0}.values()) == "Costs nothing."
-    assert "Nothing is changed" in accordion.cost_line(*{**changed, "inject": 0, "erase": 1}.values())
-    assert "layout" in accordion.cost_line(*{**changed, "layout": 0, "structure": 0, "detail": 0}.values())
+def shown(build, **more):
+    """What stands in the line of the cost at first."""
+    with gr.Blocks() as page:
+        build(**more)
+    (line,) = [block.value for block in page.blocks.values() if block.elem_id == "cost"]
+    return line
+
+
+def test_cost_line(build):
+    assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in shown(build)
+    assert "Costs nothing." in shown(build, start="Erase only")
+    assert 'data-changed=""' in shown(build)
+
+
+def test_auto_says_what_it_follows(build):
+    assert "<p>Auto: a flow model is loaded, so “Default”.</p>" in shown(build, start="Auto")
+    assert "Auto" not in shown(build)
+
+
+@pytest.mark.parametrize(
+    ("settings", "job", "idle"),
+    [
+        ({}, {}, "detail last_level layout passes region structure"),
+        ({"levels": 2}, {"hires": True}, "region structure"),
+        ({"levels": 3}, {"hires": True}, "region"),
+        ({"levels": 3, "direction": "look-ahead"}, {"hires": True}, "detail layout region structure"),
+        ({"erase": 1, "levels": 3}, {"hires": True}, "audition region variant"),
+        ({"levels": 3}, {"img2img": True, "hires": True}, "passes region"),
+        ({"levels": 3}, {"img2img": True, "mask": True}, "passes"),
+        ({"levels": 3, "region": "inside"}, {"img2img": True}, "passes"),
+        ({"levels": 3, "passes": "hires"}, {}, "region"),
+        (
+            {"inject": 0, "levels": 3},
+            {"hires": True},
+            "detail direction first_level last_level layout levels normalisation region structure",
+        ),
+    ],
+)
+def test_only_what_has_a_say_is_shown(settings, job, idle):
+    assert sorted(cost.idle(NoiseOrderConfig(True, **settings), cost.Job(**job))) == idle.split()
+
+
+def test_what_is_not_told_in_an_infotext_is_not_shown_either():
+    """The other way round, a middle weight at two levels is told and has no say."""
+    for settings in ({}, {"levels": 3}, {"inject": 0}, {"erase": 1}, {"levels": 3, "direction": "look-ahead"}):
+        config = NoiseOrderConfig(True, **settings)
+        told, by_job = write(config), {"audition", "passes", "region"}
+        silent = {field.name for field in FIELDS if field.infotext not in told} - {"enabled", *by_job, *COMPARE}
+        assert silent == cost.idle(config, cost.Job()) - by_job
+
+
+def test_numbers_stand_by_themselves_to_be_translated():
+    assert words("+2 of 4.5 <b> steps") == "<p>+<span>2</span> of <span>4.5</span> &lt;b&gt; steps</p>"
+    assert words("SD15 x0 1e3") == "<p>SD15 x0 1e3</p>"
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -114,8 +166,16 @@ def test_presets_are_valid_settings_of_the_controls(name):
     assert NoiseOrderConfig(True, *(getattr(preset, field.name) for field in FIELDS[1:])) == preset
 
 
-def test_says_where_it_works(build):
-    with gr.Blocks() as page:
-        build()
-    texts = " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown))
-    assert "in its hires pass where that is chosen" in texts
+def test_the_first_sight_speaks_of_images_and_not_of_formulas():
+    for field in FIELDS:
+        assert not re.search(r"draws|√|tangent|δ|modulat|picture", field.help), field.help
+        assert len(field.help) <= 120, field.help
+        assert not field.help.endswith(".")
+    assert not re.search(r"draws|√|tangent|δ|modulat|picture", accordion.ABOUT)
+
+
+def test_the_rest_is_behind_it_word_by_word():
+    """One whole piece of text for each control, which a WebUI can translate."""
+    told = dict(re.findall(r"<dd data-name=(\w+)[^>]*>([^<]*)</dd>", accordion.details()))
+    assert told == {field.name: field.more for field in FIELDS if field.more}
+    assert {field.name for field in FIELDS} - told.keys() == {"enabled", *COMPARE}

@@ -82,12 +82,12 @@ def test_routes_take_no_more_than_they_need_from_the_one_who_asks(client):
     """No path, and no size that hurts: an address either is one of the routes or is not found."""
     ours = {route.path.removeprefix(api.PREFIX): route for route in client.app.routes if "noiseorder" in route.path}
     auditions = {"/audition": "POST", "/audition/cost": "GET", "/audition/sheet/{id}": "GET"}
-    assert ours.keys() == {"/schema", "/presets", "/version", "/inspect", *auditions}
+    assert ours.keys() == {"/schema", "/presets", "/version", "/inspect", "/outcome", *auditions}
     for path, route in ours.items():
         assert route.methods == {auditions.get(path, "GET")}
         asked = route.dependant
         taken = (asked.path_params, asked.query_params, asked.header_params, asked.cookie_params, asked.body_params)
-        assert any(taken) is (path in auditions)
+        assert any(taken) is (path in (*auditions, "/outcome"))
 
 
 @pytest.mark.parametrize(

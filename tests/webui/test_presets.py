@@ -2,23 +2,34 @@ from __future__ import annotations
 
 import pytest
 
-from lib_noiseorder.presets import AUTO, FAMILIES, PRESETS, automatic
+from lib_noiseorder.presets import FAMILIES, PRESETS, automatic, follow
 
 
 @pytest.mark.parametrize(
     ("family", "name"), [("eps", "Default"), ("v", "Default"), ("flow", "Default"), ("few", "Few steps")]
 )
-def test_auto_takes_the_preset_of_the_family_and_says_so(family, name):
-    chosen, told = automatic(family)
-    assert chosen == name
-    assert name in told
-    assert FAMILIES[family].words in told
+def test_auto_takes_the_direction_of_the_family_s_preset_and_says_so(family, name):
+    config = PRESETS["Auto"].replace(erase=7.0, levels=2)
+    settled, taken = follow(config, family)
+    assert taken == name
+    assert settled == config.replace(direction=PRESETS[name].direction)
+    assert automatic(family) == f"Auto: {FAMILIES[family].words} is loaded, so “{name}”."
+
+
+def test_the_presets_of_the_families_differ_in_nothing_else():
+    for family in FAMILIES.values():
+        assert PRESETS[family.preset].replace(direction="auto") == PRESETS["Auto"]
 
 
 def test_auto_without_a_model_is_the_default_and_says_why():
-    chosen, told = automatic(None)
-    assert chosen == "Default"
-    assert "no model is loaded yet" in told
+    assert follow(PRESETS["Auto"], None) == (PRESETS["Default"], "Default")
+    assert "no model is loaded yet" in automatic(None)
+
+
+@pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise"])
+def test_a_direction_that_was_chosen_follows_nothing(direction):
+    config = PRESETS["Default"].replace(direction=direction)
+    assert follow(config, "few") == (config, "")
 
 
 def test_few_steps_asks_no_negative_prompt():
@@ -29,5 +40,4 @@ def test_few_steps_asks_no_negative_prompt():
 
 def test_names():
     assert next(iter(PRESETS)) == "Default"
-    assert AUTO not in PRESETS
     assert {family.preset for family in FAMILIES.values()} <= set(PRESETS)

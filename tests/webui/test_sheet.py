@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from lib_noiseorder.config import FIELDS, SettingError, parse
 from lib_noiseorder.webui import api, sheet
+from lib_noiseorder.webui.cost import Plan
 
 
 class Txt2Img(BaseModel):
@@ -74,7 +75,7 @@ def client(host):
             dependencies=[Depends(host.guard)],
             response_model=None,
         )
-    known = {"Euler": (6, 20)}
+    known = {"Euler": Plan(6, 20)}
 
     def estimate(sampler, *rest):
         host.estimated = (sampler, *rest)

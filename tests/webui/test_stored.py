@@ -8,7 +8,7 @@ import json
 import pytest
 
 from lib_noiseorder.config import BOTH, COMPARE, FIELDS, HIRES, NOISE, OFF, VARIANTS, NoiseOrderConfig
-from lib_noiseorder.presets import AUTO, FAMILIES, PRESETS, automatic
+from lib_noiseorder.presets import FAMILIES, PRESETS, automatic
 from lib_noiseorder.webui import infotext
 from lib_noiseorder.webui.userpresets import Presets
 
@@ -17,7 +17,7 @@ STORED = [
     ("enabled", False, "Noise Order", 0, 0, 0, ()),
     ("erase", 4.0, "Erase", 1.0, 64.0, 0.5, ()),
     ("inject", 0.05, "Inject", -1.0, 1.0, 0.01, ()),
-    ("direction", "guidance", "Direction", 0, 0, 0, ("guidance", "look-ahead", "denoised", "noise")),
+    ("direction", "guidance", "Direction", 0, 0, 0, ("guidance", "look-ahead", "denoised", "noise", "auto")),
     ("levels", 1, "Key levels", 1, 8, 1, ()),
     ("first_level", 0.9, "First level", 0.05, 1.0, 0.01, ()),
     ("last_level", 0.7, "Last level", 0.05, 1.0, 0.01, ()),
@@ -99,6 +99,7 @@ STORED_PRESETS = {
         "last_level": 0.1,
         "normalisation": "as printed",
     },
+    "Auto": {"direction": "auto"},
 }
 
 
@@ -111,13 +112,13 @@ def test_presets():
 
 
 def test_families_and_what_auto_says():
-    assert (AUTO, list(FAMILIES)) == ("Auto", ["eps", "v", "flow", "few"])
+    assert list(FAMILIES) == ["eps", "v", "flow", "few"]
     assert [automatic(family) for family in ("eps", "v", "flow", "few", None)] == [
-        ("Default", "Auto: a model that predicts noise (ε) is loaded, so “Default”."),
-        ("Default", "Auto: a model that predicts velocity (v) is loaded, so “Default”."),
-        ("Default", "Auto: a flow model is loaded, so “Default”."),
-        ("Few steps", "Auto: a few-step or guidance-distilled model is loaded, so “Few steps”."),
-        ("Default", "Auto: no model is loaded yet, so “Default”. Choose Auto again after the first picture."),
+        "Auto: a model that predicts noise (ε) is loaded, so “Default”.",
+        "Auto: a model that predicts velocity (v) is loaded, so “Default”.",
+        "Auto: a flow model is loaded, so “Default”.",
+        "Auto: a few-step or guidance-distilled model is loaded, so “Few steps”.",
+        "Auto: no model is loaded yet; “Default” until it is known.",
     ]
 
 

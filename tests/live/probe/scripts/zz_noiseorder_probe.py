@@ -21,6 +21,8 @@ PLAN: dict[str, Any] = {}
 SEEN: dict[str, Any] = {}
 WRITTEN: list[Any] = []
 """The noise as the last hook left it, until the sampler's first model call has been compared with it."""
+ALL_ROWS = [0]
+"""Since the last POST, over every generation."""
 OWN: list[tuple[Any, Any]] = []
 """Every row the extension asked the model: what went in and what came out."""
 
@@ -61,6 +63,7 @@ reset()
 def counted(original: Any) -> Any:
     def apply_model(x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
         SEEN["rows"] += len(x)
+        ALL_ROWS[0] += len(x)
         SEEN["calls"] += 1
         if WRITTEN:
             noise = WRITTEN.pop()
@@ -256,7 +259,7 @@ class Probe(scripts.Script):
 def routes(_: Any, app: Any) -> None:
     @app.get("/noiseorder-probe")
     def seen() -> dict[str, Any]:
-        return SEEN
+        return {**SEEN, "all_rows": ALL_ROWS[0]}
 
     @app.get("/noiseorder-probe/tensors")
     def tensors_alive() -> int:
@@ -267,6 +270,7 @@ def routes(_: Any, app: Any) -> None:
     def plan(values: dict[str, Any]) -> dict[str, Any]:
         PLAN.clear()
         PLAN.update(values)
+        ALL_ROWS[0] = 0
         reset()
         return PLAN
 

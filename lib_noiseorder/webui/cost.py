@@ -1,0 +1,152 @@
+"""What a generation costs, told beforehand, in evaluations of the model: one for each prompt and negative prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..config import BOTH, EVERYWHERE, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, NoiseOrderConfig
+from ..core.schedule import DEPTH
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the page itself is set to, as javascript/noiseorder.js tells it.
+
+    strength: of the denoising in img2img; parts: prompts joined by AND; hires_steps, hires_cfg: 0 is as in the first
+    pass.
+    """
+
+    steps: int = 20
+    cfg: float = 7.0
+    strength: float = 1.0
+    parts: int = 1
+    sampler: str = "Euler"
+    scheduler: str = "Automatic"
+    width: int = 512
+    height: int = 512
+    img2img: bool = False
+    mask: bool = False
+    hires: bool = False
+    hires_steps: int = 0
+    hires_cfg: float = 0.0
+    hires_parts: int = 1
+
+
+def read(text: object) -> Job:
+    """The job in a JSON object; what is missing or of another type is as in any job."""
+    try:
+        told = json.loads(str(text))
+        known = {field.name: field.default for field in dataclasses.fields(Job)}
+        found = {name: told[name] for name in known if type(told.get(name)) in (type(known[name]), int)}
+    except (ValueError, AttributeError):
+        return Job()
+    job = Job(**found)
+    # A schedule is computed for these: nothing that would keep the server busy.
+    return dataclasses.replace(job, steps=min(max(int(job.steps), 1), 1000))
+
+
+class Plan(NamedTuple):
+    """Of the first pass: the steps of a preview and of the image, and how often a step asks the model."""
+
+    preview: int
+    steps: int
+    order: int = 1
+
+    def calls(self, steps: int) -> int:
+        """How often so many steps ask: the last one of a second-order sampler asks once, and so does one cut short."""
+        return self.order * (steps - 1) + 1
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What whoever makes the images knows of the cost.
+
+    plan: of a job, None where it is not known; negative: whether the negative prompt is asked at CFG 1, by the sampler
+    and by Noise Order; inspects: whether the noise inspector is on. The defaults are the playground's.
+    """
+
+    plan: Callable[[Job], Plan | None] = lambda job: None
+    negative: tuple[bool, bool] = (False, True)
+    inspects: Callable[[], bool] = lambda: False
+
+
+def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, dict[str, int]]:
+    """Of each image: what it costs without Noise Order, and what each part of Noise Order adds to that."""
+    run = int(min(job.strength, 0.999) * job.steps) + 1 if job.img2img else job.steps
+    plan = rates.plan(job) or Plan(min(int((1 - DEPTH) * run) + 2, run), run)
+    passes = {FIRST: (plan.steps, job.parts, job.cfg)}
+    if job.hires:
+        passes[HIRES] = (job.hires_steps or job.steps, job.hires_parts, job.hires_cfg or job.cfg)
+
+    def sampling(steps: int, parts: int, cfg: float) -> int:
+        return plan.calls(steps) * (parts + (cfg != 1 or rates.negative[0]))
+
+    def asking(config: NoiseOrderConfig, name: str) -> int:
+        if name not in passes or config.inject == 0 or config.passes not in (name, BOTH):
+            return 0
+        _, parts, cfg = passes[name]
+        guided = config.direction in (GUIDANCE, LOOK_AHEAD) and (cfg != 1 or rates.negative[1])
+        return config.levels * (parts + guided)
+
+    plain = sum(sampling(*each) for each in passes.values())
+    added = {
+        "Inject": sum(asking(config, name) for name in passes),
+        "Also make": sum(plain + sum(asking(each, name) for name in passes) for each in config.variants.values()),
+    }
+    if config.audition and config.passes != HIRES:
+        preview = sampling(plan.preview, job.parts, job.cfg)
+        # The critic asks once.
+        added["Audition"] = config.audition * (preview + asking(config, FIRST) + job.parts)
+    if rates.inspects():
+        seen = [passes[name][1] for name in passes if config.passes in (name, BOTH)]
+        added["Noise inspector"] = 2 * config.levels * sum(seen)
+    return plain, {name: count for name, count in added.items() if count}
+
+
+def idle(config: NoiseOrderConfig, job: Job) -> set[str]:
+    """The settings that have no say in this job."""
+    names: set[str] = set()
+    weights = {"layout", "structure", "detail"}
+    if config.inject == 0:
+        names |= {"direction", "levels", "first_level", "last_level", "normalisation", *weights}
+    elif config.levels == 1:
+        names |= {"last_level", *weights}
+    elif config.direction == LOOK_AHEAD:
+        names |= weights
+    elif config.levels == 2:
+        names.add("structure")
+    if config.erase == 1:
+        names |= {"variant", "region", "audition"}
+    # What makes the generation fail is shown.
+    if job.img2img or (not job.hires and config.passes != HIRES):
+        names.add("passes")
+    if not job.img2img or (not job.mask and config.region == EVERYWHERE):
+        names.add("region")
+    return names
+
+
+def line(config: NoiseOrderConfig, job: Job, rates: Rates) -> str:
+    """What the settings cost, in words."""
+    if not config.active:
+        return "Nothing is changed: Erase is 1 and Inject is 0."
+    if job.img2img:
+        config = config.replace(passes=FIRST)
+    elif config.passes == HIRES and not job.hires:
+        return f'⚠ Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"'
+    plain, added = evaluations(config, job, rates)
+    total = sum(added.values())
+    if not total:
+        return "Costs nothing."
+    percent = 100 * total / plain
+    share = f"{percent:.0f}" if percent >= 1 else "less than 1"
+    steps = f"{job.steps} + {job.hires_steps or job.steps}" if job.hires else f"{job.steps}"
+    around = f", denoising {job.strength:g}" if job.img2img else ""
+    parts = ": " + ", ".join(f"{name} {count}" for name, count in added.items()) if len(added) > 1 else ""
+    return (
+        f"Cost: +{total} model evaluation{'' if total == 1 else 's'} per image, +{share} % of {plain} "
+        f"({steps} steps{around}, CFG {job.cfg:g}){parts}"
+    )

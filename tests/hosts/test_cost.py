@@ -1,0 +1,134 @@
+"""The line that tells the cost, against the evaluations counted in whole generations of the fakes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from test_compare import ALL, generate
+
+from lib_noiseorder.webui.cost import Job, Plan, Rates, evaluations, line, read
+
+
+def load(host):
+    """Only with a model is the sampler's schedule known."""
+    host.model_data.sd_model = host.model(host.processing([], [], []))
+
+
+def modules(host):
+    """The loaded script's own copies: the fakes load the extension anew."""
+    from lib_noiseorder.config import NoiseOrderConfig
+    from lib_noiseorder.webui import cost
+
+    return NoiseOrderConfig, cost, host.loaded.rates()
+
+
+def expected(host, settings, cfg=5.0, **job):
+    config, cost, rates = modules(host)
+    plain, added = cost.evaluations(config(True, **settings), cost.Job(steps=10, cfg=cfg, **job), rates)
+    return plain + sum(added.values()), added
+
+
+def counted(host, settings, parts, cfg=5.0, **changes):
+    """Evaluations for each image: those of the noise, and the sampler's, which cost the fakes nothing."""
+    host.network.rows, host.steps_run[:] = 0, []
+    made = generate(host, settings, cfg_scale=cfg, do_not_save_grid=True, **changes)
+    assert "Noise Order error" not in made.infotexts[0]
+    images = changes.get("batch_size", 1) * changes.get("n_iter", 1)
+    negative = cfg != 1 or host.loaded.HOST.negative_at_cfg_1[0]
+    steps = sum(host.steps_run) * changes.get("batch_size", 1)
+    return (host.network.rows + steps * (parts + negative)) / images
+
+
+SETTINGS = {
+    "nothing beside": {},
+    "inject 0": {"inject": 0.0},
+    "denoised": {"direction": "denoised", "levels": 3},
+    "look-ahead": {"direction": "look-ahead", "levels": 2},
+    "also make": ALL,
+    "also make the same": {**ALL, "erase": 1.0},
+    "audition": {"audition": 3},
+    "everything": {**ALL, "audition": 2, "levels": 3},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_line_counts_what_is_evaluated(host, settings):
+    load(host)
+    for prompt, inspects, changes in (
+        ("a cat", False, {}),
+        ("a cat", True, {}),
+        ("a cat AND a dog :0.5", False, {"n_iter": 2}),
+        ("a cat AND a dog :0.5", True, {"batch_size": 2}),
+    ):
+        host.opts.data["noiseorder_inspector"] = inspects
+        parts = prompt.count("AND") + 1
+        told, added = expected(host, settings, parts=parts)
+        assert counted(host, settings, parts, prompt=prompt, **changes) == told, (prompt, inspects, added)
+        assert ("Noise inspector" in added) is inspects
+
+
+@pytest.mark.parametrize("direction", ["guidance", "look-ahead"])
+def test_at_cfg_1(host, direction):
+    settings = {"direction": direction, "levels": 2, "audition": 2}
+    load(host)
+    told, added = expected(host, settings, cfg=1.0)
+    assert counted(host, settings, 1, cfg=1.0) == told, added
+
+
+@pytest.mark.parametrize("passes", ["first", "hires", "both"])
+def test_the_hires_pass(host, passes):
+    settings = {"passes": passes, "levels": 2}
+    host.opts.data["noiseorder_inspector"] = True
+    _, added = expected(host, settings, hires=True)
+    assert not host.txt2img(settings, hires=True).errors
+    assert host.network.rows == sum(added.values()) == (16 if passes == "both" else 8)
+
+
+def cost_of(settings, job, rates=None):
+    from lib_noiseorder.config import NoiseOrderConfig
+
+    return evaluations(NoiseOrderConfig(True, **settings), job, rates or Rates())
+
+
+def test_passes_of_the_sampler():
+    plan = {"plan": lambda job: Plan(6, job.steps, 2)}
+    assert cost_of({}, Job())[0] == 40
+    assert cost_of({}, Job(hires=True, hires_steps=5))[0] == 50
+    assert cost_of({}, Job(hires=True, hires_cfg=1.0, parts=2, hires_parts=1))[0] == 60 + 20
+    assert cost_of({}, Job(img2img=True, strength=0.5))[0] == 2 * 11
+    assert cost_of({"audition": 2}, Job(), Rates(**plan)) == (2 * 39, {"Inject": 2, "Audition": 2 * (22 + 2 + 1)})
+
+
+def test_words():
+    from lib_noiseorder.config import NoiseOrderConfig
+
+    def told(job=None, inspects=False, **settings):
+        rates = Rates(inspects=lambda: inspects)
+        return line(NoiseOrderConfig(True, **settings), job or Job(), rates)
+
+    assert told() == "Cost: +2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)"
+    assert told(direction="denoised", job=Job(steps=60)) == (
+        "Cost: +1 model evaluation per image, +less than 1 % of 120 (60 steps, CFG 7)"
+    )
+    assert told(job=Job(steps=4, hires=True, hires_steps=2), inspects=True, **ALL) == (
+        "Cost: +42 model evaluations per image, +350 % of 12 (4 + 2 steps, CFG 7): "
+        "Inject 2, Also make 38, Noise inspector 2"
+    )
+    assert told(job=Job(img2img=True, strength=0.5), passes="hires").endswith(
+        "+9 % of 22 (20 steps, denoising 0.5, CFG 7)"
+    )
+    assert told(inject=0.0) == "Costs nothing."
+    assert told(inject=0.0, erase=1.0) == "Nothing is changed: Erase is 1 and Inject is 0."
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "no", "[]", "3", json.dumps({"steps": "20", "cfg": None, "hires": 1, "other": 2})]
+)
+def test_a_page_that_tells_nothing_usable(text):
+    assert read(text) in (Job(), Job(hires=True))
+
+
+def test_what_the_page_tells():
+    assert read('{"steps": 4, "cfg": 1, "hires": true}') == Job(steps=4, cfg=1, hires=True)
+    assert read('{"steps": 100000000}').steps == 1000

@@ -1,0 +1,120 @@
+"""The line that tells, after a generation, what was done to its noise, around whole generations of the fakes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from test_audition import with_scores
+from test_compare import ALL, generate
+
+
+def told(host):
+    from lib_noiseorder.webui import outcome
+
+    return outcome.last.get("img2img" if host.script.is_img2img else "txt2img")
+
+
+def test_what_was_done(host):
+    generate(host, {"erase": 1.0, "inject": 0.05})
+    assert re.fullmatch(
+        r"Noise: 100 % of the seed's own kept, turned by 2\.9°, standard deviation (\S+) → \1, "
+        "2 model evaluations per image",
+        told(host),
+    )
+
+
+def test_half_of_the_seed(host):
+    generate(host, {"inject": 0.0}, batch_size=2, n_iter=2)
+    kept = re.match(r"Noise: (\d+) % of the seed's own kept, standard deviation", told(host))
+    assert abs(int(kept[1]) - 50) < 12, "of four images with 256 numbers each"
+    assert told(host).endswith(" 0 model evaluations per image")
+
+
+def test_what_makes_the_noise_stronger_says_so(host):
+    generate(host, {"erase": 1.0, "inject": 1.0, "direction": "noise", "normalisation": "as printed"})
+    before, after = map(float, re.search(r"deviation (\S+) → (\S+),", told(host)).groups())
+    assert after != before
+    assert "1 model evaluation per image" in told(host)
+
+
+def test_nothing_is_told_of_a_generation_without(host):
+    generate(host, True)
+    assert told(host)
+    generate(host, False)
+    assert told(host) is None
+    generate(host, {"erase": 1.0, "inject": 0.0})
+    assert told(host) is None
+
+
+def test_both_passes(host):
+    from lib_noiseorder.generation import hook
+    from lib_noiseorder.webui import outcome
+
+    seen = []
+    result = host.txt2img({"passes": "both"}, hires=True, before_hook=seen.append)
+    assert not result.errors
+    seen[0].n_iter = 1
+    hook.finish(seen[0], False)
+    assert re.match(r"First pass: .* per image\. Hires pass: .* per image$", outcome.last["txt2img"])
+
+
+@pytest.mark.parametrize(("fails_at", "some"), [((0, 1), ""), ((1,), " in 1 of 2 batches")])
+def test_why_not(host, fails_at, some):
+    batches = iter(range(2))
+
+    def fail():
+        if next(batches) in fails_at:
+            raise RuntimeError("once")
+
+    host.network.before = fail
+    generate(host, {"direction": "denoised"}, n_iter=2)
+    assert told(host).endswith(f"Noise left as it is{some}: RuntimeError: once")
+    assert told(host).startswith("Noise: ") is bool(some)
+
+
+def test_settings_that_cannot_be_used(host):
+    generate(host, {"erase": 99}, n_iter=2)
+    assert told(host) == "Noise left as it is: Erase (erase) = 99: must be a number from 1 to 64"
+
+
+def test_what_is_made_beside_it_is_not_told(host):
+    generate(host, {**ALL, "inject": 0.05})
+    assert "turned by 2.9°" in told(host), "and not the injected or the erased one"
+
+
+def test_an_audition(host):
+    with_scores(host, [0.0, 1.0, 0.0])
+    generate(host, {"audition": 3, "variant": 4})
+    assert told(host).endswith("Went on with variant 5, best of 3")
+
+
+def test_the_page_asks_for_it(host):
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    app = FastAPI()
+    host.app_started[0](None, app)
+    ask = TestClient(app).get
+    assert ask("/noiseorder/v1/outcome?tab=txt2img").json() == {"told": "", "html": ""}
+    generate(host, True)
+    assert ask("/noiseorder/v1/outcome?tab=txt2img").json()["told"] == told(host)
+    assert ask("/noiseorder/v1/outcome?tab=img2img").json()["html"] == ""
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "direction", "name"), [("a", "guidance", "Default"), ("b-lcm", "denoised", "Few steps")]
+)
+def test_auto_follows_the_model_of_each_generation(a1111, checkpoint, direction, name):
+    host = a1111
+    generate(host, {"direction": "auto"})
+    host.checkpoint = f"{checkpoint}.safetensors"
+    host.model_data.sd_model = host.model(host.processing([], [], []))
+    followed = generate(host, {"direction": "auto", "erase": 2.0})
+    assert f"Noise Order direction: {direction}" in followed.infotexts[0]
+    assert f"Noise Order auto: {name}" in followed.infotexts[0]
+    assert told(host).endswith(f"Auto: “{name}”")
+    alone = generate(host, {"direction": direction, "erase": 2.0})
+    assert followed.images[0].tobytes() == alone.images[0].tobytes()
+    assert "Noise Order auto" not in alone.infotexts[0]
+    assert "Noise Order auto" not in generate(host, {"direction": "auto", "inject": 0}).infotexts[0]
