@@ -28,6 +28,10 @@ def inspects() -> bool:
     return chosen().inspector
 
 
+def switch_inspector(on: bool) -> None:
+    options.write(shared.opts, "inspector", on, shared.config_filename)
+
+
 def estimate(*asked: Any) -> tuple[int, int] | None:
     return audition.estimate(HOST, *asked)
 
@@ -51,7 +55,7 @@ class NoiseOrderScript(scripts.Script):
                 text=accordion.about(WHY_NOT),
                 below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
             )
-            inspector.panel(self.elem_id, inspects)
+            inspector.panel(self.elem_id, inspects, switch_inspector)
         self.infotext_fields = [
             (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
             for component, field in zip([enabled, *settings], FIELDS, strict=True)
