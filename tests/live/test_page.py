@@ -292,7 +292,7 @@ def test_inspector_panel(page, server, options):
     inside = page.locator(f"{OURS}inspected")
     inside.get_by_text("The inspector is off").wait_for()
     page.locator(f"{OURS}inspector_on input").check()
-    inside.get_by_text("Nothing to inspect").wait_for()
+    inside.get_by_text("The inspector is off").wait_for(state="hidden")
     assert page.locator("#setting_noiseorder_inspector input").is_checked()
     assert json.loads((server.data / "config.json").read_text())["noiseorder_inspector"]
     generate(page)
