@@ -149,7 +149,7 @@ def test_the_first_example_shows_what_choosing_is_good_for(first):
 
 def test_an_example_comes_with_its_model_and_its_result(page):
     page.get_by_text("a yellow tee on speckles").first.click()
-    page.locator("#noiseorder_sheet").get_by_text("yellow tee; speckles").first.wait_for()
+    page.locator("#noiseorder_sheet").get_by_text("yellow tee; on ").first.wait_for()
     assert page.locator("#model input:checked").get_attribute("value") == "UNet of the cluttered world, ε-prediction"
 
 
