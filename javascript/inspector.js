@@ -6,6 +6,7 @@
     const ours = (tab, name) => `#script_${tab}_noise_order_${name}`;
     const BOXES = ["#setting_noiseorder_inspector", ...TABS.map((tab) => ours(tab, "inspector_on"))];
     const shown = new Set(); // what shows the last generation
+    const again = new Set(); // pressed at the end of a generation, perhaps while an earlier answer was on its way
     const watched = new WeakSet();
 
     function refresh() {
@@ -29,8 +30,19 @@
             new MutationObserver(() => {
                 if (getComputedStyle(skip).display !== "none") return;
                 shown.clear();
+                TABS.forEach((tab) => again.add(tab));
                 refresh();
             }).observe(skip, {attributes: true, attributeFilter: ["style"]});
+            // Gradio drops what is pressed meanwhile, and takes the next press shortly after the answer.
+            new MutationObserver((changes) => {
+                const answered = changes.some(({addedNodes}) =>
+                    [...addedNodes].some((node) => node.classList?.contains("noiseorder-inspected")));
+                if (!answered || !again.delete(tab)) return;
+                setTimeout(() => {
+                    shown.delete(tab);
+                    refresh();
+                }, 300);
+            }).observe(document.querySelector(ours(tab, "inspected")), {childList: true, subtree: true});
         }
     }
 

@@ -37,7 +37,7 @@ ABOUT = (
 )
 OFF = f'The inspector is off: switch on "{SWITCH}" here or under Settings, Noise Order, and generate.'
 NOTHING = "Nothing to inspect: the last generation was not changed by Noise Order, or there was none yet."
-STYLE = ".noiseorder-inspected :is(td, th) {padding: 3px 5px !important; font-size: 13px; text-align: left}"
+STYLE = ".noiseorder-inspected :is(td, th) {padding: 2px 3px !important; font-size: clamp(10px, 3vw, 13px)}"
 """The hosts' own cells are too wide for a phone."""
 WHITE = "white: as a sampler expects"
 
@@ -231,7 +231,7 @@ def section(image: dict[str, Any]) -> str:
     measures = ("rms", "mean", "kurtosis", "cosine")
     head = "".join(f"<th>{name}</th>" for name in ("noise", *measures))
     rows = "".join(
-        f"<tr><th>{coloured(name)}<br>{shown(image[name]['picture'], f'noise {name}', 64)}</th>"
+        f"<tr><th>{coloured(name)}<br>{shown(image[name]['picture'], f'noise {name}', 48)}</th>"
         + "".join(f"<td>{image[name][measure]:.3f}</td>" for measure in measures)
         + "</tr>"
         for name in STATES
@@ -239,7 +239,7 @@ def section(image: dict[str, Any]) -> str:
     verdicts = "".join(f"<li>{coloured(name)}: {html.escape(image[name]['verdict'])}</li>" for name in STATES)
     previews = "".join(
         f"<tr><th>{preview['level']:.2f}</th>"
-        + "".join(f"<td>{shown(preview[name], f'seen {name}', 96)}</td>" for name in ("before", "after"))
+        + "".join(f"<td>{shown(preview[name], f'seen {name}', 80)}</td>" for name in ("before", "after"))
         + "</tr>"
         for preview in image["previews"]
     )

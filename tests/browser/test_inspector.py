@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import gradio as gr
 import pytest
 import torch
@@ -112,7 +114,23 @@ def test_is_refreshed_after_a_generation_and_when_it_is_opened(page):
     page.wait_for_function("box => document.querySelector(box).checked", arg=f"{OURS}inspector_on input")
 
 
-@pytest.mark.parametrize("width", [1400, 400])
+def test_a_generation_that_ends_while_the_panel_is_being_refreshed_is_shown(page, monkeypatch):
+    shown = inspector.page
+
+    def slow(images):
+        made = shown(images)
+        time.sleep(3)
+        return made
+
+    page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    monkeypatch.setattr(inspector, "page", slow)
+    generate(page, 5)
+    page.wait_for_timeout(500)
+    generate(page, 6)
+    page.locator(f"{OURS}inspected h4").get_by_text("Seed 6, first pass").wait_for()
+
+
+@pytest.mark.parametrize("width", [1400, 400, 320])
 def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
     page = opened(browser, url, pytestconfig, width)
     generate(page, 5)
@@ -123,6 +141,6 @@ def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
     assert max(edges) <= right["x"] + right["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     plot = page.locator(f"{OURS}inspected figure img").bounding_box()
-    assert plot["width"] > 250
+    assert plot["width"] > 200
     assert plot["width"] / plot["height"] == pytest.approx(720 / 300, abs=0.02)
     page.close()

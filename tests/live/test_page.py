@@ -313,9 +313,9 @@ def test_inspector_fits_the_page(server, browser, kind, options, screenshots, wi
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
     page.locator(f"{OURS}inspector > .label-wrap").click()
     page.locator(f"{OURS}inspected h4").wait_for()
-    inside = page.locator(f"{OURS}inspected")
-    edges = inside.locator("*").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
-    assert max(edges) <= width
+    edges = page.locator(f"{OURS}inspected *").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
+    panel = page.locator(f"{OURS}inspector").bounding_box()
+    assert max(edges) <= panel["x"] + panel["width"] <= width
     screenshots.mkdir(exist_ok=True)
     page.locator(f"{OURS}inspector").screenshot(path=screenshots / f"inspector-{server.host}-{width}-{theme}.png")
     page.close()
