@@ -28,6 +28,10 @@ def inspects() -> bool:
     return chosen().inspector
 
 
+def switch_inspector(on: bool) -> None:
+    options.write(shared.opts, "inspector", on, shared.config_filename)
+
+
 def estimate(*asked: Any) -> cost.Plan | None:
     return audition.estimate(HOST, *asked)
 
@@ -57,7 +61,7 @@ class NoiseOrderScript(scripts.Script):
                 below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
                 rates=rates(),
             )
-            inspector.panel(self.elem_id, inspects)
+            inspector.panel(self.elem_id, inspects, switch_inspector)
         self.infotext_fields = [
             (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
             for component, field in zip([enabled, *settings], FIELDS, strict=True)

@@ -182,7 +182,7 @@ def test_the_page_fetches_from_our_own_routes_alone_and_makes_no_html_of_text():
     scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "javascript").glob("*.js")]
     assert scripts
     for text in scripts:
-        assert re.findall(r"https?://[^\s\"'`]*", text) == ["http://www.w3.org/2000/svg"], "the name of a format"
+        assert {*re.findall(r"https?://[^\s\"'`]*", text)} <= {"http://www.w3.org/2000/svg"}, "the name of a format"
         # Both relative to the page: our own routes, and pictures that are in the answers themselves.
         text = text.replace("fetch(`noiseorder/v1/audition/", "").replace("src: `data:image/png;base64,", "")
         ways = r"fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|import|eval|Function|innerHTML|outerHTML"

@@ -26,7 +26,7 @@ from ..config import BOTH, COMPARE, FIELDS, FIRST, HIRES, NoiseOrderConfig, Sett
 from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..core.streams import global_generators
-from ..webui import infotext, sheet, xyz
+from ..webui import sheet, xyz
 from ..webui.cost import Job, Plan
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet

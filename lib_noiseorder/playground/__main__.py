@@ -1,15 +1,17 @@
-"""`python -m lib_noiseorder.playground`: the page, or with --prompt a picture grid."""
+"""`python -m lib_noiseorder.playground`: the page, or with --prompt a report and a contact sheet."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from PIL import Image
+
 from ..config import FIELDS
 from ..core import Unsupported
 from ..presets import PRESETS, follow
 from .audition import audition
-from .comparison import compare, load
+from .comparison import CFG_SCALE, COUNT, MODEL, STEPS, compare, load
 from .models import MODELS
 from .picture import contact_sheet, grid
 
@@ -19,12 +21,12 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m lib_noiseorder.playground", description=__doc__)
     made.add_argument("--prompt", help='e.g. "a red cross left of a blue ring"; without it the page is opened')
     made.add_argument("--negative", default="", help="negative prompt: another scene, default none")
-    made.add_argument("--model", default="unet", choices=list(MODELS))
+    made.add_argument("--model", default=MODEL, choices=list(MODELS))
     made.add_argument("--seed", type=int, default=1, help="seed of the first image")
-    made.add_argument("--count", type=int, default=8, help="how many images, seeds counting up")
-    made.add_argument("--steps", type=int, help="default: 10, or as many as the model was distilled to")
-    made.add_argument("--cfg", type=float, help="CFG scale; default: 1.5, or 1 for a distilled model")
-    made.add_argument("--save", type=Path, default=Path("grid.png"), help="where the grid is written")
+    made.add_argument("--count", type=int, default=COUNT, help="how many images, seeds counting up")
+    made.add_argument("--steps", type=int, help=f"default: {STEPS}, or as many as the model was distilled to")
+    made.add_argument("--cfg", type=float, help=f"CFG scale; default: {CFG_SCALE:g}, or 1 for a distilled model")
+    made.add_argument("--save", type=Path, help="file for the images, labelled; without it only the report is written")
     made.add_argument("--port", type=int, help="of the page; default: the first free one from 7860")
     made.add_argument("--no-browser", action="store_true", help="serve the page without opening it")
     made.add_argument("--data", type=Path, help="folder of your own presets; default: the system's")
@@ -50,8 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
         launch(options.port, not options.no_browser, options.data)
         return
     model = MODELS[options.model]
-    steps = model.distilled or 10 if options.steps is None else options.steps
-    cfg = (1.0 if model.distilled else 1.5) if options.cfg is None else options.cfg
+    steps = model.distilled or STEPS if options.steps is None else options.steps
+    cfg = (1.0 if model.distilled else CFG_SCALE) if options.cfg is None else options.cfg
     changes = {
         field.name: getattr(options, field.name) for field in FIELDS[1:] if getattr(options, field.name) is not None
     }
@@ -61,16 +63,26 @@ def main(arguments: list[str] | None = None) -> None:
         title = f'"{options.prompt}"  |  {model.words}  |  {steps} steps  |  CFG {cfg:g}'.replace("ε", "epsilon")
         if config.audition:
             sheet = audition(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
-            contact_sheet(sheet, title).save(options.save)
-            print(f"Audition: {sheet.tally()}\n{options.save}")
+            finish(contact_sheet(sheet, title), [f"Audition: {sheet.tally()}", *sheet.choices()], options.save)
             return
         made = compare(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
     except (ValueError, Unsupported) as error:
         raise SystemExit(f"error: {error}") from None
-    grid(made, title).save(options.save)
-    told = {"Without": made.without.tally()} | {name.capitalize(): side.tally() for name, side in made.between.items()}
-    told |= {"With": made.modulated.tally(), "Noise": str(made.report)}
-    print("\n".join([*(f"{name + ':':9}{text}" for name, text in told.items()), str(options.save)]))
+    report = {"Without": made.without.tally()} | {
+        name.capitalize(): side.tally() for name, side in made.between.items()
+    }
+    report |= {"With": made.modulated.tally(), "Noise": made.noise()}
+    finish(grid(made, title), [f"{name + ':':10}{text}" for name, text in report.items()], options.save)
+
+
+def finish(picture: Image.Image, lines: list[str], file: Path | None) -> None:
+    """Print the report, and save the picture where a file was given."""
+    print("\n".join(lines))
+    if file:
+        picture.save(file)
+        print(f"Saved:    {file}")
+    else:
+        print("The images are not saved: --save FILE.png keeps them")
 
 
 if __name__ == "__main__":

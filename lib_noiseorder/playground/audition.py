@@ -25,7 +25,7 @@ class _Reached(Exception):
 class Sheet:
     """A row for every seed, a column for every variant; the lists go row by row.
 
-    steps, of: of a preview and of the whole picture; cost: of all previews of one seed, in pictures.
+    steps, of: of a preview and of the whole image; cost: of all previews of one seed, in images.
     """
 
     seeds: tuple[int, ...]
@@ -42,13 +42,28 @@ class Sheet:
         scores = self.scores[row * len(self.variants) : (row + 1) * len(self.variants)]
         return max(range(len(scores)), key=scores.__getitem__)
 
+    def of_seed(self, row: int) -> list[CheckResult]:
+        """What was found in the candidates of one seed."""
+        return self.found[row * len(self.variants) : (row + 1) * len(self.variants)]
+
     def tally(self) -> str:
-        """What was made, in words."""
-        right = sum(found.both for found in self.found)
+        """What was made, and what choosing among it brings, in words."""
+        rows, count = range(len(self.seeds)), len(self.seeds)
+        first = sum(self.of_seed(row)[0].both for row in rows)
+        chosen = sum(self.of_seed(row)[self.best(row)].both for row in rows)
+        any_right = sum(any(found.both for found in self.of_seed(row)) for row in rows)
         return (
-            f"{len(self.variants)} candidates at {self.steps} of {self.of} steps: {self.cost:.1f} pictures; "
-            f"{right} of {len(self.found)} previews right"
+            f"{len(self.variants)} candidates at {self.steps} of {self.of} steps: {self.cost:.1f} images per seed. "
+            f"Right: {first} of {count} as they come, {chosen} of {count} as the model chooses, "
+            f"{any_right} of {count} with the best chosen by eye"
         )
+
+    def choices(self) -> list[str]:
+        """What the model chooses for each seed, in words."""
+        return [
+            f"Seed {seed}: variant {self.variants[self.best(row)]}, {self.of_seed(row)[self.best(row)].verdict}"
+            for row, seed in enumerate(self.seeds)
+        ]
 
 
 def audition(

@@ -16,6 +16,9 @@ from .host import PlaygroundHost, seed_noise
 from .models import PlaygroundModel
 from .world import CheckResult, to_uint8
 
+MODEL, COUNT, STEPS, CFG_SCALE, CANDIDATES = "dit", 4, 10, 3.0, 4
+"""What page and command line begin with; steps and CFG scale of a distilled model are its own."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -28,7 +31,7 @@ class Side:
     """What relation stands for in this world, in one word."""
 
     def tally(self) -> str:
-        """How many pictures are right, in words."""
+        """How many images are right, in words."""
         count = len(self.found)
         objects, both = sum(f.objects for f in self.found), sum(f.both for f in self.found)
         return (
@@ -50,6 +53,22 @@ class Comparison:
     """Before, erased and after, (B, 3, 16, 16)."""
     previews: list[Preview]
     """What the model sees in the first of them and in the last; empty unless it was asked for."""
+
+    def noise(self) -> str:
+        """What was done to the noise, in words."""
+        report = self.report
+        if not report.applied:
+            return str(report)
+        kept, before, after = (
+            sum(values) / len(values) for values in (report.cosine, report.std_before, report.std_after)
+        )
+        parts = [
+            f"correlation {kept:.2f} with the seed's own (1 is the same, 0 another seed)",
+            f"standard deviation {before:.2f} before, {after:.2f} after",
+            f"{report.evaluations} evaluation{'' if report.evaluations == 1 else 's'} per image",
+            *report.notes,
+        ]
+        return "; ".join(parts)
 
 
 @cache

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import inspect
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +23,33 @@ from starlette.middleware import Middleware
 
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
-from ..presets import follow
+from ..presets import PRESETS, follow
 from ..webui import accordion, inspector
 from ..webui.userpresets import Presets
 from .audition import Sheet, audition
-from .comparison import Comparison, Side, compare, load
+from .comparison import CANDIDATES, CFG_SCALE, COUNT, MODEL, STEPS, Comparison, Side, compare, load
 from .models import MODELS, Description
 from .world import to_uint8
 
 NAMES = {description.words: name for name, description in MODELS.items()}
 WORLDS = list(dict.fromkeys(description.world for description in MODELS.values()))
 EXAMPLES = [example for world in WORLDS for example in world.EXAMPLES]
+"""The first is what the page shows when it is opened."""
+ABOUT = (
+    "The same prompt and seed with other noise is another image. **Audition** shows after a few steps what several "
+    "noises of each seed will become, and what a checker finds in them; choose one, and **Generate** makes its image, "
+    "beside the one without Noise Order."
+)
 WORLD = "\n".join(
     [
-        "Small models, each of one kind of scene, and a checker that reads each picture back:\n",
+        "Small models that run on any computer, each of one kind of scene:\n",
         *(f"* {world.ABOUT} ({'; '.join(d.words for d in MODELS.values() if d.world is world)})" for world in WORLDS),
     ]
 )
 MAX_IMAGES = 16
-CANDIDATES = 6
-"""Of the Audition button, where the settings name no number."""
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
 COLUMNS = {"without": "Without", "erased": "Erased", "injected": "Injected", "with": "With Noise Order"}
-"""The columns of pictures; those between the first and the last are shown when they are asked for."""
+"""The columns of images; those between the first and the last are shown when they are asked for."""
 
 
 def generate(
@@ -57,7 +64,7 @@ def generate(
     *settings: Any,
     progress: Any = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
 ) -> list[Any]:
-    """The Generate button: summary, columns and what is in them; what cannot be done is told in Gradio's error box."""
+    """The Generate button: results, summary, columns and what is in them; an error is shown in Gradio's box."""
     if seed is None:
         raise gr.Error("Seed is empty: give a whole number")
     try:
@@ -78,10 +85,11 @@ def generate(
         raise gr.Error(str(error)) from error
 
     sides = {"without": made.without, **made.between, "with": made.modulated}
-    told = {name: side.tally() for name, side in sides.items()} | {"noise": str(made.report)}
-    summary = "<br>".join(f"<b>{name.capitalize()}:</b> {html.escape(text)}" for name, text in told.items())
+    report = {name: side.tally() for name, side in sides.items()} | {"noise": made.noise()}
+    summary = "<br>".join(f"<b>{name.capitalize()}:</b> {html.escape(text)}" for name, text in report.items())
     shown = [gr.update(visible=name in sides) for name in COLUMNS]
     return [
+        gr.update(visible=True),
         f"<p>{summary}</p>",
         *shown,
         *(figures(made.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
@@ -98,41 +106,57 @@ def preview(
     steps: float,
     cfg_scale: float,
     *settings: Any,
-) -> str:
-    """The Audition button: the sheet of the candidates, of so many as Audition is set to."""
+) -> tuple[Any, str]:
+    """The Audition button: earlier results hidden, and the sheet of the candidates, as many as Audition is set to."""
     if seed is None:
         raise gr.Error("Seed is empty: give a whole number")
     try:
         config, _ = follow(NoiseOrderConfig(True, *settings), MODELS[NAMES[model]].family)
         config = config if config.audition else config.replace(audition=CANDIDATES)
-        seeds = range(int(seed), int(seed) + int(count))
-        made = audition(load(NAMES[model]), prompt, negative, seeds, int(steps), float(cfg_scale), config)
+        made = sheet_of(model, prompt, negative, int(seed), int(count), int(steps), float(cfg_scale), config)
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
-    return cells(made)
+    return gr.update(visible=False), cells(made)
+
+
+@lru_cache(maxsize=8)
+def sheet_of(
+    model: str,
+    prompt: str,
+    negative: str,
+    seed: int,
+    count: int,
+    steps: int,
+    cfg_scale: float,
+    config: NoiseOrderConfig,
+) -> Sheet:
+    """The previews of the seeds from `seed` on; the last ones are remembered, as every page opens with the same."""
+    seeds = range(seed, seed + count)
+    return audition(load(NAMES[model]), prompt, negative, seeds, steps, cfg_scale, config)
 
 
 def cells(made: Sheet) -> str:
-    """A sheet as HTML that javascript/noiseorder.js lets a person choose from; what the critic takes has a frame."""
+    """A sheet as HTML that javascript/noiseorder.js lets a person choose from; what the model chooses has a frame."""
     rows = []
     for row, seed in enumerate(made.seeds):
         line = ""
         for column, variant in enumerate(made.variants):
             k = row * len(made.variants) + column
-            found, frame = made.found[k], "2px solid" if column == made.best(row) else "2px solid transparent"
+            found, frame = made.found[k], "orange" if column == made.best(row) else "transparent"
             line += (
-                f'<td style="vertical-align:top"><button type="button" class="noiseorder-cell" '
+                f'<td style="vertical-align:top;padding:4px"><button type="button" class="noiseorder-cell" '
                 f'data-variant="{variant}" data-seed="{made.seeds[0]}" aria-pressed="false" '
                 f'aria-label="Choose variant {variant}, seed {seed}" tabindex="{0 if k == 0 else -1}" '
-                f'style="padding:3px;border:{frame};border-radius:6px;cursor:pointer">'
+                f'style="padding:3px;border:3px solid {frame};border-radius:6px;cursor:pointer" '
+                f'title="the model\'s own score: {made.scores[k]:.4f}">'
                 f'<img src="{data_url(made.pictures[k])}" width="128" height="128" alt=""></button>'
                 f'<div style="font-size:12px;line-height:1.3;width:136px">{"✓" if found.both else "✗"} '
-                f"{html.escape(found.words)}<br>critic {made.scores[k]:.4f}</div></td>"
+                f"{html.escape(found.verdict)}</div></td>"
             )
         rows.append(f'<tr><th scope="row">Seed {seed}</th>{line}</tr>')
     head = "".join(f'<th scope="col">Variant {variant}</th>' for variant in made.variants)
     return (
-        f"<p>{html.escape(made.tally())}. The frame is what the model's own judgement takes.</p>"
+        f"<p>{html.escape(made.tally())}. Framed: what the model chooses. Click the one you like.</p>"
         '<div class="noiseorder-cells" style="overflow-x:auto"><table style="width:auto">'
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         '<p class="noiseorder-told" role="status"></p>'
@@ -154,6 +178,15 @@ def suit(model: str, prompt: str) -> list[Any]:
         prompt = description.world.EXAMPLES[0]
     few = description.distilled
     return [prompt, *((few, 1) if few else (gr.update(), gr.update()))]
+
+
+def fit(model: str, prompt: str) -> str:
+    """The model for a newly chosen example: the same where its world has such prompts, else the first that fits."""
+    for words in (model, *NAMES):
+        with contextlib.suppress(ValueError):
+            MODELS[NAMES[words]].world.parse_caption(prompt)
+            return words
+    raise gr.Error(f"no model reads {prompt!r}")
 
 
 def inspected(made: Comparison) -> str:
@@ -195,47 +228,51 @@ def build(data: Path | None = None) -> gr.Blocks:
     # Fonts of the reader's own: Gradio's default theme would fetch them from elsewhere.
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     with gr.Blocks(title="Noise Order playground", theme=theme, analytics_enabled=False) as page:
-        gr.Markdown(f"# Noise Order playground\n{WORLD}")
+        gr.Markdown(f"# Noise Order playground\n{ABOUT}")
         with gr.Row():
-            with gr.Column(scale=2):
+            with gr.Column(scale=2, min_width=320):
                 prompt = gr.Textbox(EXAMPLES[0], label="Prompt", elem_id="prompt")
+                with gr.Row():
+                    auditions = gr.Button("Audition", variant="primary", elem_id="audition")
+                    button = gr.Button("Generate", elem_id="generate")
+                examples = gr.Examples([[example] for example in EXAMPLES], [prompt])
+                model = gr.Radio(list(NAMES), value=MODELS[MODEL].words, label="Model", elem_id="model")
+                with gr.Row():
+                    seed = gr.Number(1, label="Seed", precision=0, elem_id="seed")
+                    count = gr.Slider(1, MAX_IMAGES, COUNT, step=1, label="Images", elem_id="count")
+                with gr.Row():
+                    steps = gr.Slider(1, 50, STEPS, step=1, label="Sampling steps", elem_id="steps")
+                    cfg_scale = gr.Slider(1, 10, CFG_SCALE, step=0.1, label="CFG Scale", elem_id="cfg_scale")
                 negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
-                gr.Examples([[example] for example in EXAMPLES], [prompt])
-            with gr.Column(scale=1):
-                model = gr.Radio(list(NAMES), value=MODELS["unet"].words, label="Model", elem_id="model")
-                seed = gr.Number(1, label="Seed", precision=0, elem_id="seed")
-                count = gr.Slider(1, MAX_IMAGES, 8, step=1, label="Images", elem_id="count")
-            with gr.Column(scale=1):
-                steps = gr.Slider(1, 50, 10, step=1, label="Sampling steps", elem_id="steps")
-                cfg_scale = gr.Slider(1, 10, 1.5, step=0.1, label="CFG Scale", elem_id="cfg_scale")
-                button = gr.Button("Generate", variant="primary", elem_id="generate")
-                auditions = gr.Button("Audition", elem_id="audition")
-        with gr.Accordion(accordion.TITLE, open=True):
-            settings = accordion.controls(
-                lambda name: f"noiseorder_{name}",
-                presets,
-                lambda words: MODELS[NAMES[words]].family,
-                [model],
-                text=accordion.ABOUT,
-            )
+                with gr.Accordion(accordion.TITLE, open=True):
+                    settings = accordion.controls(
+                        lambda name: f"noiseorder_{name}",
+                        presets,
+                        lambda words: MODELS[NAMES[words]].family,
+                        [model],
+                        text=accordion.ABOUT,
+                    )
+                look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
+                with gr.Accordion("What a prompt can say", open=False):
+                    gr.Markdown(WORLD)
+            with gr.Column(scale=3, min_width=320):
+                with gr.Column(visible=False, scale=0) as results:
+                    summary = gr.HTML(elem_id="summary")
+                    with gr.Row():
+                        columns, contents = [], []
+                        for name, title in COLUMNS.items():
+                            with gr.Column(visible=name in ("without", "with"), min_width=136) as column:
+                                gr.Markdown(f"### {title}")
+                                contents.append(gr.HTML(elem_id=name))
+                            columns.append(column)
+                    inside = gr.HTML(visible=False, elem_id="inspected")
+                sheet = gr.HTML(elem_id="noiseorder_sheet")
         model.change(suit, [model, prompt], [prompt, steps, cfg_scale])
-        look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
-        sheet = gr.HTML(elem_id="noiseorder_sheet")
-        summary = gr.HTML(elem_id="summary")
-        with gr.Row():
-            columns, contents = [], []
-            for name, title in COLUMNS.items():
-                with gr.Column(visible=name in ("without", "with")) as column:
-                    gr.Markdown(f"### {title}")
-                    contents.append(gr.HTML(elem_id=name))
-                columns.append(column)
-        inside = gr.HTML(visible=False, elem_id="inspected")
-        button.click(
-            generate,
-            [model, prompt, negative, seed, count, steps, cfg_scale, look, *settings],
-            [summary, *columns, *contents, inside],
-        )
-        auditions.click(preview, [model, prompt, negative, seed, count, steps, cfg_scale, *settings], [sheet])
+        inputs = [model, prompt, negative, seed, count, steps, cfg_scale]
+        button.click(generate, [*inputs, look, *settings], [results, summary, *columns, *contents, inside])
+        fitted = examples.load_input_event.then(fit, [model, prompt], [model], show_progress="hidden")
+        for event in (page.load, auditions.click, fitted.then):
+            event(preview, [*inputs, *settings], [results, sheet])
         # A WebUI loads the file by itself. Gradio 4 renamed the argument.
         keyword = "js" if "js" in inspect.signature(page.load).parameters else "_js"
         page.load(None, None, None, **{keyword: f"() => {{{SCRIPT.read_text(encoding='utf-8')}}}"})
@@ -243,24 +280,42 @@ def build(data: Path | None = None) -> gr.Blocks:
 
 
 class Local:
-    """Tells the browser to fetch nothing from anywhere but this page's own server: Gradio's page would, from three."""
+    """Keeps the page to its own server: what Gradio's page would fetch or connect to elsewhere is taken out of it, and
+    the browser is told to fetch nothing else."""
 
     policy = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws:"
+    elsewhere = re.compile(rb'<script[^>]*\ssrc="https?://[^>]*>\s*</script>|<link[^>]*\shref="https?://[^>]*>')
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        start: Any = None
+        body = b""
+
         async def answer(message: Any) -> None:
+            nonlocal start, body
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"content-security-policy", self.policy.encode())]
+                if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/html"):
+                    start = message
+                    return
+            elif start is not None:
+                body += message.get("body", b"")
+                if message.get("more_body"):
+                    return
+                body = self.elsewhere.sub(b"", body)
+                start["headers"] = [pair for pair in start["headers"] if pair[0] != b"content-length"]
+                await send(start)
+                message = {**message, "body": body}
             await send(message)
 
         await self.app(scope, receive, answer)
 
 
 def launch(port: int | None = None, browser: bool = True, data: Path | None = None, **options: Any) -> Any:
-    """Serve the page on this machine only."""
+    """Serve the page on this machine only; what it opens with is made beforehand."""
+    preview(MODELS[MODEL].words, EXAMPLES[0], "", 1, COUNT, STEPS, CFG_SCALE, *accordion.values_of(PRESETS["Default"]))
     return (
         build(data)
         .queue()

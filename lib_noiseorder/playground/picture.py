@@ -7,8 +7,9 @@ from PIL import Image, ImageDraw, ImageFont
 from .audition import Sheet
 from .comparison import Comparison
 
-MARGIN, LINE = 8, 15
+MARGIN, LINE, FONT = 8, 16, 12
 INK, PAPER, RIGHT, WRONG = (30, 30, 30), (255, 255, 255), (20, 120, 50), (170, 40, 30)
+CHOSEN = (235, 140, 0)
 
 
 def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
@@ -25,7 +26,7 @@ def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
         "With Noise Order": comparison.modulated,
     }
     sheet = Image.new("RGB", (2 * MARGIN + columns * cell, 2 * MARGIN + LINE + len(parts) * block), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
     draw.text((MARGIN, MARGIN), title, INK, font)
     for index, (name, part) in enumerate(parts.items()):
         top = MARGIN + LINE + index * block
@@ -41,25 +42,29 @@ def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
 
 
 def contact_sheet(made: Sheet, title: str) -> Image.Image:
-    """The previews, labelled; the checker's words under each, and a frame around the one the critic takes."""
+    """The previews, labelled; the checker's words under each, and a frame around the one the model chooses."""
     side, count = made.pictures.shape[1], len(made.variants)
-    cell, left = max(side, 132) + MARGIN, 60
+    cell, left = max(side, 144) + MARGIN, 60
     block = side + 3 * LINE + MARGIN
-    size = (left + MARGIN + count * cell, 2 * MARGIN + 2 * LINE + len(made.seeds) * block)
-    sheet = Image.new("RGB", size, PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    draw.text((MARGIN, MARGIN), title, INK, font)
+    lines = [title, *f"{made.tally()}. Framed: what the model chooses.".split(". ", 1)]
+    font = ImageFont.load_default(FONT)
+    width = max(left + count * cell, *(MARGIN + round(font.getlength(line)) for line in lines)) + MARGIN
+    head = MARGIN + (len(lines) + 1) * LINE + MARGIN
+    sheet = Image.new("RGB", (width, head + LINE + len(made.seeds) * block), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for line, words in enumerate(lines):
+        draw.text((MARGIN, MARGIN + line * LINE), words, INK, font)
     for column, variant in enumerate(made.variants):
-        draw.text((left + column * cell, MARGIN + LINE), f"variant {variant}", INK, font)
+        draw.text((left + column * cell, head - LINE), f"variant {variant}", INK, font)
     for row, seed in enumerate(made.seeds):
-        y = MARGIN + 2 * LINE + row * block
+        y = head + 4 + row * block
         draw.text((MARGIN, y), f"seed {seed}", INK, font)
         for column in range(count):
             x, k = left + column * cell, row * count + column
             sheet.paste(Image.fromarray(made.pictures[k]), (x, y))
             if column == made.best(row):
-                draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), outline=RIGHT, width=2)
+                draw.rectangle((x - 4, y - 4, x + side + 3, y + side + 3), outline=CHOSEN, width=4)
             found = made.found[k]
-            for line, words in enumerate([*found.words.split("; "), f"critic {made.scores[k]:.4f}"][:3]):
-                draw.text((x, y + side + 2 + line * (LINE - 2)), words, RIGHT if found.both else WRONG, font)
+            for line, words in enumerate(["right" if found.both else "wrong", *found.words.split("; ")][:3]):
+                draw.text((x, y + side + 4 + line * (LINE - 2)), words, RIGHT if found.both else WRONG, font)
     return sheet

@@ -30,6 +30,11 @@ class CheckResult:
         """Objects and relation are right."""
         return self.objects and self.relation
 
+    @property
+    def verdict(self) -> str:
+        """Whether it is right, and what was found."""
+        return f"{'right' if self.both else 'wrong'}: {self.words}"
+
 
 class World(Protocol):
     """One kind of scene. A module with these names is a world; a scene is what its `parse_caption` returns."""

@@ -6,30 +6,40 @@ import base64
 import dataclasses
 import html
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from gradio.context import Context
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..config import NoiseOrderConfig
+from ..config import NoiseOrderConfig, SettingError
 from ..core import Preview
 from ..core.statistics import cosine, kurtosis, mean, rms, spectrum
 
 LIMIT = 4
 """Images kept of a generation, in each of its passes."""
 STATES = ("before", "erased", "after")
-COLOURS = {"before": (20, 130, 60), "erased": (40, 100, 190), "after": (200, 70, 40)}
+COLOURS = {"before": (40, 150, 80), "erased": (70, 130, 230), "after": (225, 95, 50)}
+GREY = (128, 128, 128)
+"""Seen on a light page and on a dark one, as the colours are."""
+NOTABLE = 4.5
+"""How many standard errors from white noise stand out: by chance fewer than one number in 100 000 does."""
 TITLE = "Noise inspector"
+SWITCH = "Keep what the noise inspector shows"
 ABOUT = (
-    "What the noise of the last generation was before and after, and what the model saw in it at the key levels; "
-    "costs two evaluations per key level and image."
+    "The noise of the last generation before and after, beside white noise as a sampler expects it, and what the model "
+    "sees in it. Costs two evaluations per key level and image; the images stay the same."
 )
-OFF = 'The inspector is off: switch on "Keep what the noise inspector shows" under Settings, Noise Order, and generate.'
+OFF = f'The inspector is off: switch on "{SWITCH}" here or under Settings, Noise Order, and generate.'
 NOTHING = "Nothing to inspect: the last generation was not changed by Noise Order, or there was none yet."
+STYLE = ".noiseorder-inspected :is(td, th) {padding: 2px 3px !important; font-size: clamp(10px, 3vw, 13px)}"
+"""The hosts' own cells are too wide for a phone."""
+WHITE = "white: as a sampler expects"
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,40 @@ def numbers(noise: Tensor) -> dict[str, Any]:
     }
 
 
+def verdict(measured: dict[str, Any], shape: Sequence[int]) -> str:
+    """What of `numbers` stands out from white noise of that shape, (C, ..., H, W), in words."""
+    count, parts = math.prod(shape), []
+    strength, shift, peak = measured["rms"], measured["mean"], measured["kurtosis"]
+    if abs(strength - 1) > NOTABLE / math.sqrt(2 * count):
+        parts.append(f"{'stronger' if strength > 1 else 'weaker'} than a sampler expects (rms {strength:.3f})")
+    if abs(shift) > NOTABLE / math.sqrt(count):
+        parts.append(f"mean {shift:+.3f} instead of 0")
+    if abs(peak) > NOTABLE * math.sqrt(24 / count):
+        parts.append(f"{'more' if peak > 0 else 'fewer'} extreme values than white noise (kurtosis {peak:+.3f})")
+    # Where the strength is off, every frequency is: what is left when it is taken out.
+    relative = [power / max(strength, 1e-9) ** 2 for power in measured["spectrum"]]
+    scores = [deviation(power, degrees) for power, degrees in zip(relative, freedom(shape), strict=True)]
+    k = max(range(len(scores)), key=lambda k: abs(scores[k]))
+    if abs(scores[k]) > NOTABLE:
+        frequency = k / min(shape[-2:])
+        kind = "coarse" if frequency < 1 / 6 else "middle" if frequency < 1 / 3 else "fine"
+        parts.append(f"{relative[k]:.2f} times the power of white noise at {frequency:.2f} cycles per pixel ({kind})")
+    return "; ".join(parts) or WHITE
+
+
+def freedom(shape: Sequence[int]) -> list[float]:
+    """Of how many numbers each power of `spectrum` is the mean: the annulus has about `2πk · HW / N²` in a channel."""
+    height, width = shape[-2:]
+    side, layers = min(height, width), math.prod(shape[:-2])
+    return [max(1.0, 2 * math.pi * k) * height * width / side**2 * layers for k in range(side // 2 + 1)]
+
+
+def deviation(power: float, degrees: float) -> float:
+    """A mean of so many squared normal numbers in standard errors, `(p^⅓ − 1 + v) / √v`, v = 2 / (9 ν)."""
+    variance = 2 / (9 * degrees)
+    return (power ** (1 / 3) - 1 + variance) / math.sqrt(variance)
+
+
 def describe(record: Record) -> dict[str, Any]:
     """A record as JSON; pictures are base64 PNG."""
     return {
@@ -133,6 +177,7 @@ def describe_image(image: Seen) -> dict[str, Any]:
             name: {
                 **values,
                 "cosine": cosine(image.noises[name][None], before)[0],
+                "verdict": verdict(values, image.noises[name].shape),
                 "picture": png(noise_picture(image.noises[name])),
             }
             for name, values in measured.items()
@@ -153,72 +198,105 @@ def png(picture: Image.Image) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def plot(curves: dict[str, list[float]], width: int = 360, height: int = 200) -> Image.Image:
-    """Power over spatial frequency, from 0 to half a cycle per pixel; the line at 1 is white noise."""
-    sheet = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    left, top, right, bottom = 34, 8, width - 8, height - 32
-    high = max(2.0, *(1.05 * max(curve) for curve in curves.values()))
+def plot(curves: dict[str, list[float]], width: int = 720, height: int = 300) -> Image.Image:
+    """Power over spatial frequency, from 0 to half a cycle per pixel and from 0 to `top`; the grey line is white noise.
+
+    Without ground and words: those of the page follow its theme, and every Pillow has other letters.
+    """
+    sheet = Image.new("RGBA", (width, height))
+    draw, high = ImageDraw.Draw(sheet), top(curves)
 
     def point(share: float, power: float) -> tuple[float, float]:
-        return left + share * (right - left), bottom - power / high * (bottom - top)
+        return 2 + share * (width - 5), (1 - power / high) * (height - 5) + 2
 
-    draw.rectangle((left, top, right, bottom), outline=(200, 200, 200))
-    draw.line([point(0, 1), point(1, 1)], fill=(0, 0, 0))
-    for power in (0.0, 1.0, high):
-        draw.text((4, point(0, power)[1] - 6), f"{power:.1f}", (60, 60, 60), font)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=GREY)
+    draw.line([point(0, 1), point(1, 1)], GREY, 3)
     for name, curve in curves.items():
-        draw.line([point(k / max(len(curve) - 1, 1), power) for k, power in enumerate(curve)], COLOURS[name], 2)
-    draw.text((left, bottom + 3), "power, by cycles per pixel 0 to 0.5; black: white noise", (60, 60, 60), font)
-    for k, name in enumerate(curves):
-        draw.text((left + 70 * k, bottom + 17), name, COLOURS[name], font)
+        draw.line([point(k / max(len(curve) - 1, 1), power) for k, power in enumerate(curve)], COLOURS[name], 4)
     return sheet
+
+
+def top(curves: dict[str, list[float]]) -> float:
+    """The power at the upper edge of the plot."""
+    return max(2.0, *(1.05 * max(curve) for curve in curves.values()))
 
 
 def page(images: Sequence[Seen]) -> str:
     """The images as HTML."""
-    return "".join(section(describe_image(image)) for image in images)
+    return f"<style>{STYLE}</style>" + "".join(section(describe_image(image)) for image in images)
 
 
 def section(image: dict[str, Any]) -> str:
-    """One image of `describe` as HTML."""
+    """One image of `describe` as HTML; nothing in it is wider than a phone."""
     measures = ("rms", "mean", "kurtosis", "cosine")
-    head = "".join(f"<th>{name}</th>" for name in ("noise", *measures, "picture"))
+    head = "".join(f"<th>{name}</th>" for name in ("noise", *measures))
     rows = "".join(
-        f"<tr><th>{name}</th>"
+        f"<tr><th>{coloured(name)}<br>{shown(image[name]['picture'], f'noise {name}', 48)}</th>"
         + "".join(f"<td>{image[name][measure]:.3f}</td>" for measure in measures)
-        + f"<td>{shown(image[name]['picture'], f'noise {name}', 96)}</td></tr>"
+        + "</tr>"
         for name in STATES
     )
+    verdicts = "".join(f"<li>{coloured(name)}: {html.escape(image[name]['verdict'])}</li>" for name in STATES)
     previews = "".join(
         f"<tr><th>{preview['level']:.2f}</th>"
-        + "".join(f"<td>{shown(preview[name], f'seen {name}', 128)}</td>" for name in ("before", "after"))
+        + "".join(f"<td>{shown(preview[name], f'seen {name}', 80)}</td>" for name in ("before", "after"))
         + "</tr>"
         for preview in image["previews"]
     )
     seen = f"<table><tr><th>level</th><th>seen before</th><th>seen after</th></tr>{previews}</table>"
+    high = top({name: image[name]["spectrum"] for name in STATES})
     return (
         f'<div class="noiseorder-inspected"><h4>Seed {image["seed"]}, {html.escape(image["stage"])} pass</h4>'
-        f'<div style="display:flex;flex-wrap:wrap;gap:16px"><table><tr>{head}</tr>{rows}</table>'
-        f"{shown(image['spectrum_plot'], 'radial power spectrum', 360)}{seen if previews else ''}</div></div>"
+        f'<ul style="margin:4px 0">{verdicts}</ul>'
+        '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start">'
+        f'<div style="max-width:100%;overflow-x:auto"><table style="width:auto"><tr>{head}</tr>'
+        f"<tr><th>white</th><td>1</td><td>0</td><td>0</td><td></td></tr>{rows}</table>"
+        '<div style="font-size:12px">cosine to the seed\'s own noise: 1 is the same, 0 another seed</div></div>'
+        '<figure style="margin:0;width:360px;max-width:100%">'
+        f'<img src="data:image/png;base64,{image["spectrum_plot"]}" alt="radial power spectrum" '
+        'style="width:100%;height:auto;display:block"><figcaption style="font-size:12px">'
+        f"Power, 0 to {high:.1f}, by spatial frequency, 0 to 0.5 cycles per pixel: "
+        f"{', '.join(coloured(name) for name in STATES)}; grey: white noise</figcaption></figure>"
+        f"{seen if previews else ''}</div></div>"
     )
+
+
+def coloured(name: str) -> str:
+    return f'<span style="color:rgb{COLOURS[name]};font-weight:600">{name}</span>'
 
 
 def shown(data: str, title: str, width: int) -> str:
     return (
-        f'<img src="data:image/png;base64,{data}" alt="{title}" title="{title}" width="{width}" '
-        'style="image-rendering:pixelated;max-width:none">'
+        f'<img src="data:image/png;base64,{data}" alt="{title}" title="{title}" '
+        f'style="image-rendering:pixelated;width:{width}px;max-width:none">'
     )
 
 
-def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool]) -> None:
-    """The folded panel; nothing is worked out before its button is pressed."""
+def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Callable[[bool], None]) -> None:
+    """The folded panel; javascript/inspector.js presses its button after a generation and when it is opened.
+
+    enabled: whether the inspector is on; switch: turns it on or off, raising SettingError where that cannot be.
+    """
     with gr.Accordion(TITLE, open=False, elem_id=elem_id("inspector")):
         gr.Markdown(ABOUT)
+        box = gr.Checkbox(label=SWITCH, elem_id=elem_id("inspector_on"))
         button = gr.Button("Refresh", elem_id=elem_id("inspect"))
         inside = gr.HTML(elem_id=elem_id("inspected"))
+    box.do_not_save_to_config = True
 
-    def refresh() -> str:
-        return page(last.images) if last is not None else f"<p>{html.escape(NOTHING if enabled() else OFF)}</p>"
+    def refresh() -> tuple[bool, str]:
+        on = enabled()
+        off = "" if on else f"<p>{html.escape(OFF)}</p>"
+        return on, off + page(last.images) if last is not None else off or f"<p>{html.escape(NOTHING)}</p>"
 
-    button.click(refresh, [], [inside], show_progress="hidden")
+    def change(on: bool) -> tuple[bool, str]:
+        try:
+            switch(on)
+        except SettingError as error:
+            return enabled(), f"<p>⚠ {html.escape(str(error))}</p>"
+        return refresh()
+
+    for event in (Context.root_block.load, button.click):
+        event(refresh, [], [box, inside], show_progress="hidden", queue=False)
+    # .input fires for the person alone, not for what `refresh` tells.
+    box.input(change, [box], [box, inside], show_progress="hidden", queue=False)

@@ -8,8 +8,10 @@ from typing import Any
 
 import gradio as gr
 
+from ..config import SettingError
 from ..presets import PRESETS
 from .infotext import INNER
+from .inspector import SWITCH
 
 PREFIX = "noiseorder_"
 SECTION = ("noiseorder", "Noise Order")
@@ -46,7 +48,7 @@ WORDS = {
         "continue: the picture is made with its noise untouched; stop: the generation is ended. Both say why",
     ),
     "console": ("What is written to the console", "everything: also the settings and the noise levels asked"),
-    "inspector": ("Keep what the noise inspector shows", "the noise of the last generation, before and after"),
+    "inspector": (SWITCH, "the noise of the last generation; two evaluations more per key level and image"),
     "adetailer": ("Work in the passes of ADetailer too", "with the settings of the picture, told in its infotext"),
 }
 
@@ -60,6 +62,20 @@ def read(data: Mapping[str, Any]) -> Options:
         if type(value) is type(field.default) and (allowed is None or value in allowed):
             found[field.name] = value
     return Options(**found)
+
+
+def write(opts: Any, name: str, value: object, file: Any) -> None:
+    """Set one option and save all, as the settings page does; SettingError where the host does not let it be.
+
+    opts, file: the host's `shared.opts` and `shared.config_filename`.
+    """
+    try:
+        opts.set(PREFIX + name, value)
+        opts.save(file)
+    except (AssertionError, RuntimeError, OSError) as error:
+        raise SettingError(f"“{WORDS[name][0]}” cannot be set or saved: {error}. See Settings, Noise Order") from None
+    if opts.data.get(PREFIX + name) != value:
+        raise SettingError(f"“{WORDS[name][0]}” cannot be set: this WebUI does not allow it. See its log")
 
 
 def register(opts: Any, option_info: Callable[..., Any], preset_names: Callable[[], list[str]]) -> None:

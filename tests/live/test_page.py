@@ -336,16 +336,40 @@ def test_make_the_original_too(page):
     )
 
 
-def test_inspector_panel(page, options):
+def test_inspector_panel(page, server, options):
+    options(noiseorder_inspector=False)
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}inspector > .label-wrap").click()
-    page.locator(f"{OURS}inspect").click()
-    page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
-    options(noiseorder_inspector=True)
+    inside = page.locator(f"{OURS}inspected")
+    inside.get_by_text("The inspector is off").wait_for()
+    page.locator(f"{OURS}inspector_on input").check()
+    inside.get_by_text("The inspector is off").wait_for(state="hidden")
+    assert page.locator("#setting_noiseorder_inspector input").is_checked()
+    assert json.loads((server.data / "config.json").read_text())["noiseorder_inspector"]
     generate(page)
-    page.locator(f"{OURS}inspect").click()
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 1").wait_for()
     assert page.locator(f"{OURS}inspected img").count() == 3 + 1 + 2
+    number(page, "#txt2img_seed", 2)
+    generate(page)
+    page.locator(f"{OURS}inspected h4").get_by_text("Seed 2").wait_for()
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (1400, "dark"), (400, "light"), (400, "dark")])
+def test_inspector_fits_the_page(server, browser, kind, options, screenshots, width, theme):
+    options(noiseorder_inspector=True)
+    server.txt2img(kind, True)
+    page = browser.new_page(viewport={"width": width, "height": 2400})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")
+    page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
+    page.locator(f"{OURS}inspector > .label-wrap").click()
+    page.locator(f"{OURS}inspected h4").wait_for()
+    edges = page.locator(f"{OURS}inspected *").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
+    panel = page.locator(f"{OURS}inspector").bounding_box()
+    assert max(edges) <= panel["x"] + panel["width"] <= width
+    screenshots.mkdir(exist_ok=True)
+    page.locator(f"{OURS}inspector").screenshot(path=screenshots / f"inspector-{server.host}-{width}-{theme}.png")
+    page.close()
 
 
 def test_audition(page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from lib_noiseorder.playground.__main__ import main
 from lib_noiseorder.playground.audition import audition
 from lib_noiseorder.playground.comparison import load
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
-from lib_noiseorder.playground.picture import contact_sheet
+from lib_noiseorder.playground.picture import CHOSEN, contact_sheet
 from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption
 from lib_noiseorder.playground.world import to_uint8
 
@@ -41,7 +42,7 @@ def test_the_command_line_saves_the_sheet(tmp_path, capsys):
     target = tmp_path / "sheet.png"
     main(["--prompt", PROMPT, "--count", "2", "--steps", "4", "--audition", "8", "--save", str(target)])
     told = capsys.readouterr().out
-    assert "Audition: 8 candidates at 3 of 4 steps: 6.4 pictures; " in told
+    assert "Audition: 8 candidates at 3 of 4 steps: 6.4 images per seed. Right: " in told
     with Image.open(target) as sheet:
         assert sheet.width > 8 * 128
         assert sheet.height > 2 * 128
@@ -60,5 +61,6 @@ def test_what_cannot_be_auditioned_is_told_in_one_line(tmp_path, arguments, mess
 def test_the_sheet_frames_what_the_critic_takes():
     made = audition(load("unet"), PROMPT, "", [1], 4, 1.5, SETTINGS)
     sheet = contact_sheet(made, "title")
-    x = 60 + made.best(0) * (132 + 8)
-    assert sheet.getpixel((x - 2, 8 + 30 + 5)) == (20, 120, 50)
+    framed = (np.asarray(sheet) == CHOSEN).all(-1).any(0).nonzero()[0]
+    x = 60 + made.best(0) * (144 + 8)
+    assert (framed.min(), framed.max()) == (x - 4, x + 128 + 3)

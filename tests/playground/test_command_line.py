@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,9 +26,33 @@ def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
     assert "Without: " in told
     assert f"with the right {world.RELATION} too" in told
     assert f"{1 if MODELS[model].distilled else 2} evaluation" in told
+    assert "with the seed's own (1 is the same, 0 another seed)" in told
+    assert told.endswith(f"Saved:    {target}\n")
     with Image.open(target) as grid:
         assert grid.width > 2 * 128
         assert len(grid.getcolors(1 << 20)) > 10
+
+
+def test_the_readmes_picture_and_result_are_those_of_its_command(tmp_path, capsys):
+    root = Path(__file__).parents[2]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"python -m lib_noiseorder\.playground (--prompt .*)", text)
+    arguments = shlex.split(command)
+    target = tmp_path / arguments[-1]
+    main([*arguments[:-1], str(target)])
+    assert re.search(r"Right: .* by eye", capsys.readouterr().out).group() in text
+    with Image.open(target) as made, Image.open(root / "docs" / "images" / target.name) as shown:
+        assert made.size == shown.size
+        differs = np.abs(np.asarray(made).astype(int) - np.asarray(shown)).max(-1) > 2
+    assert differs.mean() < 0.001, "another Pillow may draw a letter differently"
+
+
+@pytest.mark.parametrize("more", [[], ["--audition", "2"]])
+def test_nothing_is_left_behind_unless_a_file_is_given(tmp_path, monkeypatch, capsys, more):
+    monkeypatch.chdir(tmp_path)
+    main([*PROMPT, *more])
+    assert list(tmp_path.iterdir()) == []
+    assert "--save FILE.png keeps them" in capsys.readouterr().out
 
 
 def test_variants_are_further_rows(tmp_path, capsys):
@@ -40,7 +68,7 @@ def test_variants_are_further_rows(tmp_path, capsys):
     assert "Injected:" in told
 
 
-@pytest.mark.parametrize(("model", "steps", "cfg"), [("unet", 10, 1.5), ("few", 4, 1)])
+@pytest.mark.parametrize(("model", "steps", "cfg"), [("dit", 10, 3), ("few", 4, 1)])
 def test_steps_and_cfg_are_the_models_own_unless_given(tmp_path, monkeypatch, model, steps, cfg):
     asked = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 
 import gradio as gr
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.config import NoiseOrderConfig, SettingError
 from lib_noiseorder.core import Level, Preview
 from lib_noiseorder.webui import api, inspector
 
@@ -71,7 +72,7 @@ def test_the_route_tells_all_of_the_last_generation():
     assert (preview["level"], preview["sigma"]) == (0.9, 11.5)
     pictures = [preview["before"], preview["after"], image["spectrum_plot"], image["after"]["picture"]]
     sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in pictures]
-    assert sizes == [(8, 8), (8, 8), (360, 200), (8, 8)]
+    assert sizes == [(8, 8), (8, 8), (720, 300), (8, 8)]
     assert preview["before"] != preview["after"]
 
 
@@ -103,13 +104,78 @@ def test_noise_of_every_shape_has_its_picture(shape):
     assert (picture[..., 1] == (255 if shape[0] == 1 else 128)).all()
 
 
-def test_the_plot_has_the_curves_and_the_white_noise_line():
+def test_the_plot_has_the_curves_and_the_white_noise_line_and_no_ground():
     flat = np.asarray(inspector.plot({"before": [1.5] * 9, "after": [0.5] * 9}))
-    for name in ("before", "after"):
-        assert (flat == inspector.COLOURS[name]).all(-1).any()
-    rows = [np.flatnonzero((flat == inspector.COLOURS[name]).all(-1)[:160].any(1)) for name in ("before", "after")]
-    black = np.flatnonzero((flat == 0).all(-1).sum(1) > 300)
-    assert rows[0].max() < black.min() <= black.max() < rows[1].min()
+    rows = [
+        np.flatnonzero((flat == (*colour, 255)).all(-1)[5:-5].sum(1) > 600) + 5
+        for colour in (inspector.COLOURS["before"], inspector.GREY, inspector.COLOURS["after"])
+    ]
+    middles = [found.mean() / len(flat) for found in rows]
+    assert middles == pytest.approx([0.25, 0.5, 0.75], abs=0.01)
+    assert (flat[..., 3] == 0).mean() > 0.9
+
+
+def test_the_plot_needs_no_font(monkeypatch):
+    """Those of Pillow 9 and 10 are of other widths."""
+    monkeypatch.delattr("PIL.ImageFont.load_default")
+    monkeypatch.delattr("PIL.ImageDraw.ImageDraw.text")
+    assert inspector.plot({"before": [1.0, 3.0], "after": [1.0, 0.0]}).size == (720, 300)
+
+
+def contrast(one, other):
+    """Of two colours, as WCAG 2 defines it."""
+    shares = [[c / 255 / 12.92 if c < 11 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb] for rgb in (one, other)]
+    light = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05 for r, g, b in shares)
+    return light[1] / light[0]
+
+
+@pytest.mark.parametrize("page", [(255, 255, 255), (11, 15, 25), (31, 41, 55)])
+def test_the_colours_are_seen_on_light_and_dark_pages(page):
+    assert min(contrast(colour, page) for colour in (*inspector.COLOURS.values(), inspector.GREY)) >= 3
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (4, 8, 8), (4, 64, 96), (16, 32, 32), (16, 3, 24, 24), (128, 4, 4)])
+def test_white_noise_is_called_white(shape):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(200):
+        assert inspector.verdict(inspector.numbers(torch.randn(shape, generator=generator)), shape) == inspector.WHITE
+
+
+def test_what_stands_out_is_told_and_nothing_else():
+    x = torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(1))
+    waves = torch.cos(2 * torch.pi * torch.arange(32) / 32)
+    told = {
+        name: inspector.verdict(inspector.numbers(changed), changed.shape)
+        for name, changed in {
+            "strong": 1.2 * x,
+            "weak": 0.9 * x,
+            "shifted": x + 0.1,
+            "peaked": x.pow(3) / 15**0.5,
+            "flat": (x.sign() + 0.01 * x),
+            "coarse": (x + 0.3 * waves) / (1 + 0.3**2 / 2) ** 0.5,
+            "fine": (x + 0.6 * torch.tensor([1.0, -1.0]).repeat(16)) / 1.36**0.5,
+            "empty": 0 * x,
+        }.items()
+    }
+    assert "; " not in told["strong"]
+    assert told["strong"].startswith("stronger than a sampler expects (rms 1.2")
+    assert told["weak"].startswith("weaker than a sampler expects (rms 0.9")
+    assert "mean +0.1" in told["shifted"]
+    assert told["shifted"].endswith("at 0.00 cycles per pixel (coarse)")
+    assert "more extreme values than white noise" in told["peaked"]
+    assert told["flat"].startswith("fewer extreme values")
+    assert told["coarse"].endswith("at 0.03 cycles per pixel (coarse)")
+    assert told["fine"].endswith("at 0.50 cycles per pixel (fine)")
+    assert told["empty"].startswith("weaker than a sampler expects (rms 0.000)")
+
+
+def test_the_default_settings_stay_white_and_the_printed_formula_does_not():
+    remember()
+    verdicts = [image["after"]["verdict"] for image in inspector.describe(inspector.last)["images"]]
+    assert verdicts == [inspector.WHITE] * 2
+    strong = inspector.observe([1], "", {name: 1.5 * noise() for name in inspector.STATES})
+    shown = inspector.page(strong)
+    assert shown.count("stronger than a sampler expects") == 3
 
 
 def test_the_page_shows_every_image():
@@ -120,9 +186,41 @@ def test_the_page_shows_every_image():
     assert "first pass" in shown
 
 
+def handlers(page):
+    """What the load event, the button and the box call."""
+    functions = page.fns.values() if isinstance(page.fns, dict) else page.fns
+    return [function.fn for function in functions]
+
+
+def test_the_panel_says_that_it_is_off_and_is_switched_on_there():
+    state = {"on": False}
+    with gr.Blocks() as page:
+        inspector.panel(lambda name: f"id_{name}", lambda: state["on"], lambda on: state.update(on=on))
+    load, _, change = handlers(page)
+    assert load() == (False, f"<p>{html.escape(inspector.OFF)}</p>")
+    on, told = change(True)
+    assert on
+    assert state["on"]
+    assert told == f"<p>{inspector.NOTHING}</p>"
+    remember()
+    assert load()[1].startswith("<style")
+    assert change(False)[1].startswith(f"<p>{html.escape(inspector.OFF)}</p><style"), "what was kept is still shown"
+
+
+def test_a_switch_that_cannot_be_set_goes_back_and_says_why():
+    def switch(on):
+        raise SettingError("frozen <here>")
+
+    with gr.Blocks() as page:
+        inspector.panel(lambda name: name, lambda: False, switch)
+    assert handlers(page)[2](True) == (False, "<p>⚠ frozen &lt;here&gt;</p>")
+
+
 def test_the_panel_is_folded_and_empty():
     with gr.Blocks() as page:
-        inspector.panel(lambda name: f"id_{name}", lambda: False)
+        inspector.panel(lambda name: f"id_{name}", lambda: False, lambda on: None)
     folded = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
     assert [block.open for block in folded] == [False]
-    assert {"id_inspector", "id_inspect", "id_inspected"} <= {block.elem_id for block in page.blocks.values()}
+    assert {"id_inspector", "id_inspector_on", "id_inspect", "id_inspected"} <= {
+        block.elem_id for block in page.blocks.values()
+    }

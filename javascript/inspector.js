@@ -1,0 +1,57 @@
+// Keeps the noise inspector up to date: when it is opened, and when a generation of this page has ended. Also keeps its
+// boxes and the one on the settings page, which would undo them when settings are applied, the same.
+(function() {
+    "use strict";
+    const TABS = ["txt2img", "img2img"];
+    const ours = (tab, name) => `#script_${tab}_noise_order_${name}`;
+    const BOXES = ["#setting_noiseorder_inspector", ...TABS.map((tab) => ours(tab, "inspector_on"))];
+    const shown = new Set(); // what shows the last generation
+    const again = new Set(); // pressed at the end of a generation, perhaps while an earlier answer was on its way
+    const watched = new WeakSet();
+
+    function refresh() {
+        for (const tab of TABS) {
+            const button = document.querySelector(ours(tab, "inspect"));
+            if (!button?.offsetParent) shown.delete(tab);
+            else if (!shown.has(tab)) {
+                shown.add(tab);
+                button.click();
+            }
+        }
+    }
+
+    function watch() {
+        for (const tab of TABS) {
+            const button = document.querySelector(ours(tab, "inspect")), skip = document.getElementById(`${tab}_skip`);
+            if (!button || !skip || watched.has(button)) continue;
+            watched.add(button);
+            new ResizeObserver(refresh).observe(button); // also when it is folded and unfolded
+            // The host hides this one when the generation has ended, interrupted or not.
+            new MutationObserver(() => {
+                if (getComputedStyle(skip).display !== "none") return;
+                shown.clear();
+                TABS.forEach((tab) => again.add(tab));
+                refresh();
+            }).observe(skip, {attributes: true, attributeFilter: ["style"]});
+            // Gradio drops what is pressed meanwhile, and takes the next press shortly after the answer.
+            new MutationObserver((changes) => {
+                const answered = changes.some(({addedNodes}) =>
+                    [...addedNodes].some((node) => node.classList?.contains("noiseorder-inspected")));
+                if (!answered || !again.delete(tab)) return;
+                setTimeout(() => {
+                    shown.delete(tab);
+                    refresh();
+                }, 300);
+            }).observe(document.querySelector(ours(tab, "inspected")), {childList: true, subtree: true});
+        }
+    }
+
+    document.addEventListener("change", ({target}) => {
+        const place = BOXES.slice(1).find((box) => target.closest?.(box));
+        for (const box of place ? BOXES : []) {
+            const input = document.querySelector(`${box} input[type=checkbox]`);
+            if (input && input.checked !== target.checked) input.click();
+        }
+    }, true);
+    onAfterUiUpdate(watch);
+})();

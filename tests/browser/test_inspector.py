@@ -1,0 +1,146 @@
+"""The inspector's panel in a page of Gradio's own, with what the hosts' pages have around it."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+import pytest
+import torch
+
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.core import Level, Preview
+from lib_noiseorder.webui import inspector
+
+MILLISECONDS = 180_000
+OURS = "#script_txt2img_noise_order_"
+STATE = {"on": False}
+AROUND = """() => {
+    window.onAfterUiUpdate = (call) =>
+        new MutationObserver(call).observe(document.body, {childList: true, subtree: true});
+    for (const tab of ["txt2img", "img2img"]) {
+        const skip = document.body.appendChild(document.createElement("button"));
+        skip.id = tab + "_skip";
+        skip.style.display = "none";
+    }
+}"""
+
+
+def generation(seed, size=16):
+    """What the hook leaves behind."""
+    inspector.forget()
+    generator = torch.Generator().manual_seed(seed)
+    noises = {name: torch.randn(1, 4, size, size, generator=generator) for name in inspector.STATES}
+    seen = [Preview(Level(0.9, 11.5), noises["before"], noises["after"])]
+    inspector.keep(NoiseOrderConfig(True), 2, inspector.observe([seed], "", noises, seen))
+
+
+@pytest.fixture(scope="module")
+def url():
+    with gr.Blocks(analytics_enabled=False) as page:
+        for tab in ("txt2img", "img2img"):
+            inspector.panel(
+                lambda name, tab=tab: f"script_{tab}_noise_order_{name}",
+                lambda: STATE["on"],
+                lambda on: STATE.update(on=on),
+            )
+        gr.Checkbox(False, elem_id="setting_noiseorder_inspector")
+    _, address, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_api=False)
+    yield address
+    page.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    inspector.forget()
+    STATE["on"] = False
+
+
+def opened(browser, url, pytestconfig, width=1400, theme="light"):
+    page = browser.new_page(viewport={"width": width, "height": 1600})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
+    page.locator(f"{OURS}inspector .label-wrap").wait_for()
+    page.evaluate(AROUND)
+    page.add_script_tag(path=pytestconfig.rootpath / "javascript" / "inspector.js")
+    page.evaluate("document.body.appendChild(document.createElement('i'))")
+    page.locator(f"{OURS}inspector .label-wrap").click()
+    page.locator(f"{OURS}inspect").wait_for()
+    return page
+
+
+@pytest.fixture
+def page(browser, url, pytestconfig):
+    page = opened(browser, url, pytestconfig)
+    yield page
+    page.close()
+
+
+def generate(page, seed):
+    """As the hosts do: the button is shown until the generation has ended."""
+    page.evaluate("document.getElementById('txt2img_skip').style.display = 'block'")
+    generation(seed)
+    page.evaluate("document.getElementById('txt2img_skip').style.display = 'none'")
+
+
+def test_says_at_once_that_it_is_off_and_is_switched_on_there(page):
+    inside = page.locator(f"{OURS}inspected")
+    inside.get_by_text("The inspector is off").wait_for()
+    page.locator(f"{OURS}inspector_on input").check()
+    inside.get_by_text("Nothing to inspect").wait_for()
+    assert STATE["on"]
+    for other in ("#setting_noiseorder_inspector", "#script_img2img_noise_order_inspector_on"):
+        assert page.locator(f"{other} input").is_checked()
+    page.locator(f"{OURS}inspector_on input").uncheck()
+    inside.get_by_text("The inspector is off").wait_for()
+    assert not STATE["on"]
+    assert not page.locator("#setting_noiseorder_inspector input").is_checked()
+
+
+def test_is_refreshed_after_a_generation_and_when_it_is_opened(page):
+    generate(page, 5)
+    heading = page.locator(f"{OURS}inspected h4")
+    heading.get_by_text("Seed 5, first pass").wait_for()
+    generate(page, 6)
+    heading.get_by_text("Seed 6, first pass").wait_for()
+    head = page.locator(f"{OURS}inspector .label-wrap")
+    head.click()
+    page.locator(f"{OURS}inspect").wait_for(state="hidden")
+    # Set on the settings page, and a generation by the API.
+    STATE["on"] = True
+    generation(7)
+    head.click()
+    heading.get_by_text("Seed 7, first pass").wait_for()
+    page.wait_for_function("box => document.querySelector(box).checked", arg=f"{OURS}inspector_on input")
+
+
+def test_a_generation_that_ends_while_the_panel_is_being_refreshed_is_shown(page, monkeypatch):
+    shown = inspector.page
+
+    def slow(images):
+        made = shown(images)
+        time.sleep(3)
+        return made
+
+    page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    monkeypatch.setattr(inspector, "page", slow)
+    generate(page, 5)
+    page.wait_for_timeout(500)
+    generate(page, 6)
+    page.locator(f"{OURS}inspected h4").get_by_text("Seed 6, first pass").wait_for()
+
+
+@pytest.mark.parametrize("width", [1400, 400, 320])
+def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
+    page = opened(browser, url, pytestconfig, width)
+    generate(page, 5)
+    page.locator(f"{OURS}inspected h4").wait_for()
+    page.locator(f"{OURS}inspected").get_by_text("white: as a sampler expects").first.wait_for()
+    right = page.locator(f"{OURS}inspector").bounding_box()
+    edges = page.locator(f"{OURS}inspected *").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
+    assert max(edges) <= right["x"] + right["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    plot = page.locator(f"{OURS}inspected figure img").bounding_box()
+    assert plot["width"] > 200
+    assert plot["width"] / plot["height"] == pytest.approx(720 / 300, abs=0.02)
+    page.close()

@@ -1,0 +1,95 @@
+"""What the page's buttons give, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import gradio as gr
+import pytest
+import torch
+
+from lib_noiseorder.playground import page
+from lib_noiseorder.playground.comparison import CFG_SCALE, COUNT, MODEL, STEPS, load
+from lib_noiseorder.playground.models import MODELS
+from lib_noiseorder.presets import PRESETS
+from lib_noiseorder.webui.accordion import values_of
+
+FIRST = [MODELS[MODEL].words, page.EXAMPLES[0], "", 1, COUNT, STEPS, CFG_SCALE]
+SETTINGS = values_of(PRESETS["Default"])
+
+
+def test_the_page_answers_in_three_seconds_of_one_processor():
+    load(MODEL)
+    page.sheet_of.cache_clear()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for answer in (
+            lambda: page.preview(*FIRST, *SETTINGS),
+            lambda: page.generate(*FIRST, False, *SETTINGS, progress=lambda *_: None),
+        ):
+            start = time.process_time()  # what other processes take does not count
+            answer()
+            assert time.process_time() - start < 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_page_that_is_opened_again_need_not_wait():
+    page.sheet_of.cache_clear()
+    made = page.preview(*FIRST, *SETTINGS)
+    evaluations = load(MODEL).evaluations
+    assert page.preview(*FIRST, *SETTINGS) == made
+    assert load(MODEL).evaluations == evaluations
+    assert page.preview(*FIRST[:3], 2, *FIRST[4:], *SETTINGS) != made
+
+
+@pytest.mark.parametrize("prompt", page.EXAMPLES)
+@pytest.mark.parametrize("model", page.NAMES)
+def test_an_example_keeps_the_model_where_it_can(model, prompt):
+    fitting = page.fit(model, prompt)
+    worlds = [MODELS[page.NAMES[words]].world for words in (model, fitting)]
+    worlds[1].parse_caption(prompt)
+    assert (fitting == model) is (prompt in worlds[0].EXAMPLES)
+
+
+def test_a_prompt_of_no_world_is_explained():
+    with pytest.raises(gr.Error, match="a purple elephant"):
+        page.fit(MODELS[MODEL].words, "a purple elephant")
+
+
+def sent(kind, *parts):
+    """What reaches the browser of an answer that comes in parts."""
+
+    async def app(scope, receive, send):
+        headers = [(b"content-type", kind), (b"content-length", str(sum(map(len, parts))).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for k, part in enumerate(parts):
+            await send({"type": "http.response.body", "body": part, "more_body": k + 1 < len(parts)})
+
+    messages = []
+
+    async def send(message):
+        messages.append(message)
+
+    asyncio.run(page.Local(app)({"type": "http"}, None, send))
+    return dict(messages[0]["headers"]), b"".join(message["body"] for message in messages[1:])
+
+
+def test_nothing_of_other_servers_is_left_in_the_page():
+    local = b'<script src="./a.js"></script><link rel="stylesheet" href="./b.css" /><script>"https://x"</script>'
+    foreign = (
+        b'<link rel="preconnect" href="https://fonts.gstatic.com" crossorigin="anonymous" />',
+        b'<script\n\tsrc="https://cdnjs.cloudflare.com/ajax/a.js"\n\tasync\n></script>',
+    )
+    headers, body = sent(b"text/html; charset=utf-8", local + foreign[0][:20], foreign[0][20:], foreign[1] + local)
+    assert body == local + local
+    assert b"content-length" not in headers
+    assert b"default-src 'self'" in headers[b"content-security-policy"]
+
+
+def test_what_is_no_page_goes_through_as_it_is():
+    headers, body = sent(b"application/json", b'"<link href=\\"', b'https://x\\">"')
+    assert body == b'"<link href=\\"https://x\\">"'
+    assert headers[b"content-length"] == str(len(body)).encode()
