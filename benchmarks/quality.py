@@ -137,6 +137,7 @@ class Batch:
 
 
 def modulations(batch: Batch) -> None:
+    batch.modulated("plain", NoiseOrderConfig())
     batch.modulated("Default: erase n = 4, guidance δ = 0.05", PRESETS["Default"])
     batch.modulated("Look-ahead, δ = 0.08", PRESETS["Look-ahead"])
     batch.more_steps(LOOK_AHEAD)
@@ -155,7 +156,6 @@ def choices(batch: Batch) -> None:
         noise, _ = batch.noise(PRESETS["Erase only"].replace(variant=k) if k else NoiseOrderConfig())
         finished.append(batch.model.sample(noise, batch.tokens, batch.uncond, batch.cfg, batch.steps, keep))
     judged = [batch.check(images) for images in finished]
-    batch.tell("plain", judged[0], 0)
     batch.tell("Erase, n = 4", judged[1], 0)
 
     def choose(row: str, by: Callable[[Tensor], Sequence[float]], seen: list[Tensor], extra: int) -> None:
@@ -191,9 +191,9 @@ def others(batch: Batch) -> None:
 
 
 PARTS: dict[str, Callable[[Batch], None]] = {
-    "choices": choices,
     "modulations": modulations,
     "others": others,
+    "choices": choices,
 }
 """What is made, and kept, together; the first holds the plain row."""
 
