@@ -81,8 +81,6 @@ def interval(difference: np.ndarray, bold: bool | None = None, resamples: int = 
 HEADLINE_STEPS, HEADLINE_CFG = 20, 3.0
 CANDIDATES = 4
 DEPTHS = tuple(sorted({0.9, DEPTH}, reverse=True))
-LOOK_AHEAD = 6
-"""Evaluations of the dearest modulation; so much is spent on steps instead, as it is for the dearest audition."""
 Rows = dict[str, np.ndarray]
 """Per row (count, 4): objects right, objects and relation right, score, evaluations beyond the plain image."""
 
@@ -118,9 +116,8 @@ class Batch:
         noise, extra = self.noise(config)
         self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
 
-    def more_steps(self, extra: int) -> None:
-        if self.distilled:
-            return
+    def more_steps(self, extra: float) -> None:
+        """Such evaluations spent on steps, the last one whole."""
         steps = self.steps + math.ceil(extra / self.per_step)
         images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, self.cfg, steps)
         self.tell(f"{steps} steps", self.check(images), (steps - self.steps) * self.per_step)
@@ -139,8 +136,9 @@ class Batch:
 def modulations(batch: Batch) -> None:
     batch.modulated("plain", NoiseOrderConfig())
     batch.modulated("Default: erase n = 4, guidance δ = 0.05", PRESETS["Default"])
-    batch.modulated("Look-ahead, δ = 0.08", PRESETS["Look-ahead"])
-    batch.more_steps(LOOK_AHEAD)
+    row = "Look-ahead, δ = 0.08"
+    batch.modulated(row, PRESETS["Look-ahead"])
+    batch.more_steps(batch.rows[row][0, 3])
 
 
 def choices(batch: Batch) -> None:
