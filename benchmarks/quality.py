@@ -1,11 +1,11 @@
 """What Noise Order does to the pictures of the playground's models, against the exact checkers.
 
     python benchmarks/quality.py [--count 512] [--seed 5000] [--models unet dit] [--cfg 1 1.5 3]
-    python benchmarks/quality.py headline [--count 1024] [--seed 600000] [--models ...] [--processes 2] [--plot FILE]
+    python benchmarks/quality.py headline [--count 1024] [--seed 600000] [--models ...] [--cfg 3] [--steps 20]
 
 Every variant is made with the same prompts and the same seeds as the plain row and compared picture by picture; the
 intervals are 95 % bootstrap intervals of the paired difference. Prints Markdown tables. The headline is about normal
-sampling (20 steps, CFG 3; a distilled model its own) and puts beside each row what the same evaluations bring
+sampling (a distilled model its own) and puts beside each row what the same evaluations bring
 elsewhere; it keeps what it has made in --store, can be stopped at any time, and goes on there.
 """
 
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,6 @@ def interval(difference: np.ndarray, bold: bool | None = None, resamples: int = 
     return f"**{text}**" if (low > 0 or high < 0 if bold is None else bold) else text
 
 
-HEADLINE_STEPS, HEADLINE_CFG = 20, 3.0
 CANDIDATES = 4
 DEPTHS = tuple(sorted({0.9, DEPTH}, reverse=True))
 Rows = dict[str, np.ndarray]
@@ -88,12 +88,12 @@ Rows = dict[str, np.ndarray]
 class Batch:
     """The same prompts and seeds for every row of one model."""
 
-    def __init__(self, name: str, seed: int, count: int) -> None:
+    def __init__(self, name: str, cfg: float, steps: int, seed: int, count: int) -> None:
         self.model = PlaygroundModel.load(name)
         self.world = self.model.world
+        self.cfg, self.steps = cfg, steps
         self.distilled = MODELS[name].distilled
-        self.steps, self.cfg = (self.distilled, 1.0) if self.distilled else (HEADLINE_STEPS, HEADLINE_CFG)
-        self.per_step = 2 if self.model.has_uncond else 1
+        self.per_step = 1 if cfg == 1 else 2
         self.scenes = self.world.random_scenes(count, torch.Generator().manual_seed(seed))
         self.seeds = range(seed, seed + count)
         self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
@@ -126,7 +126,7 @@ class Batch:
         if self.distilled:
             return
         images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, cfg, self.steps)
-        self.tell(f"CFG {cfg:g}", self.check(images), 0)
+        self.tell(f"CFG {cfg:g}", self.check(images), (2 - self.per_step) * self.steps)
 
     def walked(self, depth: float) -> int:
         """Steps to the preview at this depth; a few-step model is looked at after its first."""
@@ -196,10 +196,10 @@ PARTS: dict[str, Callable[[Batch], None]] = {
 """What is made, and kept, together; the first holds the plain row."""
 
 
-def made(part: str, name: str, seed: int, count: int, half: bool, path: Path) -> None:
+def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
     """Make the rows of one part of one batch of prompts and write them, in a process of its own."""
     torch.set_num_threads(1)
-    batch = Batch(name, seed, count)
+    batch = Batch(name, cfg, steps, seed, count)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         PARTS[part](batch)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,16 +208,27 @@ def made(part: str, name: str, seed: int, count: int, half: bool, path: Path) ->
     temporary.replace(path)
 
 
-def kept(options: argparse.Namespace, part: str, name: str) -> dict[Path, tuple[int, int]]:
+def sampled(options: argparse.Namespace) -> list[tuple[str, float, int]]:
+    """The models, each at every CFG and the steps asked for; a distilled one as it was distilled."""
+    asked = [
+        (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, options.steps)
+        for name in options.models
+        for cfg in options.cfg
+    ]
+    return list(dict.fromkeys(asked))
+
+
+def kept(options: argparse.Namespace, part: str, name: str, cfg: float, steps: int) -> dict[Path, tuple[int, int]]:
     """The files of one part of one model in the store, each with its first seed and number of prompts.
 
     The name holds the digest of the weights: those of a model trained again begin anew.
     """
     digest = hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:8]
-    precision = "-bfloat16" if options.bfloat16 else ""
+    precision = "bfloat16-" if options.bfloat16 else ""
+    made = options.store / f"{name}-{digest}-{precision}cfg{cfg:g}-{steps}steps-{part}"
     end = options.seed + options.count
     return {
-        options.store / f"{name}-{digest}{precision}-{part}-{start}-{BATCH}.npz": (start, min(BATCH, end - start))
+        Path(f"{made}-{start}-{BATCH}.npz"): (start, min(BATCH, end - start))
         for start in range(options.seed, end, BATCH)
     }
 
@@ -232,10 +243,10 @@ def bar(done: int, total: int, began: float, earlier: int) -> None:
 def make(options: argparse.Namespace) -> None:
     """Make what is not in the store yet."""
     tasks = {
-        path: (part, name, *batch, options.bfloat16, path)
+        path: (part, *model, *batch, options.bfloat16, path)
         for part in options.parts
-        for name in options.models
-        for path, batch in kept(options, part, name).items()
+        for model in sampled(options)
+        for path, batch in kept(options, part, *model).items()
     }
     missing = [task for path, task in tasks.items() if not path.exists()]
     began, earlier = time.monotonic(), len(tasks) - len(missing)
@@ -247,11 +258,11 @@ def make(options: argparse.Namespace) -> None:
     print(file=sys.stderr)
 
 
-def stored(options: argparse.Namespace, name: str) -> Rows:
-    """The rows of one model, each as far as it is in the store without a gap."""
+def stored(options: argparse.Namespace, *model: Any) -> Rows:
+    """The rows of one model of `sampled`, each as far as it is in the store without a gap."""
     rows: Rows = {}
     for part in PARTS:
-        files = takewhile(Path.exists, kept(options, part, name))
+        files = takewhile(Path.exists, kept(options, part, *model))
         batches = [dict(np.load(path)) for path in files]
         for row in batches[0] if batches else ():
             rows[row] = np.concatenate([batch[row] for batch in batches])
@@ -297,6 +308,7 @@ def control(rows: Rows, row: str, kind: str) -> np.ndarray | None:
     return None
 
 
+CONTROLS = ("plain", "more steps", "best of N", "CFG 5")
 STEPS_ROW = r"\d+ steps"
 
 
@@ -307,7 +319,7 @@ def against(rows: Rows, row: str) -> dict[str, np.ndarray]:
         "plain": rows["plain"][:, 1],
         "more steps": control(rows, row, STEPS_ROW),
         "best of N": control(rows, row, rf"Best of \d+ finished, {judge}"),
-        "CFG 5": rows["CFG 5"][:, 1] if "CFG 5" in rows and row != "CFG 5" else None,
+        "CFG 5": rows["CFG 5"][:, 1] if "CFG 5" in rows and row != "CFG 5" and not rows["CFG 5"][0, 3] else None,
     }
     return {name: paired(rows[row][:, 1], values) for name, values in controls.items() if values is not None}
 
@@ -316,35 +328,33 @@ def headline(options: argparse.Namespace) -> None:
     """Make what is not in the store yet, then print a table per model and draw gain against cost."""
     if options.processes:
         make(options)
-    tables = {name: rows for name in options.models if "plain" in (rows := stored(options, name))}
+    tables = {
+        f"{name}, {steps} steps, CFG {cfg:g}": rows
+        for name, cfg, steps in sampled(options)
+        if "plain" in (rows := stored(options, name, cfg, steps))
+    }
     compared = {
-        (name, row, other): difference
-        for name, rows in tables.items()
+        (table, row, other): difference
+        for table, rows in tables.items()
         for row in rows
         if row != "plain"
         for other, difference in against(rows, row).items()
     }
     p_values = dict(zip(compared, holm([p_value(difference) for difference in compared.values()]), strict=True))
     print(f"{len(compared)} comparisons; bold: p < 0.05 after Holm's correction for all of them.")
-    controls = ("plain", "more steps", "best of N", "CFG 5")
-    for name, rows in tables.items():
-        few = MODELS[name].distilled
+    for table, rows in tables.items():
         objects, both, score, _ = rows["plain"].mean(axis=0)
-        print(f"\n### {name}, {few or HEADLINE_STEPS} steps, CFG {1 if few else HEADLINE_CFG:g}\n")
+        print(f"\n### {table}\n")
         print(f"Plain: objects {objects:.3f}, both {both:.3f}, score {score:.3f}, N = {len(rows['plain'])}\n")
-        others = [other for other in controls[1:] if any(key[::2] == (name, other) for key in compared)]
-        print(
-            "| row | N | extra evaluations | Δ both", *(f"Δ against {other}" for other in others), sep=" | ", end=" |\n"
-        )
-        print("|---" * (4 + len(others)), end="|\n")
+        columns = [other for other in CONTROLS if any((table, row, other) in compared for row in rows)]
+        heads = ["row", "N", "extra evaluations", "Δ both", *(f"against {other}" for other in columns[1:])]
+        print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
         for row, found in sorted(rows.items(), key=lambda item: item[1][0, 3]):
-            if row == "plain":
-                continue
-            cells = [row, f"{len(found)}", f"{found[0, 3]:.0f}"]
-            for other in ("plain", *others):
-                key = (name, row, other)
-                cells.append(interval(compared[key], p_values[key] < 0.05) if key in compared else "")
-            print(f"| {' | '.join(cells)} |")
+            if row != "plain":
+                cells = [row, f"{len(found)}", f"{found[0, 3]:.0f}"]
+                for key in ((table, row, other) for other in columns):
+                    cells.append(interval(compared[key], p_values[key] < 0.05) if key in compared else "")
+                print(f"| {' | '.join(cells)} |")
     if options.plot:
         draw(tables, options.plot)
 
@@ -370,7 +380,7 @@ def draw(tables: dict[str, Rows], path: Path) -> None:
     *panels, legend = axes.flat
     for panel in panels[len(tables) :]:
         panel.axis("off")
-    for panel, (name, rows) in zip(panels, tables.items(), strict=False):
+    for panel, (table, rows) in zip(panels, tables.items(), strict=False):
         panel.axhline(0, color="black", linewidth=0.8)
         for label, (pattern, colour, marker) in KINDS.items():
             found = sorted((made for row, made in rows.items() if re.fullmatch(pattern, row)), key=lambda m: m[0, 3])
@@ -387,7 +397,7 @@ def draw(tables: dict[str, Rows], path: Path) -> None:
                 capsize=2,
                 label=label,
             )
-        panel.set_title(f"{name}, plain {rows['plain'][:, 1].mean():.2f}", fontsize=10)
+        panel.set_title(f"{table}: {rows['plain'][:, 1].mean():.2f} right", fontsize=10)
         panel.set_xlabel("evaluations beyond the plain image", fontsize=8)
         panel.grid(alpha=0.3)
         panel.tick_params(labelsize=8)
@@ -428,9 +438,9 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="variants", choices=["variants", "headline"])
     parser.add_argument("--count", type=int, help="prompts: 512, headline 1024")
     parser.add_argument("--seed", type=int, help="of the first prompt: 5000, headline 600000")
-    parser.add_argument("--steps", type=int, default=10, help="variants only")
+    parser.add_argument("--steps", type=int, help="10, headline 20")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="unet dit, headline all")
-    parser.add_argument("--cfg", nargs="+", type=float, default=[1.0, 1.5, 3.0], help="variants only")
+    parser.add_argument("--cfg", nargs="+", type=float, help="1 1.5 3, headline 3")
     parser.add_argument("--processes", type=int, default=2, help="headline only; 0 tells what the store has")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="headline only")
     parser.add_argument("--bfloat16", action="store_true", help="headline only; faster where the processor has it")
@@ -440,6 +450,8 @@ def main() -> None:
     whole = options.part == "headline"
     options.count = options.count or (1024 if whole else 512)
     options.seed = options.seed or (600_000 if whole else 5000)
+    options.steps = options.steps or (20 if whole else 10)
+    options.cfg = options.cfg or ([3.0] if whole else [1.0, 1.5, 3.0])
     options.models = options.models or (list(MODELS) if whole else ["unet", "dit"])
     (headline if whole else variants)(options)
 

@@ -75,7 +75,7 @@ def test_a_choice_is_held_against_finished_images_of_the_same_judge(quality):
 
 
 def test_rows_of_one_batch(quality):
-    batch = quality.Batch("few", 7, 2)
+    batch = quality.Batch("few", 1.0, 4, 7, 2)
     for part in quality.PARTS.values():
         part(batch)
     rows = batch.rows
@@ -95,20 +95,22 @@ def test_rows_of_one_batch(quality):
 
 
 def test_steps_that_cost_at_least_as_much(quality, monkeypatch):
-    batch = quality.Batch("dit", 7, 1)
+    batch = quality.Batch("dit", 3.0, 20, 7, 1)
     monkeypatch.setattr(batch.model, "sample", lambda noise, *arguments: noise)
     batch.more_steps(5)
     assert batch.rows["23 steps"][0, 3] == 6
 
 
 def store(quality, options, part, start, **rows):
-    path = next(path for path, (first, _) in quality.kept(options, part, "few").items() if first == start)
+    path = next(path for path, (first, _) in quality.kept(options, part, "few", 1.0, 4).items() if first == start)
     np.savez(path, **{name.replace("_", " "): np.tile(row, (quality.BATCH, 1)) for name, row in rows.items()})
 
 
 def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
     options = argparse.Namespace(
         models=["few"],
+        cfg=[3.0, 5.0],
+        steps=20,
         seed=100,
         count=192,
         store=tmp_path,
@@ -134,12 +136,25 @@ def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
 
 def test_weights_trained_again_and_another_precision_begin_anew(quality, tmp_path, monkeypatch):
     options = argparse.Namespace(seed=100, count=100, store=tmp_path, bfloat16=False)
-    before = quality.kept(options, "choices", "few")
+    before = quality.kept(options, "choices", "few", 1.0, 4)
     assert list(before.values()) == [(100, 64), (164, 36)]
     options.bfloat16 = True
-    half = quality.kept(options, "choices", "few")
+    half = quality.kept(options, "choices", "few", 1.0, 4)
     options.bfloat16 = False
     (tmp_path / "few.safetensors").write_bytes(b"trained again")
     monkeypatch.setattr(quality, "WEIGHTS", tmp_path)
-    after = quality.kept(options, "choices", "few")
+    after = quality.kept(options, "choices", "few", 1.0, 4)
     assert len({*before, *half, *after}) == 3 * len(before)
+
+
+def test_a_distilled_model_is_sampled_once_as_it_was_distilled(quality):
+    options = argparse.Namespace(models=["dit", "few"], cfg=[1.0, 3.0], steps=20)
+    assert quality.sampled(options) == [("dit", 1.0, 20), ("dit", 3.0, 20), ("few", 1.0, 4)]
+
+
+@pytest.mark.parametrize(("cfg", "extra"), [(1.0, 20), (3.0, 0)])
+def test_another_cfg_is_free_only_where_there_is_one_already(quality, monkeypatch, cfg, extra):
+    batch = quality.Batch("dit", cfg, 20, 7, 1)
+    monkeypatch.setattr(batch.model, "sample", lambda noise, *arguments: noise)
+    batch.other_cfg(5.0)
+    assert batch.rows["CFG 5"][0, 3] == extra
