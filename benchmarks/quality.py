@@ -5,8 +5,8 @@
 
 Every variant is made with the same prompts and the same seeds as the plain row and compared picture by picture; the
 intervals are 95 % bootstrap intervals of the paired difference. Prints Markdown tables. The headline is about normal
-sampling (a distilled model its own) and puts beside each row what the same evaluations bring
-elsewhere; it keeps what it has made in --store, can be stopped at any time, and goes on there.
+sampling (a distilled model as it was distilled) and puts beside each row what the same evaluations bring elsewhere; it
+keeps what it has made in --store, can be stopped at any time, and goes on there.
 """
 
 from __future__ import annotations
@@ -183,6 +183,7 @@ def choices(batch: Batch) -> None:
 
 
 def others(batch: Batch) -> None:
+    batch.modulated("Inject only: guidance δ = 0.05", PRESETS["Inject only"])
     batch.modulated("Paper, as printed", PRESETS["Paper, as printed"])
     batch.other_cfg(1.5)
     batch.other_cfg(5.0)
@@ -360,7 +361,7 @@ def headline(options: argparse.Namespace) -> None:
 
 
 KINDS = {
-    "noise modulated": (r"(Default|Look-ahead|Paper|Erase).*", "tab:blue", "o"),
+    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase).*", "tab:blue", "o"),
     "more steps": (STEPS_ROW, "tab:grey", "s"),
     "other CFG": (r"CFG .*", "tab:brown", "D"),
     "audition, by the model": (r"Audition .* by the model", "tab:red", "^"),
