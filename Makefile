@@ -18,8 +18,8 @@ test: .venv/.test .venv-gradio3/.test lint
 	@# What has to do with Gradio once more, as AUTOMATIC1111 1.10 has it.
 	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/browser $(PAGES:%=tests/hosts/test_%.py); fi
 
-evidence: .venv/.playground
-	$(G4) benchmarks/quality.py headline
+evidence: .venv/.evidence
+	$(G4) benchmarks/quality.py headline --plot docs/gain.png
 
 lint: .venv/.test
 	$(G4) -m ruff check .
@@ -36,8 +36,12 @@ mutants: .venv/.test
 	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground]"
 	touch $@
 
+.venv/.evidence: .venv/.playground
+	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground,evidence]"
+	touch $@
+
 .venv/.test: .venv/.playground
-	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground,test]"
+	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground,evidence,test]"
 	touch $@
 
 # Gradio 3.41 needs numpy 1, which has no build for Python 3.13 and later.

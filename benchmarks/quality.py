@@ -1,22 +1,27 @@
 """What Noise Order does to the pictures of the playground's models, against the exact checkers.
 
     python benchmarks/quality.py [--count 512] [--seed 5000] [--models unet dit] [--cfg 1 1.5 3]
-    python benchmarks/quality.py headline [--count 1024] [--seed 400000] [--models ...] [--processes 2]
+    python benchmarks/quality.py headline [--count 1024] [--seed 600000] [--models ...] [--cfg 3] [--steps 20]
 
 Every variant is made with the same prompts and the same seeds as the plain row and compared picture by picture; the
 intervals are 95 % bootstrap intervals of the paired difference. Prints Markdown tables. The headline is about normal
-sampling (20 steps, CFG 3; a distilled model its own) and puts beside each row what the same evaluations bring
-elsewhere; it keeps what it has made in --store and goes on there.
+sampling (a distilled model as it was distilled) and puts beside each row what the same evaluations bring elsewhere; it
+keeps what it has made in --store, can be stopped at any time, and goes on there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
+import re
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +30,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Report, modulate
-from lib_noiseorder.core.streams import stream_seed
+from lib_noiseorder.core import Report, modulate, self_consistency
+from lib_noiseorder.core.schedule import DEPTH, first_below
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
-from lib_noiseorder.playground.models import MODELS, PlaygroundModel
+from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel
 from lib_noiseorder.playground.world import CheckResult
 from lib_noiseorder.presets import PRESETS
 
@@ -65,109 +70,168 @@ def run(
     return np.array(scores, dtype=float), reports
 
 
-def interval(difference: np.ndarray, resamples: int = 4000) -> str:
-    """Mean paired difference with its 95 % bootstrap interval; bold where the interval leaves out 0."""
+def interval(difference: np.ndarray, bold: bool | None = None, resamples: int = 4000) -> str:
+    """Mean paired difference with its 95 % bootstrap interval; bold where it leaves out 0, if nothing else is said."""
     generator = np.random.default_rng(0)
     means = difference[generator.integers(0, len(difference), (resamples, len(difference)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     text = f"{difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    return f"**{text}**" if (low > 0 or high < 0 if bold is None else bold) else text
 
 
-HEADLINE_STEPS, HEADLINE_CFG = 20, 3.0
-PREVIEW = 0.75
-CRITIC = 0.6
-AUDITIONS = (2, 4, 8)
-MODULATIONS = {
-    "Erase, n = 4": PRESETS["Erase only"],
-    "Inject: guidance δ = 0.05, t = 0.9": PRESETS["Inject only"],
-    "Look-ahead, δ = 0.08": PRESETS["Look-ahead"],
+CANDIDATES = 4
+DEPTHS = tuple(sorted({0.9, DEPTH}, reverse=True))
+Rows = dict[str, np.ndarray]
+"""Per row (count, 4): objects right, objects and relation right, score, evaluations beyond the plain image."""
+
+
+class Batch:
+    """The same prompts and seeds for every row of one model."""
+
+    def __init__(self, name: str, cfg: float, steps: int, seed: int, count: int) -> None:
+        self.model = PlaygroundModel.load(name)
+        self.world = self.model.world
+        self.cfg, self.steps = cfg, steps
+        self.distilled = MODELS[name].distilled
+        self.per_step = 1 if cfg == 1 else 2
+        self.scenes = self.world.random_scenes(count, torch.Generator().manual_seed(seed))
+        self.seeds = range(seed, seed + count)
+        self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
+        self.host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+        self.rows: Rows = {}
+
+    def noise(self, config: NoiseOrderConfig) -> tuple[Tensor, int]:
+        """The modulated noise and the evaluations it took."""
+        host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+        noise, report = modulate(seed_noise(self.seeds), config, host)
+        return noise, report.evaluations
+
+    def check(self, images: Tensor) -> list[CheckResult]:
+        return self.world.check(images, self.scenes)
+
+    def tell(self, row: str, found: list[CheckResult], extra: int) -> None:
+        self.rows[row] = np.array([(each.objects, each.both, each.score, extra) for each in found], dtype=float)
+
+    def modulated(self, row: str, config: NoiseOrderConfig) -> None:
+        noise, extra = self.noise(config)
+        self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
+
+    def more_steps(self, extra: float) -> None:
+        """Such evaluations spent on steps, the last one whole."""
+        steps = self.steps + math.ceil(extra / self.per_step)
+        images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, self.cfg, steps)
+        self.tell(f"{steps} steps", self.check(images), (steps - self.steps) * self.per_step)
+
+    def other_cfg(self, cfg: float) -> None:
+        if self.distilled:
+            return
+        images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, cfg, self.steps)
+        self.tell(f"CFG {cfg:g}", self.check(images), (2 - self.per_step) * self.steps)
+
+    def walked(self, depth: float) -> int:
+        """Steps to the preview at this depth; a few-step model is looked at after its first."""
+        return 1 if self.distilled else first_below([1 - step / self.steps for step in range(self.steps)], depth)
+
+
+def modulations(batch: Batch) -> None:
+    batch.modulated("plain", NoiseOrderConfig())
+    batch.modulated("Default: erase n = 4, guidance δ = 0.05", PRESETS["Default"])
+    row = "Look-ahead, δ = 0.08"
+    batch.modulated(row, PRESETS["Look-ahead"])
+    batch.more_steps(batch.rows[row][0, 3])
+
+
+def choices(batch: Batch) -> None:
+    """The candidates are the seed's own noise and erased variants of it, all finished, so any choice can be told."""
+    previews: dict[int, list[Tensor]] = {batch.walked(depth): [] for depth in DEPTHS}
+    finished: list[Tensor] = []
+
+    def keep(step: int, total: int, denoised: Tensor) -> None:
+        if step + 1 in previews:
+            previews[step + 1].append(denoised)
+
+    for k in range(CANDIDATES):
+        noise, _ = batch.noise(PRESETS["Erase only"].replace(variant=k) if k else NoiseOrderConfig())
+        finished.append(batch.model.sample(noise, batch.tokens, batch.uncond, batch.cfg, batch.steps, keep))
+    judged = [batch.check(images) for images in finished]
+    batch.tell("Erase, n = 4", judged[1], 0)
+
+    def choose(row: str, by: Callable[[Tensor], Sequence[float]], seen: list[Tensor], extra: int) -> None:
+        best = np.argmax([by(images) for images in seen], axis=0)
+        batch.tell(row, [judged[k][image] for image, k in enumerate(best)], extra)
+
+    def critic(images: Tensor) -> Sequence[float]:
+        return self_consistency(images, batch.host)
+
+    def eye(images: Tensor) -> Sequence[float]:
+        return [each.both + each.score for each in batch.check(images)]
+
+    for depth in DEPTHS:
+        steps = batch.walked(depth)
+        if steps in previews:
+            seen = previews.pop(steps)
+            at = f"Audition of {CANDIDATES} after {steps} of {batch.steps} steps"
+            # The winner is made from its beginning, as a generation of its own.
+            walk = CANDIDATES * steps * batch.per_step
+            choose(f"{at}, by the model", critic, seen, walk + CANDIDATES)
+            choose(f"{at}, by the checker", eye, seen, walk)
+    for count in range(2, CANDIDATES + 1):
+        more = (count - 1) * batch.steps * batch.per_step
+        choose(f"Best of {count} finished, by the model", critic, finished[:count], more + count)
+        choose(f"Best of {count} finished, by the checker", eye, finished[:count], more)
+    batch.more_steps(CANDIDATES * (batch.walked(min(DEPTHS)) * batch.per_step + 1))
+
+
+def others(batch: Batch) -> None:
+    batch.modulated("Inject only: guidance δ = 0.05", PRESETS["Inject only"])
+    batch.modulated("Paper, as printed", PRESETS["Paper, as printed"])
+    batch.other_cfg(1.5)
+    batch.other_cfg(5.0)
+
+
+PARTS: dict[str, Callable[[Batch], None]] = {
+    "modulations": modulations,
+    "others": others,
+    "choices": choices,
 }
+"""What is made, and kept, together; the first holds the plain row."""
 
 
-def critic(model: PlaygroundModel, denoised: Tensor, tokens: Tensor, seeds: range) -> Tensor:
-    """-mean (x0' - x0)^2 per image: x0' is what the prompt alone makes of x0 and fresh noise at CRITIC."""
-    noise = seed_noise([stream_seed(seed, 1, stage="critic") for seed in seeds])
-    sigma = model.sigma_at(CRITIC)
-    x = (1 - sigma) * denoised + sigma * noise if model.kind == "flow" else denoised + sigma * noise
-    return -(model.denoise(x, sigma, tokens) - denoised).square().mean((1, 2, 3))
-
-
-def headline_rows(name: str, seed: int, count: int) -> dict[str, np.ndarray]:
-    """Per row (count, 4): objects right, objects and relation right, score, evaluations beyond the plain picture."""
-    model = PlaygroundModel.load(name)
-    world, distilled = model.world, MODELS[name].distilled
-    steps, cfg = (distilled, 1.0) if distilled else (HEADLINE_STEPS, HEADLINE_CFG)
-    per_step = 2 if model.has_uncond else 1
-    scenes = world.random_scenes(count, torch.Generator().manual_seed(seed))
-    seeds = range(seed, seed + count)
-    tokens, uncond = world.encode(scenes), world.null_tokens(count)
-    rows: dict[str, np.ndarray] = {}
-
-    def tell(row: str, found: list[CheckResult], extra: int) -> None:
-        rows[row] = np.array([(each.objects, each.both, each.score, extra) for each in found], dtype=float)
-
-    def more_steps(extra: int) -> None:
-        taken = steps + extra // per_step
-        row = f"{taken} steps"
-        if not distilled and row not in rows:
-            images = model.sample(seed_noise(seeds), tokens, uncond, cfg, taken)
-            tell(row, world.check(images, scenes), extra)
-
-    for row, config in MODULATIONS.items():
-        noise, report = modulate(seed_noise(seeds), config, PlaygroundHost(model, seeds, tokens, uncond, cfg))
-        tell(row, world.check(model.sample(noise, tokens, uncond, cfg, steps), scenes), report.evaluations)
-        if report.evaluations:
-            more_steps(report.evaluations)
-
-    # The first candidate is the seed's own noise; every one is finished, so that any choice can be told.
-    before = next(step for step in range(steps) if 1 - step / steps < PREVIEW)
-    previews, finished = [], []
-    for k in range(max(AUDITIONS)):
-        noise = seed_noise([stream_seed(each, 1, variant=k) for each in seeds] if k else seeds)
-        seen: list[Tensor] = []
-        finished.append(
-            model.sample(noise, tokens, uncond, cfg, steps, lambda step, total, x0, seen=seen: seen.append(x0))
-        )
-        previews.append(seen[before])
-    judged = [world.check(images, scenes) for images in finished]
-    eye = torch.tensor([[each.both + each.score for each in world.check(x0, scenes)] for x0 in previews])
-    model_eye = torch.stack([critic(model, x0, tokens, seeds) for x0 in previews])
-    last_eye = torch.stack([critic(model, images, tokens, seeds) for images in finished])
-    oracle = torch.tensor([[each.both + each.score for each in found] for found in judged])
-
-    def choose(row: str, scores: Tensor, extra: int) -> None:
-        chosen = scores.argmax(0).tolist()
-        tell(row, [judged[k][image] for image, k in enumerate(chosen)], extra)
-
-    tell("plain", judged[0], 0)
-    for candidates in AUDITIONS:
-        walk = (candidates - 1) * (before + 1) * per_step
-        drawn = torch.rand(candidates, count, generator=torch.Generator().manual_seed(seed))
-        choose(f"Audition of {candidates}, by lot", drawn, walk)
-        choose(f"Audition of {candidates}, by the model", model_eye[:candidates], walk + candidates)
-        choose(f"Audition of {candidates}, by the checker", eye[:candidates], walk)
-        more_steps(walk + candidates)
-        choose(
-            f"Best of {candidates} finished, by the model",
-            last_eye[:candidates],
-            (candidates - 1) * steps * per_step + candidates,
-        )
-        choose(
-            f"Best of {candidates} finished, by the checker", oracle[:candidates], (candidates - 1) * steps * per_step
-        )
-    return rows
-
-
-def made_rows(name: str, seed: int, count: int, path: Path) -> Path:
-    """Make the rows of one batch of prompts and write them, in a process of its own."""
+def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
+    """Make the rows of one part of one batch of prompts and write them, in a process of its own."""
     torch.set_num_threads(1)
-    rows = headline_rows(name, seed, count)
+    batch = Batch(name, cfg, steps, seed, count)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        PARTS[part](batch)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, **rows)
+    np.savez(temporary, **batch.rows)
     temporary.replace(path)
-    return path
+
+
+def sampled(options: argparse.Namespace) -> list[tuple[str, float, int]]:
+    """The models, each at every CFG and the steps asked for; a distilled one as it was distilled."""
+    asked = [
+        (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, options.steps)
+        for name in options.models
+        for cfg in options.cfg
+    ]
+    return list(dict.fromkeys(asked))
+
+
+def kept(options: argparse.Namespace, part: str, name: str, cfg: float, steps: int) -> dict[Path, tuple[int, int]]:
+    """The files of one part of one model in the store, each with its first seed and number of prompts.
+
+    The name holds the digest of the weights: those of a model trained again begin anew.
+    """
+    digest = hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:8]
+    precision = "bfloat16-" if options.bfloat16 else ""
+    made = options.store / f"{name}-{digest}-{precision}cfg{cfg:g}-{steps}steps-{part}"
+    end = options.seed + options.count
+    return {
+        Path(f"{made}-{start}-{BATCH}.npz"): (start, min(BATCH, end - start))
+        for start in range(options.seed, end, BATCH)
+    }
 
 
 def bar(done: int, total: int, began: float, earlier: int) -> None:
@@ -175,6 +239,35 @@ def bar(done: int, total: int, began: float, earlier: int) -> None:
     filled = 40 * done // max(total, 1)
     left = (time.monotonic() - began) / max(done - earlier, 1) * (total - done)
     print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{total}, {left / 60:.0f} min left ", end="", file=sys.stderr)
+
+
+def make(options: argparse.Namespace) -> None:
+    """Make what is not in the store yet."""
+    tasks = {
+        path: (part, *model, *batch, options.bfloat16, path)
+        for part in options.parts
+        for model in sampled(options)
+        for path, batch in kept(options, part, *model).items()
+    }
+    missing = [task for path, task in tasks.items() if not path.exists()]
+    began, earlier = time.monotonic(), len(tasks) - len(missing)
+    bar(earlier, len(tasks), began, earlier)
+    with ProcessPoolExecutor(options.processes) as pool:
+        for done, future in enumerate(as_completed([pool.submit(made, *task) for task in missing]), 1):
+            future.result()
+            bar(earlier + done, len(tasks), began, earlier)
+    print(file=sys.stderr)
+
+
+def stored(options: argparse.Namespace, *model: Any) -> Rows:
+    """The rows of one model of `sampled`, each as far as it is in the store without a gap."""
+    rows: Rows = {}
+    for part in PARTS:
+        files = takewhile(Path.exists, kept(options, part, *model))
+        batches = [dict(np.load(path)) for path in files]
+        for row in batches[0] if batches else ():
+            rows[row] = np.concatenate([batch[row] for batch in batches])
+    return rows
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -187,57 +280,134 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def p_value(difference: np.ndarray) -> float:
-    """Two-sided, by the normal distribution of the mean."""
-    error = difference.std(ddof=1) / len(difference) ** 0.5
-    return math.erfc(abs(difference.mean()) / error / 2**0.5) if error else float(difference.mean() == 0)
+    """Two-sided, of flipping signs: `z = Σd / √(Σd²)`, which for right and wrong is McNemar's `(b − c) / √(b + c)`."""
+    size = np.square(difference).sum() ** 0.5
+    return math.erfc(abs(difference.sum()) / size / 2**0.5) if size else 1.0
 
 
-def control(rows: dict[str, np.ndarray], row: str) -> str | None:
-    """The row of more steps that costs most nearly the same; None for what costs nothing or is one itself."""
-    more = {name: abs(made[0, 3] - rows[row][0, 3]) for name, made in rows.items() if name.endswith(" steps")}
-    return min(more, key=more.__getitem__) if more and row not in more and rows[row][0, 3] else None
+def paired(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Their differences image by image, as far as both were made."""
+    count = min(len(values), len(others))
+    return values[:count] - others[:count]
+
+
+def control(rows: Rows, row: str, kind: str) -> np.ndarray | None:
+    """Both right, per image, had this row's evaluations gone into more of `kind`; None where nothing is comparable.
+
+    Between the costs of two rows of that kind (the plain one costs nothing) it is the mixture that costs the same: so
+    many images the dearer way, the rest the cheaper.
+    """
+    extra = rows[row][0, 3]
+    chain = [made for name, made in rows.items() if name == "plain" or re.fullmatch(kind, name)]
+    chain.sort(key=lambda made: made[0, 3])
+    if not extra or re.fullmatch(kind, row):
+        return None
+    for cheap, dear in pairwise(chain):
+        low, high = cheap[0, 3], dear[0, 3]
+        if low < extra <= high:
+            return cheap[: len(dear), 1] + (extra - low) / (high - low) * paired(dear[:, 1], cheap[:, 1])
+    return None
+
+
+CONTROLS = ("plain", "more steps", "best of N", "CFG 5")
+STEPS_ROW = r"\d+ steps"
+
+
+def against(rows: Rows, row: str) -> dict[str, np.ndarray]:
+    """The differences of both right, image by image, to the plain row and to its controls, as far as there are any."""
+    judge = "by the checker" if row.endswith("by the checker") else "by the model"
+    controls: dict[str, np.ndarray | None] = {
+        "plain": rows["plain"][:, 1],
+        "more steps": control(rows, row, STEPS_ROW),
+        "best of N": control(rows, row, rf"Best of \d+ finished, {judge}"),
+        "CFG 5": rows["CFG 5"][:, 1] if "CFG 5" in rows and row != "CFG 5" and not rows["CFG 5"][0, 3] else None,
+    }
+    return {name: paired(rows[row][:, 1], values) for name, values in controls.items() if values is not None}
 
 
 def headline(options: argparse.Namespace) -> None:
-    """Make what is not in the store yet, then print a table per model."""
-    tasks = {
-        options.store / f"{name}-{start}-{BATCH}.npz": (name, start, min(BATCH, options.seed + options.count - start))
-        for name in options.models
-        for start in range(options.seed, options.seed + options.count, BATCH)
+    """Make what is not in the store yet, then print a table per model and draw gain against cost."""
+    if options.processes:
+        make(options)
+    tables = {
+        f"{name}, {steps} steps, CFG {cfg:g}": rows
+        for name, cfg, steps in sampled(options)
+        if "plain" in (rows := stored(options, name, cfg, steps))
     }
-    missing = [path for path in tasks if not path.exists()]
-    began, earlier = time.monotonic(), len(tasks) - len(missing)
-    bar(earlier, len(tasks), began, earlier)
-    with ProcessPoolExecutor(options.processes) as pool:
-        for done, _ in enumerate(as_completed([pool.submit(made_rows, *tasks[path], path) for path in missing]), 1):
-            bar(earlier + done, len(tasks), began, earlier)
-    print(file=sys.stderr)
-
-    tables: dict[str, dict[str, np.ndarray]] = {}
-    for name in options.models:
-        parts = [np.load(path) for path, (model, _, _) in tasks.items() if model == name]
-        tables[name] = {row: np.concatenate([part[row] for part in parts]) for row in parts[0].files}
-    compared = [
-        (name, row, rows[row][:, 1] - rows["plain"][:, 1])
-        for name, rows in tables.items()
+    compared = {
+        (table, row, other): difference
+        for table, rows in tables.items()
         for row in rows
         if row != "plain"
-    ]
-    corrected = holm([p_value(difference) for _, _, difference in compared])
-    for name, rows in tables.items():
+        for other, difference in against(rows, row).items()
+    }
+    p_values = dict(zip(compared, holm([p_value(difference) for difference in compared.values()]), strict=True))
+    print(f"{len(compared)} comparisons; bold: p < 0.05 after Holm's correction for all of them.")
+    for table, rows in tables.items():
         objects, both, score, _ = rows["plain"].mean(axis=0)
-        few = MODELS[name].distilled
-        print(f"\n### {name}, {few or HEADLINE_STEPS} steps, CFG {1 if few else 3}, N = {len(rows['plain'])}\n")
-        print(f"Plain: objects {objects:.3f}, both {both:.3f}, score {score:.3f}\n")
-        print("| row | extra evaluations | Δ objects | Δ both | p (Holm) | Δ both against more steps |")
-        print("|---|---|---|---|---|---|")
-        for (model, row, difference), p in zip(compared, corrected, strict=True):
-            if model == name:
-                extra = f"{rows[row][0, 3]:.0f}"
-                cells = [row, extra, interval(rows[row][:, 0] - rows["plain"][:, 0]), interval(difference), f"{p:.2g}"]
-                steps = control(rows, row)
-                cells.append(f"{steps}: {interval(rows[row][:, 1] - rows[steps][:, 1])}" if steps else "")
+        print(f"\n### {table}\n")
+        print(f"Plain: objects {objects:.3f}, both {both:.3f}, score {score:.3f}, N = {len(rows['plain'])}\n")
+        columns = [other for other in CONTROLS if any((table, row, other) in compared for row in rows)]
+        heads = ["row", "N", "extra evaluations", "Δ both", *(f"against {other}" for other in columns[1:])]
+        print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+        for row, found in sorted(rows.items(), key=lambda item: item[1][0, 3]):
+            if row != "plain":
+                cells = [row, f"{len(found)}", f"{found[0, 3]:.0f}"]
+                for key in ((table, row, other) for other in columns):
+                    cells.append(interval(compared[key], p_values[key] < 0.05) if key in compared else "")
                 print(f"| {' | '.join(cells)} |")
+    if options.plot:
+        draw(tables, options.plot)
+
+
+KINDS = {
+    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase).*", "tab:blue", "o"),
+    "more steps": (STEPS_ROW, "tab:grey", "s"),
+    "other CFG": (r"CFG .*", "tab:brown", "D"),
+    "audition, by the model": (r"Audition .* by the model", "tab:red", "^"),
+    "audition, by the checker": (r"Audition .* by the checker", "tab:orange", "^"),
+    "best of N finished, by the model": (r"Best .* by the model", "tab:purple", "v"),
+    "best of N finished, by the checker": (r"Best .* by the checker", "tab:green", "v"),
+}
+"""In the picture: which rows, their colour and marker."""
+
+
+def draw(tables: dict[str, Rows], path: Path) -> None:
+    """Gain against cost, a panel per model: the difference of both right over evaluations beyond the plain image."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="tight")
+    axes = figure.subplots(2, math.ceil((len(tables) + 1) / 2), sharey=True, squeeze=False)
+    *panels, legend = axes.flat
+    for panel in panels[len(tables) :]:
+        panel.axis("off")
+    for panel, (table, rows) in zip(panels, tables.items(), strict=False):
+        panel.axhline(0, color="black", linewidth=0.8)
+        for label, (pattern, colour, marker) in KINDS.items():
+            found = sorted((made for row, made in rows.items() if re.fullmatch(pattern, row)), key=lambda m: m[0, 3])
+            differences = [paired(made[:, 1], rows["plain"][:, 1]) for made in found]
+            panel.errorbar(
+                [made[0, 3] for made in found],
+                [each.mean() for each in differences],
+                [1.96 * each.std() / len(each) ** 0.5 for each in differences],
+                color=colour,
+                marker=marker,
+                markersize=5,
+                linestyle="-" if label.startswith(("more", "best")) else "",
+                linewidth=1,
+                capsize=2,
+                label=label,
+            )
+        panel.set_title(f"{table}: {rows['plain'][:, 1].mean():.2f} right", fontsize=10)
+        panel.set_xlabel("evaluations beyond the plain image", fontsize=8)
+        panel.grid(alpha=0.3)
+        panel.tick_params(labelsize=8)
+    for row in axes:
+        row[0].set_ylabel("Δ objects and relation right", fontsize=8)
+    legend.axis("off")
+    legend.legend(*panels[0].get_legend_handles_labels(), loc="center", fontsize=9, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
 
 
 def variants(options: argparse.Namespace) -> None:
@@ -268,16 +438,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", default="variants", choices=["variants", "headline"])
     parser.add_argument("--count", type=int, help="prompts: 512, headline 1024")
-    parser.add_argument("--seed", type=int, help="of the first prompt: 5000, headline 400000")
-    parser.add_argument("--steps", type=int, default=10, help="variants only")
+    parser.add_argument("--seed", type=int, help="of the first prompt: 5000, headline 600000")
+    parser.add_argument("--steps", type=int, help="10, headline 20")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="unet dit, headline all")
-    parser.add_argument("--cfg", nargs="+", type=float, default=[1.0, 1.5, 3.0], help="variants only")
-    parser.add_argument("--processes", type=int, default=2, help="headline only")
+    parser.add_argument("--cfg", nargs="+", type=float, help="1 1.5 3, headline 3")
+    parser.add_argument("--processes", type=int, default=2, help="headline only; 0 tells what the store has")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="headline only")
+    parser.add_argument("--bfloat16", action="store_true", help="headline only; faster where the processor has it")
     parser.add_argument("--store", type=Path, default=Path("results/headline"), help="headline only")
+    parser.add_argument("--plot", type=Path, help="headline only: where to draw gain against cost")
     options = parser.parse_args()
     whole = options.part == "headline"
     options.count = options.count or (1024 if whole else 512)
-    options.seed = options.seed or (400_000 if whole else 5000)
+    options.seed = options.seed or (600_000 if whole else 5000)
+    options.steps = options.steps or (20 if whole else 10)
+    options.cfg = options.cfg or ([3.0] if whole else [1.0, 1.5, 3.0])
     options.models = options.models or (list(MODELS) if whole else ["unet", "dit"])
     (headline if whole else variants)(options)
 
