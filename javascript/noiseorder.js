@@ -301,7 +301,7 @@
                 if (control && control.title !== told.textContent) control.title = told.textContent;
                 if (control && told.dataset.low) narrow(control.querySelector("input[type=range]"), told.dataset);
             }
-            for (const name of ["enabled", "advanced", "presets"]) {
+            for (const name of ["enabled", "advanced", "presets", "inspector"]) {
                 const head = document.querySelector(`#${ours}${name} .label-wrap`);
                 if (head) reachable(head);
             }
