@@ -220,7 +220,10 @@ def test_best():
 def test_the_panel_adds_one_argument_that_is_not_stored():
     with gr.Blocks() as page:
         ticket = sheet.panel(lambda name: f"test_{name}")
+        sheet.sliders(lambda name: f"test_{name}")
     assert (ticket.value, ticket.visible) == ("", False)
     kinds = gr.Slider | gr.Textbox
-    assert all(block.do_not_save_to_config for block in page.blocks.values() if isinstance(block, kinds))
+    kept_out = [block for block in page.blocks.values() if isinstance(block, kinds)]
+    assert len(kept_out) == 3
+    assert all(block.do_not_save_to_config and block.interactive for block in kept_out)
     assert "noiseorder-cells" in str([block.value for block in page.blocks.values() if isinstance(block, gr.HTML)])
