@@ -94,26 +94,27 @@ FIELDS: tuple[Field, ...] = (
         "erase",
         4.0,
         "Erase",
-        "How far from this seed's image: 1 = this seed, 4 = half, 16 = nearly another; costs nothing",
+        "How far from this seed's image: 1 = this seed, 4 = half, 16 = nearly another",
         "Noise Order erase",
         1.0,
         64.0,
         0.5,
-        more="n draws of noise are mixed, and the seed's own keeps the share 1/√n of the result. The image is another, "
-        "on average no better one: of several, choose.",
+        more="Costs nothing. n draws of noise are mixed, and the seed's own keeps the share 1/√n of the result. The "
+        "image is another, on average no better one: of several, choose.",
         useful=(1.0, 16.0),
     ),
     Field(
         "inject",
         0.05,
         "Inject",
-        "How much of the model's own idea of the prompt: worth a try below CFG 2, next to nothing above; 0 = off",
+        "How much of the model's own idea of the prompt: worth a try below CFG 2; 0 = off",
         "Noise Order inject",
         -1.0,
         1.0,
         0.01,
         more="The noise is turned toward what the model predicts for the prompt, by the angle with this tangent (δ): "
-        "0.05 is 2.9°. Above 0.1 usually costs more than it brings; a negative value turns away.",
+        "0.05 is 2.9°. At normal CFG it brings next to nothing. Above 0.1 usually costs more than it brings; a "
+        "negative value turns away.",
         useful=(-0.2, 0.3),
     ),
     Field(

@@ -59,6 +59,7 @@ class NoiseOrderScript(scripts.Script):
                 start=chosen().default_preset,
                 text=accordion.about(WHY_NOT),
                 below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
+                advanced=lambda: sheet.sliders(self.elem_id),
                 rates=rates(),
             )
             inspector.panel(self.elem_id, inspects, switch_inspector)

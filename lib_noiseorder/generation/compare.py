@@ -174,8 +174,9 @@ def add_grid(p: Any, processed: Any, own: Pictures, made: dict[str, Pictures]) -
 
 
 def grid(own: list[Any], made: dict[str, list[Any]], seeds: Sequence[int]) -> Any:
-    """The host's labelled grid: a row for every seed, a column for every variant and the last for the picture."""
-    columns = {**{name.capitalize(): found for name, found in made.items()}, OURS: own}
+    """The host's labelled grid: a row for every seed, a column for the picture and one for every variant, in the order
+    of the gallery."""
+    columns = {OURS: own, **{name.capitalize(): found for name, found in made.items()}}
     cells = [found[row] for row in range(len(own)) for found in columns.values()]
     width, height = max(cell.width for cell in cells), max(cell.height for cell in cells)
     return images.draw_grid_annotations(

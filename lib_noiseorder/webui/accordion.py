@@ -9,18 +9,16 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import AUTO, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
+from ..config import AUTO, BY_NAME, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
 from ..presets import PRESETS, automatic, follow
-from . import cost
+from . import cost, sheet
 from .curve import curve
 from .markup import words
 from .userpresets import Presets
 
 TITLE = "Noise Order"
-ABOUT = (
-    "Changes the noise an image starts from. **Erase** moves away from this seed's image, **Inject** toward the "
-    "model's own idea of the prompt. What helps most is choosing: **Audition** shows what several noises would become."
-)
+ABOUT = "Changes the noise an image starts from. What helps most is to choose: **Audition** previews several."
+BESIDE = "Beside the image, the same seeds without Noise Order, with Inject 0, or with Erase 1: one more image each"
 SIMPLE = ("erase", "inject")
 PLAYGROUND = cost.Rates()
 
@@ -41,6 +39,7 @@ def controls(
     start: str = DEFAULT,
     text: str = "",
     below_cost: Callable[[], object] = lambda: None,
+    advanced: Callable[[], object] = lambda: None,
     rates: cost.Rates = PLAYGROUND,
 ) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
@@ -48,7 +47,7 @@ def controls(
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
     presets.FAMILIES, for the direction "auto", from the values of the components in `asked`. start: the preset whose
     settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
-    line that tells the cost. rates: what that line has to know.
+    line that tells the cost, advanced: at the end of Advanced. rates: what the line of the cost has to know.
     """
     start, begin = starting(presets, start)
     made: dict[str, Any] = {}
@@ -57,7 +56,7 @@ def controls(
         label="Noise Order preset",
         choices=presets.names(),
         value=start,
-        info="Sets the controls below; Auto follows the loaded model at each generation",
+        info="Sets the controls below; Auto follows the loaded model",
         elem_id=elem_id("preset"),
     )
     said = gr.HTML("", visible=False, elem_id=elem_id("said"))
@@ -65,11 +64,13 @@ def controls(
         for field in FIELDS:
             if field.name in SIMPLE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
-    with gr.Row():
-        for field in FIELDS:
-            if field.name in COMPARE:
-                made[field.name] = control(field, elem_id, getattr(begin, field.name))
-    job = hidden(elem_id("job"))
+    with gr.Row(elem_id=elem_id("beside")):
+        for name in COMPARE:
+            small = {"container": False, "scale": 0, "min_width": 150}
+            made[name] = gr.Checkbox(getattr(begin, name), label=BY_NAME[name].label, elem_id=elem_id(name), **small)
+    gr.HTML(f"<small>{BESIDE}</small>", elem_id=elem_id("beside_help"))
+    # Of the page; written by javascript/noiseorder.js.
+    job = sheet.kept_out(gr.Textbox("", visible=False, elem_id=elem_id("job")))
     price = gr.HTML(elem_id=elem_id("cost"))
     # javascript/noiseorder.js writes here what was done in the last generation.
     gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
@@ -79,6 +80,7 @@ def controls(
         for field in FIELDS:
             if field.name not in ("enabled", *SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
+        advanced()
         gr.HTML(details(), elem_id=elem_id("help"))
     ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
     own_presets(elem_id, presets, preset, ordered)
@@ -206,7 +208,8 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
         return gr.Checkbox(**common)
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
-    return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **common)
+    # So wide that its help is not squeezed on a phone.
+    return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, min_width=240, **common)
 
 
 def details() -> str:
@@ -222,15 +225,6 @@ def details() -> str:
 def values_of(config: NoiseOrderConfig) -> list[Any]:
     """The values of the controls, in the order of FIELDS without "enabled"."""
     return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
-
-
-def hidden(elem_id: str) -> Any:
-    """What the page tells the server, written by javascript/noiseorder.js."""
-    made = gr.Textbox("", visible=False, elem_id=elem_id)
-    made.do_not_save_to_config = True
-    # Of an input alone: Gradio would take it for what is only shown.
-    made.interactive = True
-    return made
 
 
 def state(text: str, idle: set[str], changed: bool) -> str:

@@ -169,29 +169,10 @@ def best(scores: Sequence[float | None]) -> int | None:
 
 
 def panel(elem_id: Callable[[str], str]) -> Any:
-    """Button, sliders and an empty sheet, which javascript/noiseorder.js makes work; returns the hidden ticket.
+    """Button and an empty sheet, which javascript/noiseorder.js makes work; returns the hidden ticket.
 
     Not in Gradio: its events could neither read the tab's own settings nor take their place in the host's queue.
     """
-    with gr.Row():
-        count = gr.Slider(
-            2,
-            16,
-            9,
-            step=1,
-            label="Candidates",
-            info="How many variants are shown as they would become",
-            elem_id=elem_id("audition_candidates"),
-        )
-        depth = gr.Slider(
-            0.05,
-            1,
-            DEPTH,
-            step=0.01,
-            label="Preview at",
-            info="Position on the schedule: lower shows more and costs more",
-            elem_id=elem_id("audition_depth"),
-        )
     gr.Button("Audition", elem_id=elem_id("audition_button"))
     gr.HTML(
         '<p class="noiseorder-price" aria-live="polite"></p>'
@@ -199,9 +180,38 @@ def panel(elem_id: Callable[[str], str]) -> Any:
         '<p class="noiseorder-told" role="status"></p>',
         elem_id=elem_id("sheet"),
     )
-    written = gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket"))
-    for component in (count, depth, written):
-        component.do_not_save_to_config = True
-        # Of no event of Gradio's: it would take them for what is only shown.
-        component.interactive = True
-    return written
+    return kept_out(gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket")))
+
+
+def sliders(elem_id: Callable[[str], str]) -> None:
+    """What the button goes by."""
+    with gr.Row():
+        kept_out(
+            gr.Slider(
+                2,
+                16,
+                9,
+                step=1,
+                label="Candidates",
+                info="How many variants the button Audition previews",
+                elem_id=elem_id("audition_candidates"),
+            )
+        )
+        kept_out(
+            gr.Slider(
+                0.05,
+                1,
+                DEPTH,
+                step=0.01,
+                label="Preview at",
+                info="Where on the schedule: lower shows more and costs more",
+                elem_id=elem_id("audition_depth"),
+            )
+        )
+
+
+def kept_out(component: Any) -> Any:
+    """Of no event of Gradio's: it would take it for what is only shown; and nothing whose value is to be stored."""
+    component.do_not_save_to_config = True
+    component.interactive = True
+    return component

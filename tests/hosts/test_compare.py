@@ -78,10 +78,10 @@ def test_infotexts_say_what_each_is_and_how_to_make_it_again(host):
 
 def test_the_grid_is_labelled_and_holds_every_image(host):
     made = generate(host, ALL, batch_size=2, do_not_save_grid=True)
-    assert host.labels == [["Original"], ["Erased"], ["Injected"], ["Noise Order"], ["Seed 1"], ["Seed 2"]]
+    assert host.labels == [["Noise Order"], ["Original"], ["Erased"], ["Injected"], ["Seed 1"], ["Seed 2"]]
     grid = np.asarray(made.images[0])
     side = made.images[1].width
-    order = [made.images[i] for i in (3, 5, 7, 1, 4, 6, 8, 2)]
+    order = [made.images[i] for i in (1, 3, 5, 7, 2, 4, 6, 8)]
     for k, image in enumerate(order):
         row, column = divmod(k, 4)
         cell = grid[row * side : (row + 1) * side, column * side : (column + 1) * side]

@@ -64,6 +64,23 @@ def test_open_set_generate(page):
     assert page.locator("#txt2img_gallery img").count() >= 1
 
 
+def test_nothing_is_wider_than_a_phone(page):
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations").wait_for()
+    page.locator(f"{OURS}sheet .noiseorder-price").get_by_text("9 candidates").wait_for()
+    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}presets .label-wrap").click()
+    number(page, f"{OURS}levels", 3)
+    page.locator(f"{OURS}help summary").click()
+    page.locator(f"{OURS}detail").wait_for()
+    wide = page.evaluate(
+        f"""[...document.querySelectorAll('{OURS}enabled *')].filter(e => !e.closest('{OURS}inspector')
+        && e.checkVisibility() && e.getBoundingClientRect().right > 400).map(e => e.outerHTML.slice(0, 200))"""
+    )
+    assert not wide
+
+
 def test_what_was_done_is_told_in_the_panel(page, server):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     outcome = page.locator(f"{OURS}outcome").first
@@ -71,7 +88,7 @@ def test_what_was_done_is_told_in_the_panel(page, server):
     outcome.get_by_text(re.compile(r"Noise: \d+ % of the seed's own kept, turned by 2\.9°, .* 2 model")).wait_for()
     server.probe(fail_at=1)
     generate(page)
-    outcome.get_by_text("Noise left as it is: RuntimeError: the probe made the model fail").wait_for()
+    outcome.get_by_text(re.compile("^Noise left as it is: .*the probe made the model fail")).wait_for()
     server.probe()
     page.locator(f"{OURS}enabled > .label-wrap").click()
     generate(page)
@@ -177,7 +194,7 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     number(page, "#txt2img_steps", 20)
     cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
     number(page, "#txt2img_cfg_scale", 1)
-    cost.get_by_text("+2 evaluations ≈ +10 % at 20 steps, CFG 1").wait_for()
+    cost.get_by_text("(20 steps, CFG 1)").wait_for()
     # Neo begins with another denoising strength.
     page.wait_for_function(
         "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes("
@@ -375,6 +392,7 @@ def test_inspector_fits_the_page(server, browser, kind, options, screenshots, wi
 def test_audition(page):
     """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole picture."""
     page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced .label-wrap").click()
     number(page, f"{OURS}audition_candidates", 3)
     page.locator(f"{OURS}sheet .noiseorder-price").get_by_text(
         re.compile(r"^3 candidates at \d of 4 steps: ")
@@ -405,6 +423,7 @@ def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
     page.locator("#txt2img_seed input[type=number]").fill("-1")
     page.locator("#txt2img_seed input[type=number]").press("Tab")
     page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced .label-wrap").click()
     number(page, f"{OURS}audition_candidates", 2)
     page.locator(f"{OURS}audition_button").click()
     cell = page.locator(f"{OURS}sheet .noiseorder-cell").nth(1)

@@ -7,7 +7,7 @@ import re
 import gradio as gr
 import pytest
 
-from lib_noiseorder.config import COMPARE, FIELDS, NoiseOrderConfig
+from lib_noiseorder.config import BY_NAME, COMPARE, FIELDS, NoiseOrderConfig
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import accordion, cost
 from lib_noiseorder.webui.infotext import write
@@ -37,7 +37,7 @@ def test_controls_follow_the_table(components):
         assert component.label == field.label
         assert component.value == field.default
         assert component.elem_id == f"test_{field.name}"
-        assert component.info == field.help
+        assert component.info == (None if field.name in COMPARE else field.help)
         if not field.choices and not isinstance(field.default, bool):
             assert (component.minimum, component.maximum, component.step) == (field.minimum, field.maximum, field.step)
 
@@ -93,7 +93,10 @@ def test_everything_that_can_be_set_says_what_it_does(build):
     kinds = gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox
     told = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible]
     assert len(told) == len(FIELDS) + 1
-    assert all(len(block.info) > 20 for block in told)
+    assert [block.label for block in told if not block.info] == [BY_NAME[name].label for name in COMPARE]
+    assert all(len(block.info) > 20 for block in told if block.info)
+    (beside,) = [block for block in page.blocks.values() if block.elem_id == "beside_help"]
+    assert accordion.BESIDE in beside.value
 
 
 def test_everything_that_opens_is_closed(build):
