@@ -217,12 +217,18 @@ def test_tickets():
     found = sheet.redeem(sheet.ticket(asked))
     assert (found.id, found.candidates, found.depth, found.scored) == ("x", 3, 0.6, True)
     assert sheet.sheets == {"x": found}
+    assert found.told == "3 candidates at 0 of 0 steps: 0.0 pictures", "nothing was made yet"
     assert sheet.redeem(sheet.ticket(asked)) is None, "good once"
     for bad in ("{", "[]", "{}", json.dumps({"id": "y"})):
         with pytest.raises(SettingError, match="cannot be read"):
             sheet.redeem(bad)
     with pytest.raises(SettingError, match="depth = 7"):
         sheet.redeem(json.dumps({"id": "y", "candidates": 3, "depth": 7}))
+
+
+def test_the_price_of_pictures_of_a_single_step_and_of_none():
+    assert sheet.pictures(3, 1, 1, 1, 0, False) == 3
+    assert sheet.pictures(3, 1, 0, 1, 0, False) == 3, "no schedule is known"
 
 
 def test_best():
