@@ -425,7 +425,7 @@ def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
     host.model_data.sd_model = p.sd_model
     asked.clear()
     told = audition_of(host).estimate(host.loaded.HOST, "Euler", "Automatic", 10, (64, 32), 1.0, 0.7)
-    assert told == (host.steps_run[0], 10)
+    assert told == (host.steps_run[0], 10, 1)
     assert set(asked) == {(64, 32, 10, 1.0)}
 
 
