@@ -210,6 +210,9 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     if stopped() or job is None or job.refusals:
         hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
         return
+    if not any(score is not None for score in audition.scores.values()):
+        hook.say(p, "Nothing was auditioned: the critic gave no scores")
+        return
     rows: list[list[int]] = [[] for _ in range(audition.images)]
     for candidate in range(audition.images * audition.count):
         rows[audition.image(candidate)].append(candidate)

@@ -160,7 +160,10 @@ def test_scores_that_are_no_numbers_do_not_win(host, bad):
 def test_a_failing_critic_leaves_the_picture(host, capsys):
     audition_of(host).critic = lambda denoised, asked: 1 / 0
     made = generate(host, {**SETTINGS, "audition": 3})
-    assert capsys.readouterr().out.count("The critic failed. ZeroDivisionError: division by zero\n") == 3
+    console = capsys.readouterr().out
+    assert console.count("The critic failed. ZeroDivisionError: division by zero\n") == 3
+    assert "Nothing was auditioned: the critic gave no scores" in console
+    assert "auditioned" not in made.infotexts[0]
     assert same(made.images, generate(host, SETTINGS).images)
     assert variant_of(made.infotexts[0]) == 0
     generate(host, *ticket(host))
