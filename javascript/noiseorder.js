@@ -116,8 +116,11 @@
 
     function tell({ours, tab}) {
         made[tab] = (made[tab] || 0) + 1;
-        fetch(`noiseorder/v1/outcome?tab=${tab.slice(0, -1)}`).then((answer) => answer.json()).then(({html}) => {
-            document.querySelector(`#${ours}outcome .noiseorder-outcome`).innerHTML = html;
+        fetch(`noiseorder/v1/outcome?tab=${tab.slice(0, -1)}`).then((answer) => answer.json()).then(({told}) => {
+            const place = document.querySelector(`#${ours}outcome .noiseorder-outcome`);
+            place.replaceChildren();
+            // Numbers stand by themselves, as a WebUI translates whole pieces of text.
+            for (const part of told.split(/(\d+(?:\.\d+)?)/)) make(place, "span", {}, part);
         }).catch(() => {});
     }
 

@@ -14,7 +14,6 @@ from ..core.schedule import DEPTH
 from . import inspector, outcome, sheet
 from .cost import Plan
 from .infotext import VERSION
-from .markup import words
 
 PREFIX = "/noiseorder/v1"
 
@@ -144,8 +143,7 @@ def register(
 
     def done(tab: str) -> dict[str, str]:
         """What was done in the last generation of a tab, for the line on the page."""
-        text = outcome.last.get(tab, "")
-        return {"told": text, "html": words(text) if text else ""}
+        return {"told": outcome.last.get(tab, "")}
 
     routes = {"schema": schema, "presets": told, "version": version, "inspect": inspect, "outcome": done}
     for name, answer in routes.items():

@@ -40,7 +40,7 @@ def test_stored_names():
         ("compare_injected", "Also make: injected", "Noise Order compare injected"),
         ("audition", "Audition", "Noise Order audition"),
     ]
-    assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise")
+    assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise", "auto")
     assert BY_NAME["region"].choices == ("everywhere", "inside", "outside")
     assert BY_NAME["passes"].choices == ("first", "hires", "both")
     assert BY_NAME["normalisation"].choices == ("orthonormal", "as printed")
