@@ -281,7 +281,7 @@ COMPARE = tuple(f"compare_{name}" for name in VARIANTS)
 
 @dataclasses.dataclass(frozen=True)
 class NoiseOrderConfig:
-    """The settings of one generation, checked. The defaults are what `docs/evidence.md` supports."""
+    """The settings of one generation, checked. What the defaults bring: `docs/evidence.md`."""
 
     enabled: bool = False
     erase: float = 4.0

@@ -12,7 +12,7 @@ from .statistics import accumulate
 from .streams import stream_seed
 
 LEVEL = 0.6
-"""Where on the schedule the model is asked: the only position that helped on every model tried."""
+"""Where on the schedule the model is asked: chosen on models of one world; what it brings: docs/evidence.md."""
 Critic = Callable[[Tensor, Host], Sequence[float]]
 """`critic(x̂0, host)`: a score for each image of the batch, higher is better. x̂0: (B, C, ...), latents."""
 
