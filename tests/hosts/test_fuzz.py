@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib_noiseorder.config import BY_NAME, FIELDS, OFF, NoiseOrderConfig, SettingError, parse
-from lib_noiseorder.presets import PRESETS
-from lib_noiseorder.webui import accordion, infotext, xyz
+from lib_noiseorder.presets import PRESETS, follow
+from lib_noiseorder.webui import cost, infotext, xyz
 from lib_noiseorder.webui.curve import curve
 from lib_noiseorder.webui.userpresets import Presets
 
@@ -134,6 +134,15 @@ def agree(found, wanted):
         assert found == wanted
 
 
+def cost_line(*values):
+    """As the accordion makes it."""
+    try:
+        config, _ = follow(NoiseOrderConfig(True, *values), "few")
+    except ValueError as error:
+        return f"⚠ {error}"
+    return cost.line(config, cost.Job(hires=True), cost.Rates())
+
+
 def test_ten_thousand_settings_of_page_and_api():
     rng = random.Random(1)
     applied = 0
@@ -144,7 +153,7 @@ def test_ten_thousand_settings_of_page_and_api():
         arguments = positional(values)
         agree(taken(lambda arguments=arguments: parse(arguments)), wanted)
         # What the page tells of the same values, at each of their changes.
-        line, drawing = accordion.cost_line(*arguments[1:]), curve(*arguments[1:])
+        line, drawing = cost_line(*arguments[1:]), curve(*arguments[1:])
         refused = isinstance(expected({**values, "enabled": True}), list)
         assert line.startswith("⚠") is refused is (drawing == "")
         applied += isinstance(wanted, NoiseOrderConfig) and wanted.active

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
@@ -73,7 +74,9 @@ def sent(kind, *parts):
     async def send(message):
         messages.append(message)
 
-    asyncio.run(page.Local(app)({"type": "http"}, None, send))
+    # In a thread of its own: the browser tests leave a running loop in this one.
+    with ThreadPoolExecutor() as threads:
+        threads.submit(asyncio.run, page.Local(app)({"type": "http"}, None, send)).result()
     return dict(messages[0]["headers"]), b"".join(message["body"] for message in messages[1:])
 
 
