@@ -1,5 +1,6 @@
-// Keeps the noise inspector up to date: when it is opened, and when a generation of this page has ended. Also keeps its
-// boxes and the one on the settings page, which would undo them when settings are applied, the same.
+// Keeps the noise inspector up to date: when it is opened, and when a generation of this page has ended, which
+// noiseorder.js is told too. Also keeps its boxes and the one on the settings page, which would undo them when settings
+// are applied, the same.
 (function() {
     "use strict";
     const TABS = ["txt2img", "img2img"];
@@ -27,8 +28,12 @@
             watched.add(button);
             new ResizeObserver(refresh).observe(button); // also when it is folded and unfolded
             // The host hides this one when the generation has ended, interrupted or not.
+            let running = false;
             new MutationObserver(() => {
-                if (getComputedStyle(skip).display !== "none") return;
+                const before = running;
+                running = getComputedStyle(skip).display !== "none";
+                if (running || !before) return;
+                document.dispatchEvent(new CustomEvent("noiseorder-generated", {detail: tab}));
                 shown.clear();
                 TABS.forEach((tab) => again.add(tab));
                 refresh();

@@ -100,19 +100,7 @@
         range.style.backgroundSize = `${100 * (range.value - low) / (high - low)}% 100%`; // as Gradio does
     }
 
-    const made = {}, running = {};
-
-    // When the tab has stopped generating: one of these buttons shows meanwhile.
-    function watch({ours, tab}) {
-        const buttons = ["interrupt", "interrupting"].map((name) => document.getElementById(tab + name)).filter(Boolean);
-        if (!buttons.length || tab in running) return;
-        running[tab] = false;
-        new MutationObserver(() => {
-            const before = running[tab];
-            running[tab] = buttons.some((button) => getComputedStyle(button).display !== "none");
-            if (before && !running[tab]) tell({ours, tab});
-        }).observe(buttons[0].parentElement, {attributes: true, subtree: true, attributeFilter: ["style"]});
-    }
+    const made = {};
 
     function tell({ours, tab}) {
         made[tab] = (made[tab] || 0) + 1;
@@ -281,6 +269,7 @@
         const {panel: of, cells, cell} = sheet(event);
         if (of) choose(of, cells, cell);
     });
+    document.addEventListener("noiseorder-generated", ({detail}) => tell(PANELS.find(({tab}) => tab === `${detail}_`)));
     document.addEventListener("keydown", (event) => {
         const {cells, cell} = sheet(event);
         if (cells) move(event, cells, cell);
@@ -296,7 +285,6 @@
     function refresh() {
         for (const {ours, tab} of PANELS) {
             price({ours, tab});
-            watch({ours, tab});
             job({ours, tab});
             show({ours});
             for (const told of document.querySelectorAll(`#${ours}help [data-name]`)) {

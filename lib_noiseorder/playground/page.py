@@ -172,12 +172,14 @@ def data_url(picture: np.ndarray) -> str:
 def suit(model: str, prompt: str) -> list[Any]:
     """What a newly chosen model needs: a prompt of its world, and its steps and CFG if it was distilled."""
     description: Description = MODELS[NAMES[model]]
+    # One that fits is not written back: meanwhile the person may have typed another.
+    written: Any = gr.update()
     try:
         description.world.parse_caption(prompt)
     except ValueError:
-        prompt = description.world.EXAMPLES[0]
+        written = description.world.EXAMPLES[0]
     few = description.distilled
-    return [prompt, *((few, 1) if few else (gr.update(), gr.update()))]
+    return [written, *((few, 1) if few else (gr.update(), gr.update()))]
 
 
 def fit(model: str, prompt: str) -> str:

@@ -17,7 +17,7 @@ from .markup import words
 from .userpresets import Presets
 
 TITLE = "Noise Order"
-ABOUT = "Changes the noise an image starts from. What helps most is to choose: **Audition** previews several."
+ABOUT = "Changes the noise an image starts from. **Audition** previews several variants to choose from."
 BESIDE = "Beside the image, the same seeds without Noise Order, with Inject 0, or with Erase 1: one more image each"
 SIMPLE = ("erase", "inject")
 PLAYGROUND = cost.Rates()

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "benchmarks" / "quality.py"
-
 
 @pytest.fixture(scope="module")
-def quality():
-    spec = importlib.util.spec_from_file_location("quality", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def quality(benchmark):
+    return benchmark("quality")
 
 
 def test_holm_multiplies_the_smallest_most_and_never_falls(quality):

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-SOURCE = Path(__file__).parents[2] / "benchmarks" / "variety.py"
-
 
 @pytest.fixture(scope="module")
-def variety():
-    spec = importlib.util.spec_from_file_location("variety", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def variety(benchmark):
+    return benchmark("variety")
 
 
 @pytest.fixture(scope="module")
