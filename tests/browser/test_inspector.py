@@ -100,7 +100,7 @@ def test_says_at_once_that_it_is_off_and_is_switched_on_there(page):
 def test_the_end_of_a_generation_is_told_to_the_panel(page):
     """Once for each, by the name of its tab; nothing before there was one."""
     page.evaluate("document.addEventListener('noiseorder-generated', e => (window.told ||= []).push(e.detail))")
-    page.evaluate("document.getElementById('img2img_skip').style.display = 'none'")
+    page.evaluate("document.getElementById('img2img_skip').style.color = 'red'")
     generate(page, 5)
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 5").wait_for()
     assert page.evaluate("window.told") == ["txt2img"]
