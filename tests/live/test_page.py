@@ -245,7 +245,7 @@ def test_only_what_has_a_say_is_shown(page):
     mark.wait_for()
     page.locator(f"{OURS}detail").wait_for()
     theirs = OURS.replace("txt2img", "img2img")
-    page.locator("#tabs > .tab-nav > button").filter(has_text=re.compile(r"^\s*img2img\s*$")).click()
+    page.locator("#tabs button:visible").filter(has_text=re.compile(r"^\s*img2img\s*$", re.I)).first.click()
     page.locator(f"{theirs}enabled > .label-wrap").click()
     page.locator(f"{theirs}advanced .label-wrap").click()
     page.locator(f"{theirs}variant").wait_for()
