@@ -51,6 +51,7 @@
         });
     }
 
+    let settled = 0; // how often the person has paused, or a generation has ended
     const number = (id) => Number(document.querySelector(`#${id} input[type=number]`)?.value);
 
     // What the tab is set to, for the line that tells the cost.
@@ -61,7 +62,7 @@
             steps: number(tab + "steps"), cfg: number(tab + "cfg_scale"), parts: prompt,
             sampler: chosen(tab + "sampling"), scheduler: chosen(tab + "scheduler"),
             width: number(tab + "width"), height: number(tab + "height"),
-            made: made[tab], // the server may know more after a generation
+            settled, // with another one the server tells it anew
         };
         if (tab === "img2img_") {
             const inpaints = typeof get_tab_index === "function" && get_tab_index("mode_img2img") >= 2; // or a batch
@@ -100,10 +101,8 @@
         range.style.backgroundSize = `${100 * (range.value - low) / (high - low)}% 100%`; // as Gradio does
     }
 
-    const made = {};
-
     function tell({ours, tab}) {
-        made[tab] = (made[tab] || 0) + 1;
+        settled += 1; // the server may know more now
         fetch(`noiseorder/v1/outcome?tab=${tab.slice(0, -1)}`).then((answer) => answer.json()).then(({told}) => {
             const place = document.querySelector(`#${ours}outcome .noiseorder-outcome`);
             place.replaceChildren();
@@ -318,7 +317,7 @@
         input.focus();
     });
 
-    let waiting = 0;
+    let waiting = 0, settling = 0;
     function soon() {
         clearTimeout(waiting);
         waiting = setTimeout(refresh, 50);
@@ -330,6 +329,17 @@
         new MutationObserver(soon).observe(document.documentElement, {childList: true, subtree: true});
     }
     // Steps and CFG are the page's own; moving them, and folding, adds and removes nothing in the document.
-    for (const event of ["input", "change", "click"]) document.addEventListener(event, soon, true);
+    for (const event of ["input", "change", "click"]) {
+        document.addEventListener(event, ({isTrusted}) => {
+            soon();
+            if (!isTrusted) return;
+            // Of several answers under way, one to older settings may come last: once more when the person has paused.
+            clearTimeout(settling);
+            settling = setTimeout(() => {
+                settled += 1;
+                refresh();
+            }, 1000);
+        }, true);
+    }
     soon();
 })();

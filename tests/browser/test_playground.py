@@ -585,6 +585,18 @@ def test_a_distilled_model_comes_with_its_steps_and_cfg(page):
     page.get_by_text("use CFG scale 1").first.wait_for()
 
 
+def test_the_cost_is_asked_for_once_more_when_the_person_has_paused(page):
+    """Of several answers under way, one to older settings may come last. Once for each pause: not for ever."""
+    settled = (
+        "() => JSON.parse(document.querySelector('#noiseorder_job textarea, #noiseorder_job input').value).settled"
+    )
+    before = page.evaluate(settled)
+    page.locator("#model").click()
+    page.wait_for_function(f"before => ({settled})() > before", arg=before)
+    page.wait_for_timeout(3000)
+    assert page.evaluate(settled) <= before + 2, "the pause after the fixture's own, and this one"
+
+
 def test_a_prompt_of_another_world_is_explained(page):
     page.locator("#prompt textarea").fill("a purple elephant left of a blue ring")
     page.locator("#generate").click()
