@@ -41,7 +41,7 @@
             // Gradio drops what is pressed meanwhile, and takes the next press shortly after the answer.
             new MutationObserver((changes) => {
                 const answered = changes.some(({addedNodes}) =>
-                    [...addedNodes].some((node) => node.classList?.contains("noiseorder-inspected")));
+                    [...addedNodes].some((node) => node.classList?.contains("noiseorder-answer")));
                 if (!answered || !again.delete(tab)) return;
                 setTimeout(() => {
                     shown.delete(tab);

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import html
 import io
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -296,7 +297,14 @@ def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Ca
             return enabled(), f"<p>⚠ {html.escape(str(error))}</p>"
         return refresh()
 
-    for event in (Context.root_block.load, button.click):
-        event(refresh, [], [box, inside], show_progress="hidden", queue=False)
+    pressed = itertools.count()
+
+    def answer() -> tuple[bool, str]:
+        on, told = refresh()
+        # Never the same twice: javascript/inspector.js sees that an answer came, and Gradio shows only what is new.
+        return on, f'{told}<i class="noiseorder-answer" data-number="{next(pressed)}" hidden></i>'
+
+    Context.root_block.load(refresh, [], [box, inside], show_progress="hidden", queue=False)
+    button.click(answer, [], [box, inside], show_progress="hidden", queue=False)
     # .input fires for the person alone, not for what `refresh` tells.
     box.input(change, [box], [box, inside], show_progress="hidden", queue=False)

@@ -139,6 +139,27 @@ def test_a_generation_that_ends_while_the_panel_is_being_refreshed_is_shown(page
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 6, first pass").wait_for()
 
 
+def test_so_it_is_where_the_answer_under_way_says_what_is_said_already(page, monkeypatch):
+    asked = []
+
+    def slow(text):
+        asked.append(text)
+        time.sleep(2)
+        return text
+
+    page.locator(f"{OURS}inspector_on input").check()
+    page.locator(f"{OURS}inspected").get_by_text("Nothing to inspect").wait_for()
+    page.locator(f"{OURS}inspect").click()
+    page.locator(f"{OURS}inspected .noiseorder-answer").wait_for(state="attached")
+    monkeypatch.setattr(inspector.html, "escape", slow)
+    page.locator(f"{OURS}inspect").click()
+    while not asked:
+        page.wait_for_timeout(20)
+    monkeypatch.undo()
+    generate(page, 5)
+    page.locator(f"{OURS}inspected h4").get_by_text("Seed 5, first pass").wait_for()
+
+
 @pytest.mark.parametrize("width", [1400, 400, 320])
 def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
     page = opened(browser, url, pytestconfig, width)
