@@ -71,6 +71,13 @@ def test_one_script_file():
     assert len((ROOT / "scripts" / "noiseorder.py").read_text().splitlines()) < 150
 
 
+def test_the_list_of_unnoticeable_mutants_holds_only_what_the_code_has(tmp_path):
+    """Else `make mutants` refuses to begin."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "mutants.py"), "--list", "--share", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_metadata_can_be_read():
     metadata = configparser.ConfigParser()
     metadata.read(ROOT / "metadata.ini")
