@@ -54,9 +54,11 @@
     let settled = 0; // how often the person has paused, or a generation has ended
     const number = (id) => Number(document.querySelector(`#${id} input[type=number]`)?.value);
 
+    // Prompts joined by AND.
+    const parts = (selector) => document.querySelector(selector)?.value.trim().split(/\bAND\b/).length || 1;
+
     // What the tab is set to, for the line that tells the cost.
     function job({ours, tab}) {
-        const parts = (selector) => document.querySelector(selector)?.value.trim().split(/\bAND\b/).length || 1;
         const prompt = parts(`#${tab}prompt textarea`), second = "#hires_prompt textarea";
         const told = {
             steps: number(tab + "steps"), cfg: number(tab + "cfg_scale"), parts: prompt,
@@ -147,13 +149,14 @@
     function price({ours, tab}) {
         const line = document.querySelector(`#${ours}sheet .noiseorder-price`);
         if (!line) return;
-        const place = document.querySelector(`#${ours}curve .noiseorder-curve`);
+        const state = document.querySelector(`#${ours}cost [data-injected]`);
         const query = new URLSearchParams({
             sampler: chosen(tab + "sampling"), scheduler: chosen(tab + "scheduler"), steps: number(tab + "steps"),
             width: number(tab + "width"), height: number(tab + "height"), cfg: number(tab + "cfg_scale"),
             strength: tab === "img2img_" ? number("img2img_denoising_strength") : 1,
             candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
-            evaluations: place?.dataset.evaluations || 0,
+            evaluations: state?.dataset.injected || 0,
+            parts: parts(`#${tab}prompt textarea`),
         }).toString();
         if (query.includes("NaN") || asked[ours] === query) return;
         asked[ours] = query;

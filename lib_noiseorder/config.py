@@ -334,13 +334,6 @@ class NoiseOrderConfig:
         return self.enabled and (self.erase != 1 or self.inject != 0)
 
     @property
-    def evaluations(self) -> int:
-        """Model evaluations per image and pass, without AND: one per key level, two if the negative prompt is asked."""
-        if not self.active or self.inject == 0:
-            return 0
-        return self.levels * (2 if self.direction in (GUIDANCE, LOOK_AHEAD, AUTO) else 1)
-
-    @property
     def asked(self) -> tuple[str, ...]:
         """The names of the variants to make beside the picture."""
         return tuple(name for name, field in zip(VARIANTS, COMPARE, strict=True) if getattr(self, field))

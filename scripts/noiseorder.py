@@ -32,13 +32,9 @@ def switch_inspector(on: bool) -> None:
     options.write(shared.opts, "inspector", on, shared.config_filename)
 
 
-def estimate(*asked: Any) -> cost.Plan | None:
-    return audition.estimate(HOST, *asked)
-
-
 def rates() -> cost.Rates:
     negative = HOST.negative_at_cfg_1 if HOST else (True, True)
-    return cost.Rates(lambda job: audition.plan(HOST, job), negative, inspects)
+    return cost.Rates(lambda job, depth: audition.plan(HOST, job, depth), negative, inspects)
 
 
 class NoiseOrderScript(scripts.Script):
@@ -98,7 +94,7 @@ class NoiseOrderScript(scripts.Script):
         compare.finish(p, processed)
 
 
-script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, inspects, estimate))
+script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, rates()))
 script_callbacks.on_infotext_pasted(infotext.pasted)
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, PRESETS.usable))

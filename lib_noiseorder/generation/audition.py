@@ -27,7 +27,7 @@ from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..core.streams import global_generators
 from ..webui import sheet, xyz
-from ..webui.cost import Job, Plan
+from ..webui.cost import Job, Plan, injection, pictures, rows
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet
 from . import hook
@@ -37,6 +37,7 @@ STATE = "_noiseorder_audition"
 """On the processing object of candidates: their Audition; else None."""
 FEW = 8
 """Up to so many steps, one step of a few-step model is a preview."""
+ONE_STEP = Plan(1, 1)
 critic: Critic = self_consistency
 """Who chooses where nobody looks. Put another function here to bring your own: docs/audition.md."""
 
@@ -49,8 +50,9 @@ history: list[bool] = []
 class Audition:
     """A generation of candidates.
 
-    config: the person's settings; images, batch: how many images and how many of them at once; scores: of the
-    candidates that were judged, by their places; taken: the x̂0 at which the sampler was ended; host: of this batch.
+    config: the person's settings; images, batch: how many images and how many of them at once; plan: the steps of a
+    preview and of an image; scores: of the candidates that were judged, by their places; taken: the x̂0 at which the
+    sampler was ended; host: of this batch.
     """
 
     config: NoiseOrderConfig
@@ -59,8 +61,7 @@ class Audition:
     images: int
     batch: int
     sheet: Sheet | None = None
-    steps: int = 0
-    of: int = 0
+    plan: Plan = ONE_STEP
     host: Any = None
     taken: Tensor | None = None
     scores: dict[int, float | None] = field(default_factory=dict)
@@ -79,10 +80,12 @@ class Audition:
     @property
     def cost(self) -> float:
         """Of all candidates of one image, in pictures: evaluations of the model over those of a picture."""
-        guided = self.host is not None and self.host.has_uncond
-        # Without a negative prompt to ask, a key level is one evaluation.
-        ours = self.config.evaluations if guided else min(self.config.evaluations, self.config.levels)
-        return sheet.pictures(self.count, self.steps, self.of, 1 + guided, ours, self.scored)
+        if self.host is None:
+            return 0.0
+        parts, cfg = len(self.host.c.batch[0]), self.host.cfg_scale
+        by_sampler, by_us = self.host.negative_at_cfg_1
+        injected = injection(self.config, parts, cfg, by_us)
+        return pictures(self.count, self.plan, rows(parts, cfg, by_sampler), injected, parts if self.scored else 0)
 
 
 def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
@@ -223,9 +226,10 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     setattr(p, hook.VARIANTS, variants)
     setattr(p, hook.AUDITIONED, audition.count)
     if job.options.console != ERRORS:
+        steps = f"{audition.plan.preview} of {audition.plan.steps} steps"
         print(
-            f"[{OURS}] auditioned {audition.count} candidates at {audition.steps} of {audition.of} steps for each "
-            f"image ({audition.cost:.1f} pictures): went on with variant {', '.join(map(str, variants))}"
+            f"[{OURS}] auditioned {audition.count} candidates at {steps} for each image ({audition.cost:.1f} pictures): "
+            f"went on with variant {', '.join(map(str, variants))}"
         )
 
 
@@ -253,22 +257,22 @@ def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, 
         # Only now: the infotext of a preview is to make the whole picture, with its hires pass.
         p.enable_hr = False
         shared.state.job_count //= 2
-    audition.host, audition.taken, steps = None, None, 1
+    audition.host, audition.taken, audition.plan = None, None, ONE_STEP
     try:
         if job is not None and not job.refused:
             audition.config = job.config  # "auto" is settled
             audition.host = host(p, noise, c, uc, latent=None if x is noise else x)
             positions = audition.host.positions()
-            audition.of, steps = len(positions), needed(positions, audition.depth, audition.host.family())
+            preview = needed(positions, audition.depth, audition.host.family())
+            audition.plan = Plan(preview, len(positions), order(getattr(p.sampler, "config", None)))
     except Exception:
         # Ended after the first step, nothing is shown and nothing chosen: the whole candidates would cost too much.
         traceback.print_exc()
         audition.host = None
-    audition.steps = steps
     if audition.sheet is not None:
         found = audition.sheet
-        found.steps, found.of, found.cost = steps, audition.of, audition.cost
-    end_after(p.sampler, steps, audition)
+        found.steps, found.of, found.cost = audition.plan.preview, audition.plan.steps, audition.cost
+    end_after(p.sampler, audition)
 
 
 def needed(positions: Sequence[float], depth: float, family: str | None = None) -> int:
@@ -278,57 +282,52 @@ def needed(positions: Sequence[float], depth: float, family: str | None = None) 
     return first_below(positions, depth)
 
 
-def estimate(
-    host: type[Any] | None,
-    sampler: str,
-    scheduler: str,
-    steps: int,
-    size: tuple[int, int],
-    strength: float,
-    depth: float,
-) -> Plan | None:
-    """Steps of a preview and of the picture, told beforehand; None while no model is loaded.
+def plan(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
+    """Of what the page is set to, for the lines that tell the cost; None where it cannot be told.
 
-    strength: of the denoising in img2img, 1 in txt2img. The schedule of a few models depends on what they last made.
+    The schedule of a few models depends on what they last made.
     """
+    try:
+        return planned(host, job, depth)
+    except Exception:  # of a sampler without such a schedule, or while a model is being loaded
+        return None
+
+
+def planned(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
     model = sd_models.model_data.sd_model
     # Not by `create_sampler`, which extensions replace while their generation runs.
-    config = sd_samplers.find_sampler_config(sampler)
+    config = sd_samplers.find_sampler_config(job.sampler)
     if host is None or host.prediction(model) is None or config is None:
         return None
     made = config.constructor(model)
     made.config = config
     p = types.SimpleNamespace(
-        steps=steps,
-        scheduler=scheduler,
-        width=size[0],
-        height=size[1],
-        denoising_strength=strength,
+        steps=job.steps,
+        scheduler=job.scheduler,
+        width=job.width,
+        height=job.height,
+        denoising_strength=job.strength,
         sampler=made,
         sampler_noise_scheduler_override=None,
         extra_generation_params={},
         is_hr_pass=False,
         sd_model=model,
     )
-    positions = host.planned(p, around=strength < 1).positions()
-    order = 2 if getattr(config, "options", {}).get("second_order") else 1
-    return Plan(needed(positions, depth, host.family()), len(positions), order)
+    positions = host.planned(p, around=job.strength < 1).positions()
+    return Plan(needed(positions, depth, host.family()), len(positions), order(config))
 
 
-def plan(host: type[Any] | None, job: Job) -> Plan | None:
-    """The same of what the page is set to, for the line that tells the cost; None where it cannot be told."""
-    try:
-        return estimate(host, job.sampler, job.scheduler, job.steps, (job.width, job.height), job.strength, DEPTH)
-    except Exception:  # of a sampler without such a schedule, or while a model is being loaded
-        return None
+def order(sampler: Any) -> int:
+    """How often a step of a sampler, told by the host's entry of it, asks the model."""
+    return 2 if (getattr(sampler, "options", None) or {}).get("second_order") else 1
 
 
-def end_after(sampler: Any, steps: int, audition: Audition) -> None:
+def end_after(sampler: Any, audition: Audition) -> None:
     """End the sampler once it has asked the model in this step, and keep the x̂0 it got there, guidance and all.
 
     Its own `stop_at` does the same, but ersatzForge has none, and AUTOMATIC1111 then gives the x̂0 of the prompt alone.
     """
-    callback = type(sampler).callback_state
+    callback, steps = type(sampler).callback_state, audition.plan.preview
 
     def look(told: dict[str, Any]) -> None:
         if told["i"] >= steps - 1:

@@ -120,7 +120,8 @@ def controls(
         text = words(cost.line(settled, job, rates))
         if config.direction == AUTO and config.inject:
             text += words(automatic(known))
-        return state(text, cost.idle(settled, job), changed(chosen, config)), curve(*values_of(settled))
+        injected = cost.injection(settled, job.parts, job.cfg, rates.negative[1])
+        return state(text, cost.idle(settled, job), changed(chosen, config), injected), curve(*values_of(settled))
 
     price.value, drawing.value = tell(start, "", *(component.value for component in asked), *values_of(begin))
     # Also at first: the host may have put the person's own defaults into the controls.
@@ -227,8 +228,14 @@ def values_of(config: NoiseOrderConfig) -> list[Any]:
     return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
 
 
-def state(text: str, idle: set[str], changed: bool) -> str:
-    """The line of the cost with what javascript/noiseorder.js is to show of the controls."""
+def state(text: str, idle: set[str], changed: bool, injected: int = 0) -> str:
+    """The line of the cost with what javascript/noiseorder.js is to show of the controls.
+
+    injected: evaluations of Inject in the first pass.
+    """
     names = " ".join(field.name for field in FIELDS if field.name not in ("enabled", *SIMPLE, *COMPARE))
     mark = "true" if changed else ""
-    return f'<div data-names="{names}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}">{text}</div>'
+    return (
+        f'<div data-names="{names}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}" '
+        f'data-injected="{injected}">{text}</div>'
+    )

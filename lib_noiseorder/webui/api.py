@@ -12,10 +12,11 @@ from fastapi import HTTPException, Query
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
 from . import inspector, outcome, sheet
-from .cost import Plan
+from .cost import Job, Rates, pictures, rows
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
+RATES = Rates()
 
 
 def schema() -> dict[str, Any]:
@@ -44,10 +45,6 @@ def describe(field: Field) -> dict[str, Any]:
 def version() -> dict[str, str]:
     """The version of the algorithm, as infotexts carry it."""
     return {"algorithm": VERSION}
-
-
-Estimate = Callable[[str, str, int, tuple[int, int], float, float], "Plan | None"]
-"""Steps of a preview and of its picture, by sampler, scheduler, steps, size, denoising strength and depth."""
 
 
 def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
@@ -92,12 +89,11 @@ def host_route(app: Any, name: str) -> Any:
 def register(
     app: Any,
     presets: Callable[[], Mapping[str, NoiseOrderConfig]],
-    inspects: Callable[[], bool] = lambda: False,
-    estimate: Estimate = lambda *asked: None,
+    rates: Rates = RATES,
 ) -> None:
     """Add the routes to the WebUI's FastAPI app.
 
-    presets: the built-in ones and the person's own, as they are now; inspects: whether the noise inspector is on.
+    presets: the built-in ones and the person's own, as they are now.
     """
 
     def make(body: dict[str, Any]) -> dict[str, Any]:
@@ -112,17 +108,17 @@ def register(
         height: int = Query(512, ge=1, le=16384),
         strength: float = Query(1.0, ge=0, le=1),
         cfg: float = 7.0,
+        parts: int = Query(1, ge=1, le=1000),
         candidates: int = Query(4, ge=1, le=16),
         depth: float = Query(DEPTH, ge=0.05, le=1),
         evaluations: int = Query(0, ge=0, le=64),
     ) -> dict[str, Any]:
-        """What an audition will cost, for the line on the page."""
-        planned = estimate(sampler, scheduler, steps, (width, height), strength, depth)
-        if planned is None:
+        """What an audition will cost, for the line on the page; evaluations: of Inject, for each candidate."""
+        plan = rates.plan(Job(steps, cfg, strength, parts, sampler, scheduler, width, height, strength < 1), depth)
+        if plan is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
-        each = 1 if cfg == 1 else 2
-        price = sheet.pictures(candidates, planned.preview, planned.steps, each, evaluations, False)
-        return {"told": sheet.words(candidates, planned.preview, planned.steps, price)}
+        price = pictures(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
+        return {"told": sheet.words(candidates, plan.preview, plan.steps, price)}
 
     def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
         """The sheet so far, without the previews that the page has."""
@@ -138,7 +134,7 @@ def register(
     def inspect() -> dict[str, Any]:
         """What the noise of the last generation was; 404 says why there is nothing to tell."""
         if inspector.last is None:
-            raise HTTPException(404, inspector.NOTHING if inspects() else inspector.OFF)
+            raise HTTPException(404, inspector.NOTHING if rates.inspects() else inspector.OFF)
         return inspector.describe(inspector.last)
 
     def done(tab: str) -> dict[str, str]:

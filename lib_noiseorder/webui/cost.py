@@ -65,32 +65,52 @@ class Plan(NamedTuple):
 class Rates:
     """What whoever makes the images knows of the cost.
 
-    plan: of a job, None where it is not known; negative: whether the negative prompt is asked at CFG 1, by the sampler
-    and by Noise Order; inspects: whether the noise inspector is on. The defaults are the playground's.
+    plan: of a job whose previews are at a position on the schedule, None where it is not known; negative: whether the
+    negative prompt is asked at CFG 1, by the sampler and by Noise Order; inspects: whether the noise inspector is on.
+    The defaults are the playground's.
     """
 
-    plan: Callable[[Job], Plan | None] = lambda job: None
+    plan: Callable[[Job, float], Plan | None] = lambda job, depth: None
     negative: tuple[bool, bool] = (False, True)
     inspects: Callable[[], bool] = lambda: False
+
+
+def rows(parts: int, cfg: float, negative: bool) -> int:
+    """Evaluations of one call of the sampler; negative: whether the negative prompt is asked at CFG 1."""
+    return parts + (cfg != 1 or negative)
+
+
+def injection(config: NoiseOrderConfig, parts: int, cfg: float, negative: bool, name: str = FIRST) -> int:
+    """Evaluations of Inject in the pass of this name."""
+    if config.inject == 0 or config.passes not in (name, BOTH):
+        return 0
+    guided = config.direction in (GUIDANCE, LOOK_AHEAD) and (cfg != 1 or negative)
+    return config.levels * (parts + guided)
+
+
+def pictures(count: int, plan: Plan, each: int, injected: int, scoring: int = 0) -> float:
+    """What `count` previews cost, in images made in full.
+
+    each: evaluations of a call of the sampler; injected: of Inject, for a preview as for an image; scoring: of the
+    critic, for a preview.
+    """
+    preview, image = (each * plan.calls(steps) + injected for steps in (plan.preview, plan.steps))
+    return count * (preview + scoring) / max(image, 1)
 
 
 def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, dict[str, int]]:
     """Of each image: what it costs without Noise Order, and what each part of Noise Order adds to that."""
     run = int(min(job.strength, 0.999) * job.steps) + 1 if job.img2img else job.steps
-    plan = rates.plan(job) or Plan(min(int((1 - DEPTH) * run) + 2, run), run)
+    plan = rates.plan(job, DEPTH) or Plan(min(int((1 - DEPTH) * run) + 2, run), run)
     passes = {FIRST: (plan.steps, job.parts, job.cfg)}
     if job.hires:
         passes[HIRES] = (job.hires_steps or job.steps, job.hires_parts, job.hires_cfg or job.cfg)
 
     def sampling(steps: int, parts: int, cfg: float) -> int:
-        return plan.calls(steps) * (parts + (cfg != 1 or rates.negative[0]))
+        return plan.calls(steps) * rows(parts, cfg, rates.negative[0])
 
     def asking(config: NoiseOrderConfig, name: str) -> int:
-        if name not in passes or config.inject == 0 or config.passes not in (name, BOTH):
-            return 0
-        _, parts, cfg = passes[name]
-        guided = config.direction in (GUIDANCE, LOOK_AHEAD) and (cfg != 1 or rates.negative[1])
-        return config.levels * (parts + guided)
+        return injection(config, *passes[name][1:], rates.negative[1], name) if name in passes else 0
 
     plain = sum(sampling(*each) for each in passes.values())
     added = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 
-from ..config import FIRST, LOOK_AHEAD, NoiseOrderConfig
+from ..config import LOOK_AHEAD, NoiseOrderConfig
 from ..core.schedule import key_levels
 
 
@@ -13,7 +13,7 @@ def curve(*values: object) -> str:
     """An element that javascript/noiseorder.js draws into; where there is nothing to draw, a sentence or nothing.
 
     values: the settings in the order of FIELDS, without "enabled". data-levels: [position, weight] of every key level;
-    data-curve: the corners of the line of weights; data-evaluations: what is added to the first pass.
+    data-curve: the corners of the line of weights.
     """
     try:
         config = NoiseOrderConfig(True, *values)  # type: ignore[arg-type]
@@ -31,10 +31,9 @@ def curve(*values: object) -> str:
     elif config.levels > 1:
         words += "; look-ahead uses no weights"
     marks = [(key.fraction, key.weight if weighted else 1.0) for key in levels]
-    added = config.evaluations if config.passes == FIRST else 0
     return (
         f'<div class="noiseorder-curve" role="img" aria-label="{html.escape(words)}; 1 is pure noise, 0 the picture" '
-        f'data-levels="{json.dumps(marks)}" data-curve="{json.dumps(line)}" data-evaluations="{added}"></div>'
+        f'data-levels="{json.dumps(marks)}" data-curve="{json.dumps(line)}"></div>'
     )
 
 

@@ -153,15 +153,6 @@ def small(picture: Image.Image) -> Image.Image:
     return copy
 
 
-def pictures(count: int, steps: int, of: int, each: int, ours: int, scored: bool) -> float:
-    """What `count` candidates cost, in pictures.
-
-    steps, of: a preview's and the picture's; each: evaluations of a step; ours: evaluations for the noise of either;
-    scored: whether the critic asks once more.
-    """
-    return count * (each * steps + ours + scored) / max(each * of + ours, 1)
-
-
 def best(scores: Sequence[float | None]) -> int | None:
     """Index of the highest score, the first of equal ones; None where there is no number among them."""
     known = [(score, -k) for k, score in enumerate(scores) if score is not None and math.isfinite(score)]

@@ -403,18 +403,22 @@ def test_interrupting_a_sheet_keeps_what_is_there(host):
 
 @pytest.mark.parametrize("depth", [0.5, 0.75, 1.0])
 def test_the_estimate_is_what_is_then_run(host, depth):
+    from lib_noiseorder.webui.cost import Job
+
     audition = audition_of(host)
-    asked = ("Euler", "Automatic", 10, (8, 8), 1.0, depth)
-    assert audition.estimate(host.loaded.HOST, *asked) is None, "no model is loaded"
+    asked = Job(10, width=8, height=8), depth
+    assert audition.plan(host.loaded.HOST, *asked) is None, "no model is loaded"
     p = processing(host, *ticket(host, depth=depth))
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
-    assert audition.estimate(host.loaded.HOST, *asked) == (host.steps_run[0], 10, 1)
+    assert audition.plan(host.loaded.HOST, *asked) == (host.steps_run[0], 10, 1)
 
 
 def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
     """Some samplers' begin below pure noise, and some depend on the size."""
     from fakes import Sampler
+
+    from lib_noiseorder.webui.cost import Job
 
     asked = []
 
@@ -427,15 +431,17 @@ def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
     asked.clear()
-    told = audition_of(host).estimate(host.loaded.HOST, "Euler", "Automatic", 10, (64, 32), 1.0, 0.7)
+    told = audition_of(host).plan(host.loaded.HOST, Job(10, width=64, height=32), 0.7)
     assert told == (host.steps_run[0], 10, 1)
     assert set(asked) == {(64, 32, 10, 1.0)}
 
 
 def test_the_estimate_of_img2img_begins_where_it_does(host):
+    from lib_noiseorder.webui.cost import Job
+
     audition = audition_of(host)
     host.model_data.sd_model = host.model(processing(host, False))
-    steps, of, _ = audition.estimate(host.loaded.HOST, "Euler", "Automatic", 10, (8, 8), 0.5, 0.75)
+    steps, of, _ = audition.plan(host.loaded.HOST, Job(10, strength=0.5, width=8, height=8), 0.75)
     assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
     assert 1 < steps < of
 

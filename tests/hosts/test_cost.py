@@ -92,7 +92,7 @@ def cost_of(settings, job, rates=None):
 
 
 def test_passes_of_the_sampler():
-    plan = {"plan": lambda job: Plan(6, job.steps, 2)}
+    plan = {"plan": lambda job, depth: Plan(6, job.steps, 2)}
     assert cost_of({}, Job())[0] == 40
     assert cost_of({}, Job(hires=True, hires_steps=5))[0] == 50
     assert cost_of({}, Job(hires=True, hires_cfg=1.0, parts=2, hires_parts=1))[0] == 60 + 20

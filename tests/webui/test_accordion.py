@@ -118,6 +118,16 @@ def test_cost_line(build):
     assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in shown(build)
     assert "Costs nothing." in shown(build, start="Erase only")
     assert 'data-changed=""' in shown(build)
+    assert 'data-injected="2"' in shown(build), "for the price of an audition"
+
+
+def test_what_a_candidate_costs_is_what_its_first_pass_does():
+    def injected(**settings):
+        return cost.injection(NoiseOrderConfig(True, levels=2, **settings), 2, 7.0, False)
+
+    assert [injected(passes=each) for each in ("first", "both", "hires")] == [6, 6, 0]
+    assert injected(inject=0) == 0
+    assert injected(direction="denoised") == 4
 
 
 def test_auto_says_what_it_follows(build):

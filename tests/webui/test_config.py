@@ -7,6 +7,7 @@ import pytest
 
 from lib_noiseorder.config import BY_NAME, FIELDS, OFF, NoiseOrderConfig, SettingError, parse
 from lib_noiseorder.presets import PRESETS
+from lib_noiseorder.webui.cost import injection
 
 NUMBERS = [field for field in FIELDS if field.maximum]
 ids = {"ids": lambda field: field.name}
@@ -115,11 +116,10 @@ def test_unknown_keys_are_named_with_the_known_ones():
         ({"direction": "denoised", "levels": 3}, 3),
         ({"direction": "noise"}, 1),
         ({"inject": 0}, 0),
-        ({"enabled": False}, 0),
     ],
 )
 def test_evaluations(settings, evaluations):
-    assert NoiseOrderConfig(**{"enabled": True, **settings}).evaluations == evaluations
+    assert injection(NoiseOrderConfig(**{"enabled": True, **settings}), 1, 7.0, True) == evaluations
 
 
 def test_what_is_made_beside_the_picture_does_not_activate_it():

@@ -42,7 +42,7 @@ def test_levels_and_weights_are_the_methods_own(levels):
 
 def test_one_level_has_no_weight():
     found, words = parts(detail=0.5)
-    assert found == {"levels": [[0.9, 1.0]], "curve": [], "evaluations": 2}
+    assert found == {"levels": [[0.9, 1.0]], "curve": []}
     assert words.startswith("1 key level at 0.90;")
 
 
@@ -61,7 +61,3 @@ def test_nothing_is_drawn_where_nothing_is_asked():
 
 def test_nothing_is_drawn_of_settings_that_cannot_work():
     assert curve(0.5) == ""
-
-
-def test_only_what_the_first_pass_is_asked_is_counted():
-    assert parts(passes="both")[0]["evaluations"] == parts(passes="hires")[0]["evaluations"] == 0

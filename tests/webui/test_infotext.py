@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lib_noiseorder.config import BY_NAME, FIELDS, NoiseOrderConfig
 from lib_noiseorder.webui import infotext
+from lib_noiseorder.webui.cost import injection
 
 # How the hosts read an infotext's last line (A1111 and Forge alike).
 PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -54,7 +55,7 @@ def test_what_is_written_makes_the_same_picture(settings):
     back = NoiseOrderConfig(**pasted)
     # Settings that had no say may differ; what is done may not.
     assert infotext.write(back) == infotext.write(config)
-    assert back.evaluations == config.evaluations
+    assert injection(back, 1, 7.0, True) == injection(config, 1, 7.0, True)
     assert back.asked == config.asked
     if config.inject:
         assert (back.erase, back.inject, back.direction, back.normalisation) == (

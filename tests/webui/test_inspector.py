@@ -17,6 +17,7 @@ from PIL import Image
 from lib_noiseorder.config import NoiseOrderConfig, SettingError
 from lib_noiseorder.core import Level, Preview
 from lib_noiseorder.webui import api, inspector
+from lib_noiseorder.webui.cost import Rates
 
 
 def noise(batch=2, channels=4, seed=1):
@@ -40,7 +41,7 @@ def remember(batch=2, stage="", previews=1):
 
 def client(inspects):
     app = FastAPI()
-    api.register(app, dict, lambda: inspects)
+    api.register(app, dict, Rates(inspects=lambda: inspects))
     return TestClient(app)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lib_noiseorder.presets import FAMILIES, PRESETS, automatic, follow
+from lib_noiseorder.webui.cost import injection
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_a_direction_that_was_chosen_follows_nothing(direction):
 def test_few_steps_asks_no_negative_prompt():
     preset = PRESETS["Few steps"]
     assert (preset.direction, preset.levels, preset.first_level, preset.inject) == ("denoised", 1, 0.9, 0.05)
-    assert preset.evaluations == 1
+    assert injection(preset, 1, 7.0, True) == 1
 
 
 def test_names():

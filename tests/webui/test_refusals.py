@@ -9,6 +9,7 @@ import pytest
 from lib_noiseorder.config import BY_NAME, FIELDS, OFF, Field, NoiseOrderConfig, SettingError, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import infotext
+from lib_noiseorder.webui.cost import injection
 from lib_noiseorder.webui.userpresets import Presets
 
 
@@ -107,7 +108,7 @@ def test_a_field_needs_no_range():
     ("settings", "active", "evaluations"),
     [
         ({}, True, 2),
-        ({"enabled": False}, False, 0),
+        ({"enabled": False}, False, 2),
         ({"erase": 1}, True, 2),
         ({"inject": 0}, True, 0),
         ({"erase": 1, "inject": 0}, False, 0),
@@ -118,8 +119,8 @@ def test_a_field_needs_no_range():
 )
 def test_whether_anything_is_done_and_what_it_costs(settings, active, evaluations):
     config = NoiseOrderConfig(**{"enabled": True, **settings})
-    assert (config.active, config.evaluations) == (active, evaluations)
-    assert type(config.evaluations) is int
+    assert (config.active, injection(config, 1, 7.0, True)) == (active, evaluations)
+    assert type(config.active) is bool
 
 
 def test_pasted_yes_and_no():

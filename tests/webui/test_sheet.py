@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from lib_noiseorder.config import FIELDS, SettingError, parse
 from lib_noiseorder.webui import api, sheet
-from lib_noiseorder.webui.cost import Plan
+from lib_noiseorder.webui.cost import Job, Plan, Rates, pictures
 
 
 class Txt2Img(BaseModel):
@@ -75,13 +75,13 @@ def client(host):
             dependencies=[Depends(host.guard)],
             response_model=None,
         )
-    known = {"Euler": Plan(6, 20)}
+    known = {"Euler": Plan(6, 20), "Heun": Plan(6, 20, 2)}
 
-    def estimate(sampler, *rest):
-        host.estimated = (sampler, *rest)
-        return known.get(sampler)
+    def plan(job, depth):
+        host.planned = (job, depth)
+        return known.get(job.sampler)
 
-    api.register(app, dict, estimate=estimate)
+    api.register(app, dict, Rates(plan))
     return TestClient(app)
 
 
@@ -191,9 +191,9 @@ def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
     ask = "/noiseorder/v1/audition/cost?sampler=Euler"
     # Four candidates, two evaluations a step, none for the noise.
     assert client.get(ask).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 pictures"}
-    assert host.estimated == ("Euler", "Automatic", 20, (512, 512), 1.0, 0.75)
-    client.get(f"{ask}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6")
-    assert host.estimated == ("Euler", "Karras", 9, (64, 32), 0.5, 0.6)
+    assert host.planned == (Job(), 0.75)
+    client.get(f"{ask}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6&parts=2&cfg=3")
+    assert host.planned == (Job(9, 3, 0.5, 2, "Euler", "Karras", 64, 32, True), 0.6)
 
 
 def test_the_page_gets_only_what_it_has_not_yet(client, host):
@@ -227,8 +227,19 @@ def test_tickets():
 
 
 def test_the_price_of_pictures_of_a_single_step_and_of_none():
-    assert sheet.pictures(3, 1, 1, 1, 0, False) == 3
-    assert sheet.pictures(3, 1, 0, 1, 0, False) == 3, "no schedule is known"
+    assert pictures(3, Plan(1, 1), 1, 0) == 3
+    assert pictures(3, Plan(1, 1), 1, 0, 2) == 9
+    assert pictures(2, Plan(1, 0), 0, 0) == 0, "nothing is asked"
+
+
+def test_the_price_counts_prompts_joined_by_and_and_samplers_of_second_order(client):
+    def told(query):
+        return client.get(f"/noiseorder/v1/audition/cost?candidates=9&{query}").json()["told"].rpartition(": ")[2]
+
+    # Nine times 6 of 20 calls of three rows, and two key levels of three evaluations in either.
+    assert told("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} pictures"
+    # Eleven of 39 calls: the last step asks once.
+    assert told("sampler=Heun") == f"{9 * 11 / 39:.1f} pictures"
 
 
 def test_best():
