@@ -256,6 +256,7 @@ def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, 
     if getattr(p, "enable_hr", False):
         # Only now: the infotext of a preview is to make the whole picture, with its hires pass.
         p.enable_hr = False
+        p.extra_generation_params.update(host.hires_infotext(p))
         shared.state.job_count //= 2
     audition.host, audition.taken, audition.plan = None, None, ONE_STEP
     try:

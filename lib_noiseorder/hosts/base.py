@@ -84,6 +84,11 @@ class WebUIHost:
         """What a model predicts: "eps", "v" or "flow"; None for one that does not tell, and for no model at all."""
         raise NotImplementedError
 
+    @staticmethod
+    def hires_infotext(p: Any) -> dict[str, Any]:
+        """What the host writes into the infotext only once a hires pass begins: a preview has none, and names it."""
+        return {}
+
     @property
     def has_uncond(self) -> bool:
         return self.uc is not None

@@ -208,6 +208,30 @@ class ForgeProcessing(Processing):
         return host.process_before_every_sampling(*call)
 
 
+@dataclass
+class NeoProcessing(Processing):
+    """Neo writes most of the infotext of a hires pass when it begins."""
+
+    sampler_name: str = "Euler"
+    scheduler: str = "Automatic"
+    hr_sampler_name: str | None = None
+    hr_scheduler: str | None = None
+    hr_upscaler: str | None = "Latent"
+    hr_distilled_cfg: float = 3.5
+
+    def get_hr_prompt(self) -> str:
+        return "hires prompt"
+
+    def get_hr_negative_prompt(self) -> str:
+        return ""
+
+    def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
+        """One call of the hook."""
+        self.extra_generation_params["Hires upscaler"] = self.hr_upscaler
+        self.extra_generation_params["Hires prompt"] = self.get_hr_prompt
+        return host.process_before_every_sampling(*call)
+
+
 class Processed:
     """What a generation gives, as far as both hosts agree; Forge has extra_images besides."""
 
@@ -917,7 +941,7 @@ class Neo(Forge):
     shape = (16, 1, 8, 8)
     masks_are_batches = True
     engine = "QwenImage"
-    processing = Processing
+    processing = NeoProcessing
 
     def install(self) -> None:
         super().install()

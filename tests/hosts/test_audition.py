@@ -345,6 +345,25 @@ def test_hires_fix_is_left_out_and_told(host):
     assert host.state.job_count == 3
 
 
+def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host):
+    p = processing(host, *ticket(host), enable_hr=True)
+    if not hasattr(p, "hr_upscaler"):
+        host.process_images(p)
+        assert not any(key.startswith("Hires") for key in p.extra_generation_params)
+        return
+    p.hr_sampler_name, p.hr_scheduler, p.hr_second_pass_steps = "Euler a", "Automatic", 7
+    host.process_images(p)
+    written = {key: value for key, value in p.extra_generation_params.items() if key[:5] in ("Hires", "Denoi")}
+    assert (written.pop("Hires prompt")(), written.pop("Hires negative prompt")()) == ("hires prompt", "")
+    assert written == {
+        "Hires sampler": "Euler a",
+        "Hires upscaler": "Latent",
+        "Hires steps": 7,
+        "Hires CFG Scale": 3.0,
+        "Denoising strength": 0.5,
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
