@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import requests
 from test_passes import picture, upscaled
@@ -42,9 +41,9 @@ TOLD = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
 OF_INTERRUPTION = ("interrupted while the model was asked", "pass did not run")
 OURS = re.compile(r'File "[^"]*(?:/lib_noiseorder/|/scripts/noiseorder\.py)[^"]*".*')
 LARGEST_GROWTH = 0.03
-"""Of the resident memory, medians, from the third fifth of the requests to the last. Before, the allocator fills up: on
-AUTOMATIC1111 it grows for some 250 requests, and by 1 % in the 300 after. There 0.1 MB kept by each request would be
-seen; what is smaller is looked for among the tensors."""
+"""Of the resident memory once what is free was given back, from the end of the third fifth of the requests to that of the
+last, with one and the same checkpoint loaded. There 0.1 MB kept by each request would be seen; what is smaller is looked
+for among the tensors."""
 MOST_TENSORS = 0.05
 """More than before, for each request: what one kind of job keeps, once each time, is more."""
 
@@ -130,7 +129,7 @@ class Soak:
 
     def __init__(self, server):
         self.server = server
-        self.memory, self.took, self.failures, self.complaints = [], [], [], []
+        self.took, self.failures, self.complaints = [], [], []
         self.fates = Counter()
 
     def send(self, number):
@@ -141,19 +140,12 @@ class Soak:
             threading.Timer(wait, requests.post, [f"{url}{asked.button}"], {"json": {}, "timeout": 300}).start()
         response = requests.post(url + asked.path, json=asked.body, timeout=600)
         self.took.append(time.monotonic() - begin)
-        self.memory.append(resident(self.server.process.pid))
         self.fates[asked.fate or "left alone"] += 1
         if not response.ok:
             told = response.json()
             self.failures.append(f"{response.status_code} {told.get('error')}: {told.get('errors')}, {asked.job}")
         elif complaint := asked.complaint(response.json()):
             self.complaints.append(f"request {number}, {asked.job}, {asked.kind}: {complaint}")
-
-
-def resident(process):
-    """Resident memory in MB."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
 
 
 def test_soak(server, soak, capsys):
@@ -167,25 +159,27 @@ def test_soak(server, soak, capsys):
     assert len(server.kinds) == 2, "--checkpoints: two of them"
     before, tensors = plain()
     assert before == server.baselines
-    running, medians = Soak(server), []
+    running, memory = Soak(server), []
     with ThreadPoolExecutor(CLIENTS) as clients:
         for fifth in range(5):
-            begin, done = time.monotonic(), len(running.memory)
+            begin = time.monotonic()
             list(clients.map(running.send, range(fifth * soak // 5, (fifth + 1) * soak // 5)))
-            medians.append(statistics.median(running.memory[done:]))
             minutes = (time.monotonic() - begin) / 60
+            server.loaded = ""
+            server.load(server.kinds[0])
+            memory.append(server.get("/noiseorder-probe/memory"))
             with capsys.disabled():
-                print(f"\n{len(running.memory)} requests, the last fifth in {minutes:.1f} min: {medians[-1]:.0f} MB")
+                print(f"\n{len(running.took)} requests, the last fifth in {minutes:.1f} min: {memory[-1]:.0f} MB")
     after, more = plain()
     more -= tensors
     ours = OURS.findall(server.log.read_text(errors="replace"))
     with capsys.disabled():
         print(f"{dict(running.fates)}; HTTP errors: {dict(Counter(running.failures))}; lines of ours in them: {ours}")
-        print(f"largest {max(running.memory):.0f} MB; tensors alive: {tensors} before, {more} more afterwards")
+        print(f"tensors alive: {tensors} before, {more} more afterwards")
     assert not running.complaints, "\n".join(running.complaints)
     # The hosts answer so where not one picture was made.
     assert len(running.failures) <= running.fates["interrupted"], running.failures
     assert not ours
     assert after == before
-    assert medians[-1] <= medians[2] * (1 + LARGEST_GROWTH)
+    assert memory[-1] <= memory[2] * (1 + LARGEST_GROWTH)
     assert more <= soak * MOST_TENSORS

@@ -1,6 +1,7 @@
 """Runs inside the WebUI beside the extension: counts model evaluations, makes them fail, looks at the noise.
 
-GET /noiseorder-probe tells what the last generation did (/tensors how many tensors are alive), POST sets what the next
+GET /noiseorder-probe tells what the last generation did (/tensors how many tensors are alive, /memory how much memory is
+resident once what is free was given back), POST sets what the next
 one is to suffer: a failing model (fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other
 extensions set them, and the mark of ADetailer's inner pass (inner). With "whole" it tells all numbers of our questions,
 the answers, and the noise.
@@ -8,10 +9,13 @@ the answers, and the noise.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import hashlib
 import inspect
+import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -265,6 +269,17 @@ def routes(_: Any, app: Any) -> None:
     def tensors_alive() -> int:
         gc.collect()
         return sum(issubclass(type(value), torch.Tensor) for value in gc.get_objects())
+
+    @app.get("/noiseorder-probe/memory")
+    def resident() -> float:
+        """In MB. The allocator of the C library keeps pages between what was freed, the more of them the more threads
+        and checkpoints there were."""
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
 
     @app.post("/noiseorder-probe")
     def plan(values: dict[str, Any]) -> dict[str, Any]:
