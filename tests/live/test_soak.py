@@ -41,9 +41,9 @@ TOLD = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
 OF_INTERRUPTION = ("interrupted while the model was asked", "pass did not run")
 OURS = re.compile(r'File "[^"]*(?:/lib_noiseorder/|/scripts/noiseorder\.py)[^"]*".*')
 LARGEST_GROWTH = 0.03
-"""Of the resident memory once what is free was given back, from the end of the third fifth of the requests to that of the
-last, with one and the same checkpoint loaded. There 0.1 MB kept by each request would be seen; what is smaller is looked
-for among the tensors."""
+"""Of the resident memory once what is free was given back, from the end of the third fifth of the requests to that of
+the last, with one and the same checkpoint loaded. There 0.1 MB kept by each request would be seen; what is smaller is
+looked for among the tensors."""
 MOST_TENSORS = 0.05
 """More than before, for each request: what one kind of job keeps, once each time, is more."""
 

@@ -1,7 +1,7 @@
 """Runs inside the WebUI beside the extension: counts model evaluations, makes them fail, looks at the noise.
 
-GET /noiseorder-probe tells what the last generation did (/tensors how many tensors are alive, /memory how much memory is
-resident once what is free was given back), POST sets what the next
+GET /noiseorder-probe tells what the last generation did (/tensors how many tensors are alive, /memory how much
+memory is resident once what is free was given back), POST sets what the next
 one is to suffer: a failing model (fail_at), an interruption (interrupt_at), prompts and seeds of every image, as other
 extensions set them, and the mark of ADetailer's inner pass (inner). With "whole" it tells all numbers of our questions,
 the answers, and the noise.
