@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -101,6 +102,7 @@ def test_the_report_in_words():
     _, report = modulate(noise([1]), config(erase=1, inject=0), GaussianHost([1]))
     assert str(report) == "noise untouched"
     assert (report.applied, report.evaluations, report.levels, report.notes) == (False, 0, (), ())
+    assert str(dataclasses.replace(report, notes=("one", "two"))) == "noise untouched; one; two"
 
 
 def test_images_in_which_there_is_nothing_to_inject_are_named():

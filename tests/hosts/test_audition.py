@@ -246,7 +246,7 @@ def test_previews_behind_a_skipped_candidate_are_told_as_what_they_are(host):
 
 
 def test_a_sheet_tells_why_a_candidate_is_missing(host):
-    left = [RuntimeError("no")]
+    left = [RuntimeError("no more"), RuntimeError("no")]
 
     def fail():
         if left:
@@ -255,8 +255,22 @@ def test_a_sheet_tells_why_a_candidate_is_missing(host):
     host.network.before = fail
     generate(host, *ticket(host))
     found = sheets(host)["a"]
-    assert found.notes == ["the noise was left as it is: RuntimeError: no"]
-    assert [each.variant for each in found.previews] == [variant_of(text) for text in found.infotexts] == [1, 2]
+    assert found.notes == ["the noise was left as it is: RuntimeError: no more"], "the last reason"
+    assert [each.variant for each in found.previews] == [variant_of(text) for text in found.infotexts] == [2]
+
+
+def test_where_the_noise_of_the_candidates_is_left_the_image_is_made_and_told(host):
+    left = [RuntimeError("no")]
+
+    def fail():
+        if left:
+            raise left.pop()
+
+    host.network.before = fail
+    p = processing(host, {**SETTINGS, "audition": 2})
+    host.process_images(p)
+    assert p.comments[-1] == "Noise Order: Nothing was auditioned: the noise was left as it is"
+    assert "Noise Order auditioned" not in p.extra_generation_params
 
 
 def test_the_upscale_button_and_adetailer_do_not_audition(host):

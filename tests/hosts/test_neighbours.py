@@ -61,6 +61,18 @@ def test_the_networks_own_method_is_as_its_file_has_it(host, step_cache, monkeyp
         assert network(torch.ones(1)) == 2
 
 
+def test_sets_are_remembered_and_lead_nowhere(host):
+    from lib_noiseorder.hosts.neighbours import Memory
+
+    memory, held = Memory.__new__(Memory), {1, 2}
+    memory.restorers = []
+    assert memory.remember(held) == []
+    held.add(3)
+    for restore in memory.restorers:
+        restore()
+    assert held == {1, 2}
+
+
 def test_dicts_are_put_back_key_by_key(host):
     from lib_noiseorder.hosts.neighbours import put_back
 
@@ -159,6 +171,23 @@ def test_a_window_is_as_in_the_first_step(patcher_host, left_open):
     assert torch.equal(result.noise, always.noise), "open in the first step"
     assert module.Window.is_open is left_open
     assert window.steps == []
+
+
+def test_a_window_is_given_the_samplers_own_denoiser(patcher_host):
+    module = extension("window")
+    given, window = [], module.Window()
+    denoiser = type(
+        "Denoiser", (), {"look": lambda self, params: given.append((params.denoiser, params.sampling_step))}
+    )()
+    entry = type("Entry", (), {"callback": staticmethod(window.on_step)})
+    patcher_host.denoiser_callbacks.append(entry)
+    patcher_host.options["transformer_options"] = {"patches": {"output_block_patch": [module.patch]}}
+
+    def give(p):
+        p.sampler.model_wrap_cfg = denoiser
+
+    patcher_host.txt2img(DENOISED, before_hook=give)
+    assert set(given) == {(denoiser, 0)}
 
 
 def test_callbacks_that_have_nothing_on_the_model_are_not_called(patcher_host):

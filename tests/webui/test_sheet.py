@@ -94,6 +94,7 @@ def test_the_route_takes_what_txt2img_takes(client, host):
     (asked,) = host.asked
     assert (asked.prompt, asked.steps) == ("a cat", 9)
     assert parse(asked.alwayson_scripts["noise order"]["args"]).enabled
+    assert json.loads(asked.alwayson_scripts["noise order"]["args"][-1])["scored"] is True
     assert (told["variants"], told["steps"], told["of"], told["depth"]) == ([0, 1], 6, 20, 0.75)
     assert told["told"] == "2 candidates at 6 of 20 steps: 0.6 pictures"
     assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in told["previews"]] == [
@@ -222,8 +223,10 @@ def test_tickets():
     for bad in ("{", "[]", "{}", json.dumps({"id": "y"})):
         with pytest.raises(SettingError, match="cannot be read"):
             sheet.redeem(bad)
-    with pytest.raises(SettingError, match="depth = 7"):
-        sheet.redeem(json.dumps({"id": "y", "candidates": 3, "depth": 7}))
+    for depth in (7, 1.01, 0.04):
+        with pytest.raises(SettingError, match=f"depth = {depth}"):
+            sheet.redeem(json.dumps({"id": "y", "candidates": 3, "depth": depth}))
+    assert sheet.redeem(json.dumps({"id": "z", "candidates": 3, "depth": 1})).depth == 1
 
 
 def test_the_price_of_pictures_of_a_single_step_and_of_none():

@@ -134,6 +134,19 @@ def test_a_name_that_is_taken_is_not_overwritten_by_renaming(presets):
     assert presets.get("Other").variant == 1
 
 
+def test_where_a_damaged_file_cannot_be_set_aside_the_reason_is_told(presets, path, monkeypatch):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{")
+
+    def full(self, data):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(path), "write_bytes", full)
+    with pytest.raises(OSError, match="no space left"):
+        presets.whole()
+    assert path.read_text() == "{"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -10,6 +10,7 @@ class Window:
 
     def on_step(self, params):
         self.steps.append(params.sampling_step)
+        getattr(params.denoiser, "look", lambda params: None)(params)
         Window.is_open = params.sampling_step / (params.total_sampling_steps - 1) <= Window.end
 
 
