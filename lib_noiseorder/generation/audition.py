@@ -213,18 +213,19 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     if stopped() or job is None or job.refusals:
         hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
         return
-    if not any(score is not None for score in audition.scores.values()):
-        hook.say(p, "Nothing was auditioned: the critic gave no scores")
-        return
     rows: list[list[int]] = [[] for _ in range(audition.images)]
     for candidate in range(audition.images * audition.count):
         rows[audition.image(candidate)].append(candidate)
-    variants = []
-    for row in rows:
-        winner = sheet.best([audition.scores.get(k) for k in row])
-        variants.append(config.variant if winner is None else audition.variant(row[winner]))
+    winners = [sheet.best([audition.scores.get(k) for k in row]) for row in rows]
+    if not any(winner is not None for winner in winners):
+        hook.say(p, "Nothing was auditioned: the critic gave no scores")
+        return
+    variants = [
+        config.variant if winner is None else audition.variant(row[winner])
+        for row, winner in zip(rows, winners, strict=True)
+    ]
     setattr(p, hook.VARIANTS, variants)
-    setattr(p, hook.AUDITIONED, audition.count)
+    setattr(p, hook.AUDITIONED, [None if winner is None else str(audition.count) for winner in winners])
     if job.options.console != ERRORS:
         steps = f"{audition.plan.preview} of {audition.plan.steps} steps"
         print(

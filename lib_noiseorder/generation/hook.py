@@ -23,8 +23,8 @@ do. It is set anew in every `process`, because the cells of an X/Y/Z plot are co
 VARIANT = "_noiseorder_variant"
 """On the processing object of what is made beside a picture: which variant it is."""
 VARIANTS, AUDITIONED = "_noiseorder_variants", "_noiseorder_auditioned"
-"""On the processing object where images have variants of their own: one for every image of the generation; and how
-many candidates each of them was chosen from."""
+"""On the processing object where images have variants of their own: one for every image of the generation; and of how
+many candidates each is the best, None where it was not chosen."""
 
 
 @dataclass
@@ -123,8 +123,11 @@ def finish(p: Any, is_img2img: bool) -> None:
     # Refused in `process`, it was refused for all of them.
     text = outcome.summary(job.reports, job.refusals, p.n_iter if job.config.active else 1)
     if getattr(p, AUDITIONED, None):
-        chosen = ", ".join(map(str, getattr(p, VARIANTS)))
-        text += f". Went on with variant {chosen}, best of {getattr(p, AUDITIONED)}"
+        counts = getattr(p, AUDITIONED)
+        chosen = [
+            str(variant) for variant, count in zip(getattr(p, VARIANTS), counts, strict=True) if count is not None
+        ]
+        text += f". Went on with variant {', '.join(chosen)}, best of {next(filter(None, counts))}"
     if job.auto and job.reports:
         text += f". Auto: “{job.auto}”"
     outcome.last[tab(is_img2img)] = text
@@ -146,11 +149,13 @@ def check_claim(p: Any) -> None:
 
 def variants(p: Any) -> tuple[int, ...]:
     """The variants of this batch's images, empty where they all have that of the settings."""
-    found = getattr(p, VARIANTS, None)
-    if not found:
-        return ()
+    return tuple(of_batch(p, getattr(p, VARIANTS, None) or ()))
+
+
+def of_batch(p: Any, values: Sequence[Any]) -> Sequence[Any]:
+    """Those of this batch's images, of one value for every image of the generation."""
     start = getattr(p, "iteration", 0) * p.batch_size
-    return tuple(found[start : start + p.batch_size])
+    return values[start : start + p.batch_size]
 
 
 def told(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
@@ -162,7 +167,8 @@ def told(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
     if job.variants and key in found:
         found[key] = infotext.PerImage(map(str, job.variants))
         if getattr(p, AUDITIONED, None):
-            found[infotext.AUDITIONED] = str(getattr(p, AUDITIONED))
+            # The hosts leave out what is None.
+            found[infotext.AUDITIONED] = infotext.PerImage(of_batch(p, getattr(p, AUDITIONED)))
     return found
 
 

@@ -63,7 +63,7 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
     return {MARKER: VERSION, **{BY_NAME[name].infotext: text(getattr(config, name)) for name in names}}
 
 
-class PerImage(list[str]):
+class PerImage(list[Any]):
     """One value for each image of a batch. Some hosts count images from the first of all batches: it repeats."""
 
     def __getitem__(self, index: Any) -> Any:

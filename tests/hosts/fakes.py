@@ -615,7 +615,7 @@ class FakeHost:
     def infotext(self, p: Processing, k: int) -> str:
         own = {key: value[k] if isinstance(value, list) else value for key, value in p.extra_generation_params.items()}
         told = {"Seed": p.seeds[k], **own}
-        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in told.items())
+        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in told.items() if value is not None)
 
     def sampled(self, p: Processing) -> None:
         """For a test to do something while an image is being made."""

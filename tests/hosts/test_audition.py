@@ -157,6 +157,25 @@ def test_scores_that_are_no_numbers_do_not_win(host, bad):
     assert variant_of(made.infotexts[0]) == 2
 
 
+def test_an_image_without_scores_claims_no_audition(host):
+    from lib_noiseorder.webui import outcome
+
+    audition_of(host).judge = lambda p, denoised, audition: [None, 1.0]
+    made = generate(host, {**SETTINGS, "audition": 3, "variant": 1}, batch_size=2, do_not_save_grid=True)
+    assert ["Noise Order auditioned: 3" in text for text in made.infotexts] == [False, True]
+    assert "None" not in made.infotexts[0]
+    assert [variant_of(text) for text in made.infotexts] == [1, 1]
+    assert "Went on with variant 1, best of 3" in outcome.last["txt2img"]
+
+
+@pytest.mark.parametrize("score", [float("nan"), None])
+def test_where_no_image_has_a_score_nothing_is_claimed(host, score, capsys):
+    audition_of(host).judge = lambda p, denoised, audition: [score] * len(denoised)
+    made = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
+    assert "auditioned" not in "".join(made.infotexts)
+    assert "Nothing was auditioned: the critic gave no scores" in capsys.readouterr().out
+
+
 def test_a_failing_critic_leaves_the_picture(host, capsys):
     audition_of(host).critic = lambda denoised, asked: 1 / 0
     made = generate(host, {**SETTINGS, "audition": 3})
