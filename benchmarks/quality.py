@@ -17,7 +17,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -203,9 +203,14 @@ def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, ha
     batch = Batch(name, cfg, steps, seed, count)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         PARTS[part](batch)
+    keep(path, batch.rows)
+
+
+def keep(path: Path, rows: Rows) -> None:
+    """Write a file of the store, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, **batch.rows)
+    np.savez(temporary, **rows)
     temporary.replace(path)
 
 
@@ -241,33 +246,27 @@ def bar(done: int, total: int, began: float, earlier: int) -> None:
     print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{total}, {left / 60:.0f} min left ", end="", file=sys.stderr)
 
 
-def make(options: argparse.Namespace) -> None:
-    """Make what is not in the store yet."""
-    tasks = {
-        path: (part, *model, *batch, options.bfloat16, path)
-        for part in options.parts
-        for model in sampled(options)
-        for path, batch in kept(options, part, *model).items()
-    }
+def make(work: Callable[..., None], tasks: dict[Path, tuple[Any, ...]], processes: int) -> None:
+    """Have the files made that are not there yet, each by `work(*task)`."""
     missing = [task for path, task in tasks.items() if not path.exists()]
     began, earlier = time.monotonic(), len(tasks) - len(missing)
     bar(earlier, len(tasks), began, earlier)
-    with ProcessPoolExecutor(options.processes) as pool:
-        for done, future in enumerate(as_completed([pool.submit(made, *task) for task in missing]), 1):
+    with ProcessPoolExecutor(processes) as pool:
+        for done, future in enumerate(as_completed([pool.submit(work, *task) for task in missing]), 1):
             future.result()
             bar(earlier + done, len(tasks), began, earlier)
     print(file=sys.stderr)
 
 
+def joined(files: Iterable[Path]) -> Rows:
+    """What the files hold, as far as they are there without a gap."""
+    batches = [dict(np.load(path)) for path in takewhile(Path.exists, files)]
+    return {row: np.concatenate([batch[row] for batch in batches]) for row in (batches[0] if batches else ())}
+
+
 def stored(options: argparse.Namespace, *model: Any) -> Rows:
-    """The rows of one model of `sampled`, each as far as it is in the store without a gap."""
-    rows: Rows = {}
-    for part in PARTS:
-        files = takewhile(Path.exists, kept(options, part, *model))
-        batches = [dict(np.load(path)) for path in files]
-        for row in batches[0] if batches else ():
-            rows[row] = np.concatenate([batch[row] for batch in batches])
-    return rows
+    """The rows of one model of `sampled`, each as far as it is in the store."""
+    return {row: made for part in PARTS for row, made in joined(kept(options, part, *model)).items()}
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -328,12 +327,25 @@ def against(rows: Rows, row: str) -> dict[str, np.ndarray]:
 def headline(options: argparse.Namespace) -> None:
     """Make what is not in the store yet, then print a table per model and draw gain against cost."""
     if options.processes:
-        make(options)
+        tasks = {
+            path: (part, *model, *batch, options.bfloat16, path)
+            for part in options.parts
+            for model in sampled(options)
+            for path, batch in kept(options, part, *model).items()
+        }
+        make(made, tasks, options.processes)
     tables = {
         f"{name}, {steps} steps, CFG {cfg:g}": rows
         for name, cfg, steps in sampled(options)
         if "plain" in (rows := stored(options, name, cfg, steps))
     }
+    tell(tables)
+    if options.plot:
+        draw(tables, options.plot)
+
+
+def tell(tables: dict[str, Rows]) -> None:
+    """Print a table per model, each row beside its controls, corrected for all of them."""
     compared = {
         (table, row, other): difference
         for table, rows in tables.items()
@@ -356,8 +368,6 @@ def headline(options: argparse.Namespace) -> None:
                 for key in ((table, row, other) for other in columns):
                     cells.append(interval(compared[key], p_values[key] < 0.05) if key in compared else "")
                 print(f"| {' | '.join(cells)} |")
-    if options.plot:
-        draw(tables, options.plot)
 
 
 KINDS = {
