@@ -50,11 +50,11 @@ def test_right_images_and_no_others_are_of_no_kind(audition, world):
 
 
 def test_candidates_of_one_prompt_are_compared(audition):
-    score = np.array([[4.0, 1.0, 2.0], [10.0, 30.0, 20.0], [0.0, 0.0, 5.0], [9.0, 9.0, 9.0]])
+    score = np.array([[4.0, 1.0, 2.0], [10.0, 30.0, 20.0], [5.0, 5.0, 0.0], [9.0, 9.0, 9.0]])
     right = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)
     failed = np.array([[0, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 0]], dtype=bool)
-    # Two of two, none of one, half of two (one is equal, one stands higher): 2.5 of 5; the last prompt tells nothing.
-    assert audition.auc(score, right, failed).startswith("0.50 [")
+    # Two of two, none of one, one and a half of two (one is equal, one lower): 3.5 of 5; the last prompt tells nothing.
+    assert audition.auc(score, right, failed).startswith("0.70 [")
     assert audition.auc(score, right, failed).endswith("], 3 prompts")
     assert audition.auc(score[:1], right[:1], failed[:1]) == ""
 
