@@ -14,7 +14,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,37 +75,63 @@ def longer(cfg: float, steps: int) -> list[int]:
     return [steps + math.ceil(count * (each * walked(steps)[DEPTH] + 1) / each) for count in COUNTS[1:]]
 
 
-def made(name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
-    """Make the candidates of one batch of prompts and write what was found, per prompt, candidate and depth."""
-    torch.set_num_threads(1)
-    model = PlaygroundModel.load(name)
-    world, at = model.world, [*walked(steps).values(), steps]
-    scenes = world.random_scenes(count, torch.Generator().manual_seed(seed))
-    seeds = range(seed, seed + count)
-    tokens, uncond = world.encode(scenes), world.null_tokens(count)
-    host = PlaygroundHost(model, seeds, tokens, uncond, cfg)
+class Candidates:
+    """The candidates of one batch of prompts."""
+
+    def __init__(self, name: str, cfg: float, steps: int, seed: int, count: int) -> None:
+        self.model, self.cfg, self.steps = PlaygroundModel.load(name), cfg, steps
+        self.world = self.model.world
+        self.scenes = self.world.random_scenes(count, torch.Generator().manual_seed(seed))
+        self.seeds = range(seed, seed + count)
+        self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
+        self.host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, cfg)
+
+    def image(self, variant: int, steps: int, seen: dict[int, Tensor] | None = None) -> Tensor:
+        """One candidate; its x̂0 after so many steps into `seen`, where that is asked for."""
+        noise, _ = modulate(seed_noise(self.seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), self.host)
+
+        def watch(step: int, total: int, denoised: Tensor) -> None:
+            if seen is not None:
+                seen[step + 1] = denoised
+
+        return self.model.sample(noise, self.tokens, self.uncond, self.cfg, steps, watch)
+
+    def check(self, images: Tensor) -> list[CheckResult]:
+        return self.world.check(images, self.scenes)
+
+
+def candidates(batch: Candidates) -> Rows:
+    """What was found, per prompt, candidate and depth; at the last depth in the finished image."""
     results: dict[str, list[Any]] = {"found": [], "kind": [], "seen": [], "score": [], "correlation": []}
-    longest: Rows = {}
+    at = [*walked(batch.steps).values(), batch.steps]
+    for variant in range(MOST):
+        seen: dict[int, Tensor] = {}
+        image = seen[batch.steps] = batch.image(variant, batch.steps, seen)
+        checked = [batch.check(seen[k]) for k in at]
+        results["found"].append([(each.objects, each.both, each.score) for each in checked[-1]])
+        kinds = [kind(*pair, batch.world) for pair in zip(checked[-1], batch.scenes, strict=True)]
+        results["kind"].append(kinds)
+        results["seen"].append(np.transpose([[each.both for each in found] for found in checked]))
+        results["score"].append(np.transpose([self_consistency(seen[k], batch.host) for k in at]))
+        results["correlation"].append(torch.stack([correlation(seen[k], image) for k in at], 1).float().numpy())
+    return {key: np.stack(each, axis=1).astype(float) for key, each in results.items()}
+
+
+def more_steps(batch: Candidates) -> Rows:
+    """The first candidate with more steps, per prompt."""
+    found = {f"{steps} steps": batch.check(batch.image(0, steps)) for steps in longer(batch.cfg, batch.steps)}
+    return {row: np.array([(each.objects, each.both, each.score) for each in some]) for row, some in found.items()}
+
+
+PARTS: dict[str, Callable[[Candidates], Rows]] = {"candidates": candidates, "more": more_steps}
+"""What is made, and kept, together."""
+
+
+def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
+    """Make one part of one batch of prompts and write it, in a process of its own."""
+    torch.set_num_threads(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        for variant in range(MOST):
-            noise, _ = modulate(seed_noise(seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), host)
-            seen: dict[int, Tensor] = {}
-
-            def watch(step: int, total: int, denoised: Tensor, seen: dict[int, Tensor] = seen) -> None:
-                if step + 1 in at:
-                    seen[step + 1] = denoised
-
-            image = seen[steps] = model.sample(noise, tokens, uncond, cfg, steps, watch)
-            checked = [world.check(seen[k], scenes) for k in at]
-            results["found"].append([(each.objects, each.both, each.score) for each in checked[-1]])
-            results["kind"].append([kind(*pair, world) for pair in zip(checked[-1], scenes, strict=True)])
-            results["seen"].append(np.transpose([[each.both for each in found] for found in checked]))
-            results["score"].append(np.transpose([self_consistency(seen[k], host) for k in at]))
-            results["correlation"].append(torch.stack([correlation(seen[k], image) for k in at], 1).float().numpy())
-            for more in longer(cfg, steps) if not variant else ():
-                found = world.check(model.sample(noise, tokens, uncond, cfg, more), scenes)
-                longest[f"{more} steps"] = np.array([(each.objects, each.both, each.score) for each in found])
-    keep(path, {**{key: np.stack(each, axis=1).astype(float) for key, each in results.items()}, **longest})
+        keep(path, PARTS[part](Candidates(name, cfg, steps, seed, count)))
 
 
 def picked(values: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -134,7 +160,7 @@ def rows_of(had: Rows, cfg: float, steps: int) -> Rows:
         some, more = found[:, :count], (count - 1) * steps * each
         row(f"Best of {count} finished, by the checker", picked(some, some[..., 1]), more)
         row(f"Best of {count} finished, by the model", picked(some, had["score"][:, :count, -1]), more + count)
-    for more in longer(cfg, steps):
+    for more in (steps for steps in longer(cfg, steps) if f"{steps} steps" in had):
         row(f"{more} steps", had[f"{more} steps"], (more - steps) * each)
     return rows
 
@@ -192,17 +218,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bfloat16", action="store_true", help="faster where the processor has it")
     parser.add_argument("--store", type=Path, default=Path("results/audition"))
     options = parser.parse_args(arguments)
-    files = {name: kept(options, "candidates", name, options.cfg, options.steps) for name in options.models}
+    files = {
+        (part, name): kept(options, part, name, options.cfg, options.steps) for part in PARTS for name in options.models
+    }
     if options.processes:
         tasks = {
-            path: (name, options.cfg, options.steps, *batch, options.bfloat16, path)
-            for name, paths in files.items()
+            path: (*which, options.cfg, options.steps, *batch, options.bfloat16, path)
+            for which, paths in files.items()
             for path, batch in paths.items()
         }
         # The same prompts of every model first.
-        tasks = dict(sorted(tasks.items(), key=lambda item: item[1][3]))
+        tasks = dict(sorted(tasks.items(), key=lambda item: item[1][4]))
         make(made, tasks, options.processes)
-    all_had = {name: had for name, paths in files.items() if (had := joined(paths))}
+    all_had = {
+        name: {key: had for part in PARTS for key, had in joined(files[part, name]).items()} for name in options.models
+    }
+    all_had = {name: had for name, had in all_had.items() if "found" in had}
     title = "{}, {} steps, CFG {:g}"
     tell(
         {
