@@ -19,7 +19,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import pairwise, takewhile
+from functools import partial
+from itertools import pairwise, product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Report, modulate, self_consistency
-from lib_noiseorder.core.schedule import DEPTH, first_below
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
-from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel
-from lib_noiseorder.playground.world import CheckResult
-from lib_noiseorder.presets import PRESETS
+from peers import node, noise_level_guidance, redenoise  # noqa: E402
+
+from lib_noiseorder.config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig  # noqa: E402
+from lib_noiseorder.core import Report, modulate, self_consistency  # noqa: E402
+from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
+from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel  # noqa: E402
+from lib_noiseorder.playground.world import CheckResult  # noqa: E402
+from lib_noiseorder.presets import PRESETS  # noqa: E402
 
 BATCH = 64
 INJECT = NoiseOrderConfig(enabled=True, erase=1.0)
@@ -116,6 +120,13 @@ class Batch:
         noise, extra = self.noise(config)
         self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
 
+    def changed(self, row: str, change: Callable[[Tensor, PlaygroundHost], Tensor]) -> None:
+        """Noise that was changed in another way than ours."""
+        host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+        noise = change(seed_noise(self.seeds), host)
+        extra = host.evaluations
+        self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
+
     def more_steps(self, extra: float) -> None:
         """Such evaluations spent on steps, the last one whole."""
         steps = self.steps + math.ceil(extra / self.per_step)
@@ -123,7 +134,7 @@ class Batch:
         self.tell(f"{steps} steps", self.check(images), (steps - self.steps) * self.per_step)
 
     def other_cfg(self, cfg: float) -> None:
-        if self.distilled:
+        if self.distilled or cfg == self.cfg:
             return
         images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, cfg, self.steps)
         self.tell(f"CFG {cfg:g}", self.check(images), (2 - self.per_step) * self.steps)
@@ -189,12 +200,36 @@ def others(batch: Batch) -> None:
     batch.other_cfg(5.0)
 
 
+def directions(batch: Batch) -> None:
+    """Every direction, δ and K, nothing erased."""
+    for direction in (GUIDANCE, DENOISED, NOISE, LOOK_AHEAD):
+        for levels in (2, 3) if direction == LOOK_AHEAD else (1, 3):
+            for delta in (0.02, 0.05, 0.1, 0.2):
+                config = INJECT.replace(direction=direction, levels=levels, inject=delta)
+                if direction == LOOK_AHEAD:
+                    config = config.replace(first_level=1.0, last_level=0.8)
+                batch.modulated(f"{direction}, δ = {delta:g}, K = {levels}", config)
+
+
+def published(batch: Batch) -> None:
+    """What others do to the noise; most of it needs the model without a prompt."""
+    batch.changed("ComfyUI node", partial(node, steps=batch.steps))
+    if not batch.distilled:
+        for iterations in (3, 10, 20):
+            row = f"Noise-level guidance, {iterations} iterations"
+            batch.changed(row, partial(noise_level_guidance, iterations=iterations))
+        batch.changed("Golden noise's re-denoising", partial(redenoise, steps=batch.steps))
+
+
 PARTS: dict[str, Callable[[Batch], None]] = {
     "modulations": modulations,
     "others": others,
     "choices": choices,
+    "directions": directions,
+    "published": published,
 }
 """What is made, and kept, together; the first holds the plain row."""
+HEADLINE = ["modulations", "others", "choices"]
 
 
 def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
@@ -217,9 +252,10 @@ def keep(path: Path, rows: Rows) -> None:
 def sampled(options: argparse.Namespace) -> list[tuple[str, float, int]]:
     """The models, each at every CFG and the steps asked for; a distilled one as it was distilled."""
     asked = [
-        (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, options.steps)
+        (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, steps)
         for name in options.models
         for cfg in options.cfg
+        for steps in options.steps
     ]
     return list(dict.fromkeys(asked))
 
@@ -371,7 +407,8 @@ def tell(tables: dict[str, Rows]) -> None:
 
 
 KINDS = {
-    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase).*", "tab:blue", "o"),
+    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
+    "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden).*", "tab:pink", "P"),
     "more steps": (STEPS_ROW, "tab:grey", "s"),
     "other CFG": (r"CFG .*", "tab:brown", "D"),
     "audition, by the model": (r"Audition .* by the model", "tab:red", "^"),
@@ -424,14 +461,14 @@ def variants(options: argparse.Namespace) -> None:
     """A table of every variant, per model and CFG scale."""
     for name in options.models:
         model = PlaygroundModel.load(name)
-        for cfg in options.cfg:
+        for cfg, steps in product(options.cfg, options.steps):
             began = time.monotonic()
-            arguments = (options.count, options.seed, cfg, options.steps)
+            arguments = (options.count, options.seed, cfg, steps)
             plain, _ = run(model, NoiseOrderConfig(), *arguments)
             means = ", ".join(
                 f"{column} {value:.3f}" for column, value in zip(COLUMNS, plain.mean(axis=0), strict=True)
             )
-            print(f"\n### {name}, CFG {cfg:g}, {options.steps} steps, N = {options.count}\n\nPlain: {means}\n")
+            print(f"\n### {name}, CFG {cfg:g}, {steps} steps, N = {options.count}\n\nPlain: {means}\n")
             print("| variant | extra evaluations | Δ objects | Δ objects and relation | Δ score | noise std | cosine |")
             print("|---|---|---|---|---|---|---|")
             for variant, config in VARIANTS.items():
@@ -449,11 +486,11 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="variants", choices=["variants", "headline"])
     parser.add_argument("--count", type=int, help="prompts: 512, headline 1024")
     parser.add_argument("--seed", type=int, help="of the first prompt: 5000, headline 600000")
-    parser.add_argument("--steps", type=int, help="10, headline 20")
+    parser.add_argument("--steps", nargs="+", type=int, help="10, headline 20")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="unet dit, headline all")
     parser.add_argument("--cfg", nargs="+", type=float, help="1 1.5 3, headline 3")
     parser.add_argument("--processes", type=int, default=2, help="headline only; 0 tells what the store has")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="headline only")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=HEADLINE, help="headline only")
     parser.add_argument("--bfloat16", action="store_true", help="headline only; faster where the processor has it")
     parser.add_argument("--store", type=Path, default=Path("results/headline"), help="headline only")
     parser.add_argument("--plot", type=Path, help="headline only: where to draw gain against cost")
@@ -461,7 +498,7 @@ def main() -> None:
     whole = options.part == "headline"
     options.count = options.count or (1024 if whole else 512)
     options.seed = options.seed or (600_000 if whole else 5000)
-    options.steps = options.steps or (20 if whole else 10)
+    options.steps = options.steps or [20 if whole else 10]
     options.cfg = options.cfg or ([3.0] if whole else [1.0, 1.5, 3.0])
     options.models = options.models or (list(MODELS) if whole else ["unet", "dit"])
     (headline if whole else variants)(options)
