@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lib_noiseorder.core.erasure import erase
 from lib_noiseorder.core.injection import predict
+from lib_noiseorder.core.streams import stream_seed
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
 from lib_noiseorder.playground.models import PlaygroundModel
 
@@ -74,10 +76,16 @@ def test_the_node_adds_the_image_of_a_whole_generation(peers, host):
     noise = seed_noise(SEEDS)
     found = peers.node(noise, host, 10)
     assert host.evaluations == 20
-    flat = found.flatten(1)
-    assert flat.mean(1).tolist() == pytest.approx([0] * 4, abs=1e-5)
-    # One of eight draws is left of the seed, and that turned by δ.
-    delta = peers.NODE[host.model.kind]
-    left = cosine(found, noise).mean().item()
-    assert left == pytest.approx((1 / 8) ** 0.5 / (1 + delta**2) ** 0.5, abs=0.1)
-    assert peers.NODE["flow"] == pytest.approx(0.6 * peers.NODE["epsilon"])
+    mixed = erase(noise, 8.0, lambda index: seed_noise([stream_seed(seed, index) for seed in SEEDS]))
+    seen = []
+
+    def keep(step, total, denoised):
+        if step in (0, 2, 4, 7, 9):
+            seen.append(denoised)
+
+    host.model.sample(mixed, host.tokens, host.uncond_tokens, 3.0, 10, keep)
+    delta = {"epsilon": 0.8, "flow": 0.48}[host.model.kind]
+    image = found * (1 + delta**2) ** 0.5 - peers.standard(mixed)
+    assert image.flatten(1).mean(1).tolist() == pytest.approx([0] * 4, abs=1e-5)
+    assert image.flatten(1).std(1).tolist() == pytest.approx([delta] * 4, rel=1e-3)
+    torch.testing.assert_close(image / delta, peers.standard(sum(seen)), atol=1e-3, rtol=0)
