@@ -157,3 +157,24 @@ def test_another_cfg_is_free_only_where_there_is_one_already(quality, monkeypatc
     monkeypatch.setattr(batch.model, "sample", lambda noise, *arguments: noise)
     batch.other_cfg(5.0)
     assert batch.rows["CFG 5"][0, 3] == extra
+
+
+def test_every_direction_and_what_others_do_cost_what_they_ask(quality):
+    batch = quality.Batch("dit", 3.0, 2, 7, 1)
+    quality.PARTS["directions"](batch)
+    costs = {row: made[0, 3] for row, made in batch.rows.items()}
+    assert len(costs) == 4 * 2 * 4
+    assert costs["guidance, δ = 0.05, K = 3"] == costs["look-ahead, δ = 0.05, K = 3"] == 6
+    assert costs["denoised, δ = 0.2, K = 3"] == costs["noise, δ = 0.2, K = 3"] == 3
+    batch.rows = {}
+    quality.PARTS["published"](batch)
+    assert {row: made[0, 3] for row, made in batch.rows.items()} == {
+        "ComfyUI node": 4,
+        "Noise-level guidance, 3 iterations": 6,
+        "Noise-level guidance, 10 iterations": 20,
+        "Noise-level guidance, 20 iterations": 40,
+        "Golden noise's re-denoising": 3,
+    }
+    few = quality.Batch("few", 1.0, 4, 7, 1)
+    quality.PARTS["published"](few)
+    assert {row: made[0, 3] for row, made in few.rows.items()} == {"ComfyUI node": 4}
