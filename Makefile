@@ -1,10 +1,11 @@
 # make playground   sets everything up and opens the page
 # make test         sets everything up and runs all tests
 # make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
-# make evidence     measures the headline of docs/evidence.md (goes on where it was stopped)
+# make evidence     measures the headline of docs/evidence.md (goes on where it was stopped); FULL=1: every row, for hours
 PYTHON ?= python3
 G4 := .venv/bin/python
 G3 := .venv-gradio3/bin/python
+WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations others choices directions published
 PAGES := audition compare detect inspector options
 
 .PHONY: playground test evidence lint mutants clean
@@ -19,7 +20,7 @@ test: .venv/.test .venv-gradio3/.test lint
 	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/browser $(PAGES:%=tests/hosts/test_%.py); fi
 
 evidence: .venv/.evidence
-	$(G4) benchmarks/quality.py headline --plot docs/gain.png
+	$(G4) benchmarks/quality.py headline $(if $(FULL),$(WHOLE),--plot docs/gain.png)
 
 lint: .venv/.test
 	$(G4) -m ruff check .

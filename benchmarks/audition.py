@@ -1,141 +1,250 @@
-"""What choosing noises by their previews brings on the playground's models, and the same cost spent elsewhere.
+"""What choosing noises by their previews brings on the playground's models, and what the chooser sees.
 
     python benchmarks/audition.py [--count 256] [--seed 9000] [--models unet dit] [--cfg 3] [--steps 20]
 
 Each prompt has eight candidates (Erase n = 4, nothing injected, variants 0 to 7); those of M are the first M. Every row
-is compared prompt by prompt with the first candidate, which is a picture as it comes. Prints Markdown tables.
+is compared prompt by prompt with the first candidate, which is an image as it comes, and stands beside what the same
+evaluations bring as finished images or as more steps. Prints Markdown tables: what choosing brings, what a preview
+shows, and which failures the model's own judgement sees. Keeps what it has made in --store and goes on there.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from quality import interval  # noqa: E402
+from quality import Rows, interval, joined, keep, kept, make, tell  # noqa: E402
 
 from lib_noiseorder.config import NoiseOrderConfig  # noqa: E402
 from lib_noiseorder.core import modulate, self_consistency  # noqa: E402
 from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
-from lib_noiseorder.playground.models import PlaygroundModel  # noqa: E402
+from lib_noiseorder.playground.models import MODELS, PlaygroundModel  # noqa: E402
+from lib_noiseorder.playground.sprites import COLOUR_NAMES  # noqa: E402
+from lib_noiseorder.playground.world import CheckResult, World  # noqa: E402
 
-BATCH, MOST = 64, 8
+MOST, COUNTS = 8, (2, 4, 8)
 DEPTHS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
+OBJECT = re.compile(rf"({'|'.join(COLOUR_NAMES)}) (\w+)")
+KINDS = {1: "artefact", 2: "wrong or missing object", 3: "both of these", 4: "wrong relation or ground"}
 
 
-def candidate(model, scenes, seed, variant, cfg, steps, at, judged):
-    """One candidate of every prompt: its finished pictures and its x̂0 after each number of steps in `at`, what the
-    checker says of each, and what the critic says after each in `judged`."""
-    parts = []
-    for start in range(0, len(scenes), BATCH):
-        part = scenes[start : start + BATCH]
-        seeds = range(seed + start, seed + start + len(part))
-        tokens, uncond = model.world.encode(part), model.world.null_tokens(len(part))
-        host = PlaygroundHost(model, seeds, tokens, uncond, cfg)
-        noise, _ = modulate(seed_noise(seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), host)
-        seen = {}
-
-        def keep(step, total, denoised, seen=seen):
-            if step + 1 in at:
-                seen[step + 1] = denoised
-
-        seen[steps] = model.sample(noise, tokens, uncond, cfg, steps, keep)
-        parts.append(
-            {
-                k: (
-                    x,
-                    [each.both for each in model.world.check(x, part)],
-                    self_consistency(x, host) if k in judged else [],
-                )
-                for k, x in seen.items()
-            }
-        )
-    return {
-        k: (
-            torch.cat([part[k][0] for part in parts]),
-            np.array([each for part in parts for each in part[k][1]], dtype=float),
-            np.array([each for part in parts for each in part[k][2]]),
-        )
-        for k in parts[0]
-    }
+def kind(found: CheckResult, scene: Any, world: World) -> int:
+    """What is wrong with an image, a key of KINDS; 0 for a right one. An artefact is a colour that forms no object; of
+    relation or ground only an image with the right objects is told."""
+    asked = dict(OBJECT.findall(world.caption(scene)))
+    there = dict(OBJECT.findall(found.words.partition(";")[0]))
+    artefact = "blob" in there.values()
+    named = {colour: sprite for colour, sprite in there.items() if sprite != "blob"}
+    missing = asked.keys() - there.keys()
+    other = any(asked.get(colour) != sprite for colour, sprite in named.items())
+    return artefact + 2 * bool(missing or other) or 4 * (not found.both)
 
 
-def correlation(preview: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+def per_step(cfg: float) -> int:
+    """Evaluations."""
+    return 1 if cfg == 1 else 2
+
+
+def correlation(preview: Tensor, image: Tensor) -> Tensor:
     """Of each image's pixels."""
-    a, b = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (preview, picture))
+    a, b = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (preview, image))
     return (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
-def picked(found: list[np.ndarray], by: list[np.ndarray]) -> np.ndarray:
-    """What was found in the picture of each prompt's highest; of equal ones the first."""
-    return np.choose(np.argmax(np.stack(by), axis=0), np.stack(found))
+def walked(steps: int) -> dict[float, int]:
+    """Per depth the steps to its preview."""
+    return {depth: first_below([1 - step / steps for step in range(steps)], depth) for depth in DEPTHS}
 
 
-def main() -> None:
+def longer(cfg: float, steps: int) -> list[int]:
+    """As many steps as the previews of so many candidates, but for two, and the critic pay for."""
+    each = per_step(cfg)
+    return [steps + math.ceil(count * (each * walked(steps)[DEPTH] + 1) / each) for count in COUNTS[1:]]
+
+
+class Candidates:
+    """The candidates of one batch of prompts."""
+
+    def __init__(self, name: str, cfg: float, steps: int, seed: int, count: int) -> None:
+        self.model, self.cfg, self.steps = PlaygroundModel.load(name), cfg, steps
+        self.world = self.model.world
+        self.scenes = self.world.random_scenes(count, torch.Generator().manual_seed(seed))
+        self.seeds = range(seed, seed + count)
+        self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
+        self.host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, cfg)
+
+    def image(self, variant: int, steps: int, seen: dict[int, Tensor] | None = None) -> Tensor:
+        """One candidate; its x̂0 after so many steps into `seen`, where that is asked for."""
+        noise, _ = modulate(seed_noise(self.seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), self.host)
+
+        def watch(step: int, total: int, denoised: Tensor) -> None:
+            if seen is not None:
+                seen[step + 1] = denoised
+
+        return self.model.sample(noise, self.tokens, self.uncond, self.cfg, steps, watch)
+
+    def check(self, images: Tensor) -> list[CheckResult]:
+        return self.world.check(images, self.scenes)
+
+
+def candidates(batch: Candidates) -> Rows:
+    """What was found, per prompt, candidate and depth; at the last depth in the finished image."""
+    results: dict[str, list[Any]] = {"found": [], "kind": [], "seen": [], "score": [], "correlation": []}
+    at = [*walked(batch.steps).values(), batch.steps]
+    for variant in range(MOST):
+        seen: dict[int, Tensor] = {}
+        image = seen[batch.steps] = batch.image(variant, batch.steps, seen)
+        checked = [batch.check(seen[k]) for k in at]
+        results["found"].append([(each.objects, each.both, each.score) for each in checked[-1]])
+        kinds = [kind(*pair, batch.world) for pair in zip(checked[-1], batch.scenes, strict=True)]
+        results["kind"].append(kinds)
+        results["seen"].append(np.transpose([[each.both for each in found] for found in checked]))
+        results["score"].append(np.transpose([self_consistency(seen[k], batch.host) for k in at]))
+        results["correlation"].append(torch.stack([correlation(seen[k], image) for k in at], 1).float().numpy())
+    return {key: np.stack(each, axis=1).astype(float) for key, each in results.items()}
+
+
+def more_steps(batch: Candidates) -> Rows:
+    """The first candidate with more steps, per prompt."""
+    found = {f"{steps} steps": batch.check(batch.image(0, steps)) for steps in longer(batch.cfg, batch.steps)}
+    return {row: np.array([(each.objects, each.both, each.score) for each in some]) for row, some in found.items()}
+
+
+PARTS: dict[str, Callable[[Candidates], Rows]] = {"candidates": candidates, "more": more_steps}
+"""What is made, and kept, together."""
+
+
+def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
+    """Make one part of one batch of prompts and write it, in a process of its own."""
+    torch.set_num_threads(1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        keep(path, PARTS[part](Candidates(name, cfg, steps, seed, count)))
+
+
+def picked(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Each prompt's value of the candidate that stands highest, (n, M, ...) -> (n, ...); of equal ones the first."""
+    return values[np.arange(len(values)), by.argmax(axis=1)]
+
+
+def rows_of(had: Rows, cfg: float, steps: int) -> Rows:
+    """The rows of one model as `quality.tell` has them, from what was found."""
+    k, found, each = walked(steps)[DEPTH], had["found"], per_step(cfg)
+    level = DEPTHS.index(DEPTH)
+    rows = {}
+
+    def row(name: str, values: np.ndarray, extra: int) -> None:
+        rows[name] = np.column_stack([values, np.full(len(values), extra)])
+
+    row("plain", found[:, 0], 0)
+    for count in COUNTS:
+        some, walk = found[:, :count], count * k * each
+        name = f"Audition of {count} after {k} of {steps} steps"
+        row(f"Any of {count}, the last one", some[:, -1], 0)
+        # The winner is made from its beginning, as a generation of its own.
+        row(f"{name}, by the checker", picked(some, had["seen"][:, :count, level]), walk)
+        row(f"{name}, by the model", picked(some, had["score"][:, :count, level]), walk + count)
+    for count in range(2, 5):
+        some, more = found[:, :count], (count - 1) * steps * each
+        row(f"Best of {count} finished, by the checker", picked(some, some[..., 1]), more)
+        row(f"Best of {count} finished, by the model", picked(some, had["score"][:, :count, -1]), more + count)
+    for more in (steps for steps in longer(cfg, steps) if f"{steps} steps" in had):
+        row(f"{more} steps", had[f"{more} steps"], (more - steps) * each)
+    return rows
+
+
+def previews(had: Rows, steps: int) -> None:
+    """Print how like its image a preview is, and what choosing among four by it brings."""
+    right = had["found"][..., 1]
+    print("\n| preview at | steps | correlation with the finished image: median, lowest tenth |", end="")
+    print(" Δ of 4, picked by the checker | Δ of 4, by the critic |\n|---|---|---|---|---|")
+    for index, (depth, at) in enumerate(walked(steps).items()):
+        like = had["correlation"][:, :, index]
+        picks = [picked(right[:, :4], had[by][:, :4, index]) for by in ("seen", "score")]
+        gains = " | ".join(interval(each - right[:, 0]) for each in picks)
+        print(f"| {depth:g} | {at} | {np.median(like):.2f}, {np.quantile(like, 0.1):.2f} | {gains} |")
+
+
+def auc(score: np.ndarray, right: np.ndarray, failed: np.ndarray) -> str:
+    """How often, of a right and a failed candidate of the same prompt, the right one stands higher; equal ones count
+    half. With its 95 % bootstrap interval over the prompts. All (n, M)."""
+    higher = np.sign(score[:, :, None] - score[:, None, :]) / 2 + 0.5
+    pairs = right[:, :, None] * failed[:, None, :]
+    wins, total = (higher * pairs).sum(axis=(1, 2)), pairs.sum(axis=(1, 2))
+    told = total > 0
+    if told.sum() < 2:
+        return ""
+    wins, total = wins[told], total[told]
+    drawn = np.random.default_rng(0).integers(0, len(wins), (4000, len(wins)))
+    low, high = np.percentile(wins[drawn].sum(axis=1) / total[drawn].sum(axis=1), [2.5, 97.5])
+    return f"{wins.sum() / total.sum():.2f} [{low:.2f}, {high:.2f}], {told.sum()} prompts"
+
+
+def failures(had: Rows) -> None:
+    """Print how the critic ranks each kind of failure, and how often each comes before and after choosing."""
+    kinds, level = had["kind"], DEPTHS.index(DEPTH)
+    heads = ["failure", "share of all candidates", "critic on the preview, AUC", "critic on the finished image, AUC"]
+    heads += ["Δ of 4, by the critic", "Δ of 4, by the checker, on the preview"]
+    print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for number, name in KINDS.items():
+        failed = kinds == number
+        ranked = [auc(had["score"][..., index], kinds == 0, failed) for index in (level, -1)]
+        some = failed[:, :4].astype(float)
+        changes = [picked(some, had[by][:, :4, level]) - some[:, 0] for by in ("score", "seen")]
+        print(f"| {' | '.join([name, f'{failed.mean():.3f}', *ranked, *map(interval, changes)])} |")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--seed", type=int, default=9000)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=3.0)
-    parser.add_argument("--models", nargs="+", default=["unet", "dit"])
-    options = parser.parse_args()
-    steps, cfg = options.steps, options.cfg
-    positions = [1 - step / steps for step in range(steps)]
-    depths = {depth: first_below(positions, depth) for depth in DEPTHS}
-    for name in options.models:
-        model, began = PlaygroundModel.load(name), time.monotonic()
-        scenes = model.world.random_scenes(options.count, torch.Generator().manual_seed(options.seed))
-        arguments = (model, scenes, options.seed)
-        k = depths[DEPTH]
-        at = set(depths.values())
-        found = [candidate(*arguments, v, cfg, steps, at, at | {steps}) for v in range(MOST)]
-        plain = found[0][steps][1]
-        print(f"\n### {name}, CFG {cfg:g}, {steps} steps, N = {options.count}\n")
-        print(f"As it comes: objects and relation right {plain.mean():.3f}\n")
-        print("| preview at | steps | correlation with the finished picture: median, lowest tenth |", end="")
-        print(" Δ of 4, picked by the checker | Δ of 4, by the critic |\n|---|---|---|---|---|")
-        for depth, at in depths.items():
-            values = torch.cat([correlation(each[at][0], each[steps][0]) for each in found])
-            picks = [picked([e[steps][1] for e in found[:4]], [e[at][by] for e in found[:4]]) for by in (1, 2)]
-            gains = " | ".join(interval(each - plain) for each in picks)
-            print(f"| {depth:g} | {at} | {values.median():.2f}, {values.quantile(0.1):.2f} | {gains} |")
-        print("\n| M | picked by | evaluations | Δ objects and relation |\n|---|---|---|---|")
-
-        def row(count: object, how: str, cost: int, values: np.ndarray, plain: np.ndarray = plain) -> None:
-            print(f"| {count} | {how} | {cost} | {interval(values - plain)} |", flush=True)
-
-        for count in (2, 4, 8):
-            some = found[:count]
-            whole = [each[steps][1] for each in some]
-            previews = 2 * k * count
-            row(count, "nobody (the last candidate)", 2 * steps, whole[-1])
-            row(count, "the checker, on the preview", previews + 2 * steps, picked(whole, [e[k][1] for e in some]))
-            # The winner is made from its beginning, as a generation of its own.
-            cost = previews + count + 2 * steps
-            row(count, "the critic, on the preview", cost, picked(whole, [e[k][2] for e in some]))
-            row(count, "the checker, on the finished pictures", 2 * steps * count, np.max(whole, axis=0))
-            same = max(cost // (2 * steps + 1), 1)
-            few = found[:same]
-            judged = picked([e[steps][1] for e in few], [e[steps][2] for e in few])
-            row(f"{same}, same cost", "the critic, on finished pictures", same * (2 * steps + 1), judged)
-            row(
-                f"{same}, same cost",
-                "the checker, on finished pictures",
-                same * 2 * steps,
-                np.max([e[steps][1] for e in few], axis=0),
-            )
-            if count == 4:
-                more = candidate(*arguments, 0, cfg, cost // 2, set(), set())[cost // 2][1]
-                row("1, same cost", f"{cost // 2} steps instead of {steps}", cost // 2 * 2, more)
-        print(f"\n({time.monotonic() - began:.0f} s)", flush=True)
+    ordinary = [name for name, about in MODELS.items() if not about.distilled]
+    parser.add_argument("--models", nargs="+", choices=ordinary, default=ordinary)
+    parser.add_argument("--processes", type=int, default=2, help="0 tells what the store has")
+    parser.add_argument("--bfloat16", action="store_true", help="faster where the processor has it")
+    parser.add_argument("--store", type=Path, default=Path("results/audition"))
+    options = parser.parse_args(arguments)
+    files = {
+        (part, name): kept(options, part, name, options.cfg, options.steps) for part in PARTS for name in options.models
+    }
+    if options.processes:
+        tasks = {
+            path: (*which, options.cfg, options.steps, *batch, options.bfloat16, path)
+            for which, paths in files.items()
+            for path, batch in paths.items()
+        }
+        # The same prompts of every model first.
+        tasks = dict(sorted(tasks.items(), key=lambda item: item[1][4]))
+        make(made, tasks, options.processes)
+    all_had = {
+        name: {key: had for part in PARTS for key, had in joined(files[part, name]).items()} for name in options.models
+    }
+    all_had = {name: had for name, had in all_had.items() if "found" in had}
+    title = "{}, {} steps, CFG {:g}"
+    tell(
+        {
+            title.format(name, options.steps, options.cfg): rows_of(had, options.cfg, options.steps)
+            for name, had in all_had.items()
+        }
+    )
+    for name, had in all_had.items():
+        print(f"\n### {name}: what a preview shows, and what the critic sees, N = {len(had['kind'])}")
+        previews(had, options.steps)
+        failures(had)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import pairwise, takewhile
+from functools import partial
+from itertools import pairwise, product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Report, modulate, self_consistency
-from lib_noiseorder.core.schedule import DEPTH, first_below
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
-from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel
-from lib_noiseorder.playground.world import CheckResult
-from lib_noiseorder.presets import PRESETS
+from peers import node, noise_level_guidance, redenoise  # noqa: E402
+
+from lib_noiseorder.config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig  # noqa: E402
+from lib_noiseorder.core import Report, modulate, self_consistency  # noqa: E402
+from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
+from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel  # noqa: E402
+from lib_noiseorder.playground.world import CheckResult  # noqa: E402
+from lib_noiseorder.presets import PRESETS  # noqa: E402
 
 BATCH = 64
 INJECT = NoiseOrderConfig(enabled=True, erase=1.0)
@@ -116,6 +120,13 @@ class Batch:
         noise, extra = self.noise(config)
         self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
 
+    def changed(self, row: str, change: Callable[[Tensor, PlaygroundHost], Tensor]) -> None:
+        """Noise that was changed in another way than ours."""
+        host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+        noise = change(seed_noise(self.seeds), host)
+        extra = host.evaluations
+        self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
+
     def more_steps(self, extra: float) -> None:
         """Such evaluations spent on steps, the last one whole."""
         steps = self.steps + math.ceil(extra / self.per_step)
@@ -123,7 +134,7 @@ class Batch:
         self.tell(f"{steps} steps", self.check(images), (steps - self.steps) * self.per_step)
 
     def other_cfg(self, cfg: float) -> None:
-        if self.distilled:
+        if self.distilled or cfg == self.cfg:
             return
         images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, cfg, self.steps)
         self.tell(f"CFG {cfg:g}", self.check(images), (2 - self.per_step) * self.steps)
@@ -189,12 +200,36 @@ def others(batch: Batch) -> None:
     batch.other_cfg(5.0)
 
 
+def directions(batch: Batch) -> None:
+    """Every direction, δ and K, nothing erased."""
+    for direction in (GUIDANCE, DENOISED, NOISE, LOOK_AHEAD):
+        for levels in (2, 3) if direction == LOOK_AHEAD else (1, 3):
+            for delta in (0.02, 0.05, 0.1, 0.2):
+                config = INJECT.replace(direction=direction, levels=levels, inject=delta)
+                if direction == LOOK_AHEAD:
+                    config = config.replace(first_level=1.0, last_level=0.8)
+                batch.modulated(f"{direction}, δ = {delta:g}, K = {levels}", config)
+
+
+def published(batch: Batch) -> None:
+    """What others do to the noise; most of it needs the model without a prompt."""
+    batch.changed("ComfyUI node", partial(node, steps=batch.steps))
+    if not batch.distilled:
+        for iterations in (3, 10, 20):
+            row = f"Noise-level guidance, {iterations} iterations"
+            batch.changed(row, partial(noise_level_guidance, iterations=iterations))
+        batch.changed("Golden noise's re-denoising", partial(redenoise, steps=batch.steps))
+
+
 PARTS: dict[str, Callable[[Batch], None]] = {
     "modulations": modulations,
     "others": others,
     "choices": choices,
+    "directions": directions,
+    "published": published,
 }
 """What is made, and kept, together; the first holds the plain row."""
+HEADLINE = ["modulations", "others", "choices"]
 
 
 def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
@@ -203,18 +238,24 @@ def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, ha
     batch = Batch(name, cfg, steps, seed, count)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         PARTS[part](batch)
+    keep(path, batch.rows)
+
+
+def keep(path: Path, rows: Rows) -> None:
+    """Write a file of the store, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, **batch.rows)
+    np.savez(temporary, **rows)
     temporary.replace(path)
 
 
 def sampled(options: argparse.Namespace) -> list[tuple[str, float, int]]:
     """The models, each at every CFG and the steps asked for; a distilled one as it was distilled."""
     asked = [
-        (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, options.steps)
+        (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, steps)
         for name in options.models
         for cfg in options.cfg
+        for steps in options.steps
     ]
     return list(dict.fromkeys(asked))
 
@@ -241,33 +282,27 @@ def bar(done: int, total: int, began: float, earlier: int) -> None:
     print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{total}, {left / 60:.0f} min left ", end="", file=sys.stderr)
 
 
-def make(options: argparse.Namespace) -> None:
-    """Make what is not in the store yet."""
-    tasks = {
-        path: (part, *model, *batch, options.bfloat16, path)
-        for part in options.parts
-        for model in sampled(options)
-        for path, batch in kept(options, part, *model).items()
-    }
+def make(work: Callable[..., None], tasks: dict[Path, tuple[Any, ...]], processes: int) -> None:
+    """Have the files made that are not there yet, each by `work(*task)`."""
     missing = [task for path, task in tasks.items() if not path.exists()]
     began, earlier = time.monotonic(), len(tasks) - len(missing)
     bar(earlier, len(tasks), began, earlier)
-    with ProcessPoolExecutor(options.processes) as pool:
-        for done, future in enumerate(as_completed([pool.submit(made, *task) for task in missing]), 1):
+    with ProcessPoolExecutor(processes) as pool:
+        for done, future in enumerate(as_completed([pool.submit(work, *task) for task in missing]), 1):
             future.result()
             bar(earlier + done, len(tasks), began, earlier)
     print(file=sys.stderr)
 
 
+def joined(files: Iterable[Path]) -> Rows:
+    """What the files hold, as far as they are there without a gap."""
+    batches = [dict(np.load(path)) for path in takewhile(Path.exists, files)]
+    return {row: np.concatenate([batch[row] for batch in batches]) for row in (batches[0] if batches else ())}
+
+
 def stored(options: argparse.Namespace, *model: Any) -> Rows:
-    """The rows of one model of `sampled`, each as far as it is in the store without a gap."""
-    rows: Rows = {}
-    for part in PARTS:
-        files = takewhile(Path.exists, kept(options, part, *model))
-        batches = [dict(np.load(path)) for path in files]
-        for row in batches[0] if batches else ():
-            rows[row] = np.concatenate([batch[row] for batch in batches])
-    return rows
+    """The rows of one model of `sampled`, each as far as it is in the store."""
+    return {row: made for part in PARTS for row, made in joined(kept(options, part, *model)).items()}
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -328,12 +363,25 @@ def against(rows: Rows, row: str) -> dict[str, np.ndarray]:
 def headline(options: argparse.Namespace) -> None:
     """Make what is not in the store yet, then print a table per model and draw gain against cost."""
     if options.processes:
-        make(options)
+        tasks = {
+            path: (part, *model, *batch, options.bfloat16, path)
+            for part in options.parts
+            for model in sampled(options)
+            for path, batch in kept(options, part, *model).items()
+        }
+        make(made, tasks, options.processes)
     tables = {
         f"{name}, {steps} steps, CFG {cfg:g}": rows
         for name, cfg, steps in sampled(options)
         if "plain" in (rows := stored(options, name, cfg, steps))
     }
+    tell(tables)
+    if options.plot:
+        draw(tables, options.plot)
+
+
+def tell(tables: dict[str, Rows]) -> None:
+    """Print a table per model, each row beside its controls, corrected for all of them."""
     compared = {
         (table, row, other): difference
         for table, rows in tables.items()
@@ -356,12 +404,11 @@ def headline(options: argparse.Namespace) -> None:
                 for key in ((table, row, other) for other in columns):
                     cells.append(interval(compared[key], p_values[key] < 0.05) if key in compared else "")
                 print(f"| {' | '.join(cells)} |")
-    if options.plot:
-        draw(tables, options.plot)
 
 
 KINDS = {
-    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase).*", "tab:blue", "o"),
+    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
+    "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden).*", "tab:pink", "P"),
     "more steps": (STEPS_ROW, "tab:grey", "s"),
     "other CFG": (r"CFG .*", "tab:brown", "D"),
     "audition, by the model": (r"Audition .* by the model", "tab:red", "^"),
@@ -414,14 +461,14 @@ def variants(options: argparse.Namespace) -> None:
     """A table of every variant, per model and CFG scale."""
     for name in options.models:
         model = PlaygroundModel.load(name)
-        for cfg in options.cfg:
+        for cfg, steps in product(options.cfg, options.steps):
             began = time.monotonic()
-            arguments = (options.count, options.seed, cfg, options.steps)
+            arguments = (options.count, options.seed, cfg, steps)
             plain, _ = run(model, NoiseOrderConfig(), *arguments)
             means = ", ".join(
                 f"{column} {value:.3f}" for column, value in zip(COLUMNS, plain.mean(axis=0), strict=True)
             )
-            print(f"\n### {name}, CFG {cfg:g}, {options.steps} steps, N = {options.count}\n\nPlain: {means}\n")
+            print(f"\n### {name}, CFG {cfg:g}, {steps} steps, N = {options.count}\n\nPlain: {means}\n")
             print("| variant | extra evaluations | Δ objects | Δ objects and relation | Δ score | noise std | cosine |")
             print("|---|---|---|---|---|---|---|")
             for variant, config in VARIANTS.items():
@@ -439,11 +486,11 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="variants", choices=["variants", "headline"])
     parser.add_argument("--count", type=int, help="prompts: 512, headline 1024")
     parser.add_argument("--seed", type=int, help="of the first prompt: 5000, headline 600000")
-    parser.add_argument("--steps", type=int, help="10, headline 20")
+    parser.add_argument("--steps", nargs="+", type=int, help="10, headline 20")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="unet dit, headline all")
     parser.add_argument("--cfg", nargs="+", type=float, help="1 1.5 3, headline 3")
     parser.add_argument("--processes", type=int, default=2, help="headline only; 0 tells what the store has")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="headline only")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=HEADLINE, help="headline only")
     parser.add_argument("--bfloat16", action="store_true", help="headline only; faster where the processor has it")
     parser.add_argument("--store", type=Path, default=Path("results/headline"), help="headline only")
     parser.add_argument("--plot", type=Path, help="headline only: where to draw gain against cost")
@@ -451,7 +498,7 @@ def main() -> None:
     whole = options.part == "headline"
     options.count = options.count or (1024 if whole else 512)
     options.seed = options.seed or (600_000 if whole else 5000)
-    options.steps = options.steps or (20 if whole else 10)
+    options.steps = options.steps or [20 if whole else 10]
     options.cfg = options.cfg or ([3.0] if whole else [1.0, 1.5, 3.0])
     options.models = options.models or (list(MODELS) if whole else ["unet", "dit"])
     (headline if whole else variants)(options)

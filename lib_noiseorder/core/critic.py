@@ -22,7 +22,7 @@ def self_consistency(denoised: Tensor, host: Host) -> list[float]:
     """`−mean (x̂0' − x̂0)²` per image: x̂0' is what the prompt alone makes of x̂0 and fresh noise; one evaluation each.
 
     The noise is keyed by the seed alone, so that all candidates of an image are judged by the same draw.
-    It sees artefacts and hardly sees a wrong object. Raises Interrupted, and whatever the model raises.
+    Raises Interrupted, and whatever the model raises.
     """
     noise = host.fresh_noise([stream_seed(seed, 1, stage="critic") for seed in host.seeds])
     with host.predicting(1):

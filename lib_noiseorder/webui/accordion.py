@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.context import Context
 
 from ..config import AUTO, BY_NAME, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
-from ..presets import PRESETS, automatic, follow
+from ..presets import BROUGHT, PRESETS, automatic, follow
 from . import cost, sheet
 from .curve import curve
 from .markup import words
@@ -97,7 +97,8 @@ def controls(
             chosen = presets.get(name)
         except (SettingError, OSError) as error:
             return [*[gr.update()] * len(names), gr.update(value=words(f"⚠ {error}"), visible=True)]
-        return [*(getattr(chosen, each) for each in names), gr.update(value="", visible=False)]
+        told = words(BROUGHT[str(name)]) if name in BROUGHT else ""
+        return [*(getattr(chosen, each) for each in names), gr.update(value=told, visible=bool(told))]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
     preset.input(choose, [preset], [*settings, said], show_progress="hidden", queue=False)

@@ -280,6 +280,14 @@ def test_the_drawing_says_what_is_not_used(page):
     page.locator("#noiseorder_curve svg").wait_for()
 
 
+def test_a_preset_that_brings_little_says_so_when_it_is_chosen(page):
+    told = page.locator("#noiseorder_said").get_by_text("Look-ahead is for few-step models")
+    choose(page, "noiseorder_preset", "Look-ahead")
+    told.wait_for()
+    choose(page, "noiseorder_preset", "Default")
+    told.wait_for(state="detached")
+
+
 def test_the_share_of_the_cost_follows_steps_and_cfg(page):
     cost = page.locator("#noiseorder_cost").first
     cost.get_by_text("+2 model evaluations per image, +10 % of 20 (10 steps, CFG 1.5)").wait_for()

@@ -69,8 +69,8 @@ def test_a_choice_is_held_against_finished_images_of_the_same_judge(quality):
 
 def test_rows_of_one_batch(quality):
     batch = quality.Batch("few", 1.0, 4, 7, 2)
-    for part in quality.PARTS.values():
-        part(batch)
+    for part in quality.HEADLINE:
+        quality.PARTS[part](batch)
     rows = batch.rows
     assert {made.shape for made in rows.values()} == {(2, 4)}
     costs = {row: made[0, 3] for row, made in rows.items()}
@@ -103,12 +103,12 @@ def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
     options = argparse.Namespace(
         models=["few"],
         cfg=[3.0, 5.0],
-        steps=20,
+        steps=[20],
         seed=100,
         count=192,
         store=tmp_path,
         processes=0,
-        parts=list(quality.PARTS),
+        parts=quality.HEADLINE,
         bfloat16=False,
         plot=tmp_path / "gain.png",
     )
@@ -141,8 +141,14 @@ def test_weights_trained_again_and_another_precision_begin_anew(quality, tmp_pat
 
 
 def test_a_distilled_model_is_sampled_once_as_it_was_distilled(quality):
-    options = argparse.Namespace(models=["dit", "few"], cfg=[1.0, 3.0], steps=20)
-    assert quality.sampled(options) == [("dit", 1.0, 20), ("dit", 3.0, 20), ("few", 1.0, 4)]
+    options = argparse.Namespace(models=["dit", "few"], cfg=[1.0, 3.0], steps=[20, 10])
+    assert quality.sampled(options) == [
+        ("dit", 1.0, 20),
+        ("dit", 1.0, 10),
+        ("dit", 3.0, 20),
+        ("dit", 3.0, 10),
+        ("few", 1.0, 4),
+    ]
 
 
 @pytest.mark.parametrize(("cfg", "extra"), [(1.0, 20), (3.0, 0)])
@@ -151,3 +157,24 @@ def test_another_cfg_is_free_only_where_there_is_one_already(quality, monkeypatc
     monkeypatch.setattr(batch.model, "sample", lambda noise, *arguments: noise)
     batch.other_cfg(5.0)
     assert batch.rows["CFG 5"][0, 3] == extra
+
+
+def test_every_direction_and_what_others_do_cost_what_they_ask(quality):
+    batch = quality.Batch("dit", 3.0, 2, 7, 1)
+    quality.PARTS["directions"](batch)
+    costs = {row: made[0, 3] for row, made in batch.rows.items()}
+    assert len(costs) == 4 * 2 * 4
+    assert costs["guidance, δ = 0.05, K = 3"] == costs["look-ahead, δ = 0.05, K = 3"] == 6
+    assert costs["denoised, δ = 0.2, K = 3"] == costs["noise, δ = 0.2, K = 3"] == 3
+    batch.rows = {}
+    quality.PARTS["published"](batch)
+    assert {row: made[0, 3] for row, made in batch.rows.items()} == {
+        "ComfyUI node": 4,
+        "Noise-level guidance, 3 iterations": 6,
+        "Noise-level guidance, 10 iterations": 20,
+        "Noise-level guidance, 20 iterations": 40,
+        "Golden noise's re-denoising": 3,
+    }
+    few = quality.Batch("few", 1.0, 4, 7, 1)
+    quality.PARTS["published"](few)
+    assert {row: made[0, 3] for row, made in few.rows.items()} == {"ComfyUI node": 4}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib_noiseorder.presets import FAMILIES, PRESETS, automatic, follow
+from lib_noiseorder.presets import BROUGHT, FAMILIES, PRESETS, automatic, follow
 from lib_noiseorder.webui.cost import injection
 
 
@@ -42,3 +42,7 @@ def test_few_steps_asks_no_negative_prompt():
 def test_names():
     assert next(iter(PRESETS)) == "Default"
     assert {family.preset for family in FAMILIES.values()} <= set(PRESETS)
+
+
+def test_what_is_told_of_presets_is_told_of_built_in_ones():
+    assert BROUGHT.keys() <= PRESETS.keys()
