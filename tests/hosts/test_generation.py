@@ -584,15 +584,6 @@ def test_neo_video_model_with_one_frame_is_a_picture(neo_video):
     assert neo_video.network.rows == 2
 
 
-def test_models_never_tried_are_named_and_refused(forge):
-    forge.engine = "Lumina2"
-    result = forge.txt2img(True)
-    assert not changed(result)
-    assert forge.network.calls == 0
-    assert '"Lumina2"' in result.infotext["Noise Order error"]
-    assert "StableDiffusionXL, " in result.infotext["Noise Order error"]
-
-
 def test_img2img_of_several_images_from_one(neo):
     """Qwen-Image encodes one image for the whole batch: image k is still the image made alone."""
     neo.script.is_img2img = True
