@@ -347,6 +347,7 @@ class FakeHost:
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
         self.opts = Opts()
         self.opts.enable_quantization = False
+        self.opts.batch_cond_uncond = True
         self.cmd_opts = types.SimpleNamespace(no_prompt_history=False)
         # Nothing is loaded before the first generation, and on Forge a placeholder stands there.
         self.model_data = types.SimpleNamespace(sd_model=self.no_model())
