@@ -115,7 +115,9 @@ def conditioning(cond: Any, concat: Tensor) -> dict[str, Any]:
 
 
 def joined(cond: Any, negative: Any) -> Any:
-    """Both prompts' conditionings as one batch, None where they have other lengths."""
+    """Both prompts' conditionings as one batch, None where they have other lengths or another form."""
+    if isinstance(cond, dict) != isinstance(negative, dict):
+        return None
     if isinstance(cond, dict):
         parts = {name: joined(value, negative[name]) for name, value in cond.items()}
         return None if any(part is None for part in parts.values()) else parts
