@@ -7,6 +7,7 @@ Where it hard-codes the size of a transformer, it is read from the checkpoint. T
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import huggingface_guess
@@ -23,6 +24,7 @@ HEAD = 128
 """Numbers per head, in every transformer here but Lumina 2's, and in Neo's language models."""
 LUMINA_HEAD = 96
 CLIP = {"num_hidden_layers": 2, "intermediate_size": 64}
+T5_TOKENIZER = Path("black-forest-labs") / "FLUX.1-dev" / "tokenizer_2"
 T5 = {"num_layers": 2, "d_model": WIDTH, "d_ff": 64, "num_heads": 4}
 # Klein reads layers 9, 18 and 27.
 LANGUAGE = {
@@ -145,6 +147,8 @@ def apply() -> None:
     llama.LLMAdapter = partial(
         llama.LLMAdapter, source_dim=WIDTH, target_dim=WIDTH, model_dim=WIDTH, num_layers=1, num_heads=2
     )
+    tokenizer = transformers.T5TokenizerFast.from_pretrained
+    transformers.T5TokenizerFast.from_pretrained = lambda folder: tokenizer(with_tokenizer(folder))
     vision = llama.qwen_vl.Qwen2VLVisionTransformer
     llama.qwen_vl.Qwen2VLVisionTransformer = lambda **sizes: vision(**{**sizes, **VISION})
     llama.QWEN3VL_VISION = {**llama.QWEN3VL_VISION, **KREA_VISION}
@@ -156,6 +160,13 @@ def apply() -> None:
     for name in ("Gemma2_2B_Config", "Ministral3_3BConfig"):
         setattr(llama, name, partial(getattr(llama, name), **FEW_LAYERS))
     huggingface_guess.guess = guess_small(huggingface_guess.guess)
+
+
+def with_tokenizer(folder: str) -> str:
+    """The folder itself, or Flux's of the same T5: this tree has none for Chroma."""
+    files = Path(folder)
+    found = files if (files / "tokenizer.json").exists() else files.parents[1] / T5_TOKENIZER
+    return str(found)
 
 
 def small_t5(config: dict[str, Any]) -> dict[str, Any]:
