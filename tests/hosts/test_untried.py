@@ -65,7 +65,10 @@ def test_each_kind_is_told(monkeypatch, capsys):
     ("fake", "engines"),
     [
         (Forge, ["StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma"]),
-        (Neo, ["StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "ZImage", "QwenImage", "Anima", "Wan"]),
+        (
+            Neo,
+            ["StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan"],
+        ),
         (Ersatz, ["StableDiffusion", "Flux", "Chroma"]),
         (ReForge, ["BaseModel", "SDXL"]),
     ],
