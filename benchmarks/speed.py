@@ -1,9 +1,10 @@
 """What Noise Order costs in a real WebUI: whole requests, with and without in turn.
 
     python benchmarks/speed.py --webui PATH [--webui-python PATH] [--runs 10] [--size 256] [--channels 32]
-                               [--audition 9]
+                               [--audition 9 | --calls]
 
-Prints a Markdown table; with --audition that of an audition beside one picture. The checkpoint is a small one with
+Prints a Markdown table; with --audition that of an audition beside one picture, with --calls that of the model's calls
+and their rows, which is counted and not timed. The checkpoint is a small one with
 random weights, so the seconds say nothing of a real model; the ratio does, as far as the network takes most of the time
 of a request: the wider, the more.
 """
@@ -68,6 +69,16 @@ def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str
         )
 
 
+def calls(server: WebUI, kind: str, request: dict[str, object], only: str) -> None:
+    """How often the model is called, and for how many rows, by the sampler and by us: counted inside the model."""
+    print("| settings | calls | rows |")
+    print("|---|---|---|")
+    for name, settings in ((n, s) for n, s in ROWS.items() if only in n):
+        seen = server.txt2img(kind, {"enabled": True, **settings}, **request).seen
+        told = [f"{seen[each] - seen[f'own_{each}']} + {seen[f'own_{each}']}" for each in ("calls", "rows")]
+        print(f"| {name} | {' | '.join(told)} |", flush=True)
+
+
 def seconds(server: WebUI, kind: str, settings: list[object], **request: object) -> float:
     """One whole request, as a client sees it."""
     start = time.perf_counter()
@@ -85,6 +96,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--channels", type=int, default=32, help="width of AUTOMATIC1111's UNet (320 in SD1.5)")
     parser.add_argument("--audition", type=int, default=0, help="candidates; measure an audition of so many instead")
+    parser.add_argument("--calls", action="store_true", help="count calls and rows instead of seconds")
     parser.add_argument("--only", default="", help="run the rows whose name holds this text")
     options = parser.parse_args()
     python = options.webui_python or options.webui / "venv" / "bin" / "python"
@@ -101,6 +113,9 @@ def main() -> None:
             )
             if options.audition:
                 auditions(server, options.kind, options.audition, options.runs, request)
+                return
+            if options.calls:
+                calls(server, options.kind, request, options.only)
                 return
             print("| settings | evaluations | without, s | with, s | ratio of pairs: median (min to max) |")
             print("|---|---|---|---|---|")

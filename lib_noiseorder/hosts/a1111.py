@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 from k_diffusion import external
-from modules import prompt_parser, shared
+from modules import devices, prompt_parser, shared
 from torch import Tensor, nn
 
 from ..core import Denoised, Level, Unsupported
-from .base import WebUIHost
+from .base import WebUIHost, is_out_of_memory
 
 
 class A1111Host(WebUIHost):
@@ -26,6 +26,9 @@ class A1111Host(WebUIHost):
         model = p.sd_model
         # The host's own test for flow: its sampler mixes noise and image by this method where the model has it.
         self.mix = getattr(model, "add_noise_to_latent", None)
+
+    one_call = True
+    """Whether there was memory for prompt and negative prompt together, in this batch."""
 
     @cached_property
     def image_conditioned(self) -> bool:
@@ -67,14 +70,39 @@ class A1111Host(WebUIHost):
         parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
         rows = [image for image, part in enumerate(parts) for _ in part]
         concat = self.image_conditioning(x)
-        found = self.wrapper(x[rows], sigma[rows], cond=conditioning(cond, concat[rows]))
-        self.rows += len(rows)
-        uncond = None
-        if with_uncond:
-            negative = prompt_parser.reconstruct_cond_batch(self.uc, 0)
-            uncond = self.wrapper(x, sigma, cond=conditioning(negative, concat))
-            self.rows += x.shape[0]
+        negative = prompt_parser.reconstruct_cond_batch(self.uc, 0) if with_uncond else None
+        found = uncond = None
+        if negative is not None:
+            found, uncond = self.ask_both(x, sigma, rows, cond, negative, concat)
+        if found is None:
+            found = self.wrapper(x[rows], sigma[rows], cond=conditioning(cond, concat[rows]))
+            self.rows += len(rows)
+            if negative is not None:
+                uncond = self.wrapper(x, sigma, cond=conditioning(negative, concat))
+                self.rows += x.shape[0]
         return Denoised(torch.stack([compose(part, found, uncond, image) for image, part in enumerate(parts)]), uncond)
+
+    def ask_both(
+        self, x: Tensor, sigma: Tensor, rows: list[int], cond: Any, negative: Any, concat: Tensor
+    ) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Prompt and negative prompt in one call, as the sampler asks them; None where the host's setting or other
+        lengths keep them apart, or the memory does not suffice."""
+        text = joined(cond, negative)
+        if text is None or not self.one_call or not shared.opts.batch_cond_uncond:
+            return None, None
+        try:
+            both = conditioning(text, torch.cat([concat[rows], concat]))
+            answer = self.wrapper(torch.cat([x[rows], x]), torch.cat([sigma[rows], sigma]), cond=both)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.one_call = False
+        else:
+            self.rows += len(answer)
+            return answer[: len(rows)], answer[len(rows) :]
+        # Only now that the error is let go, which holds what the call had made.
+        devices.torch_gc()
+        return None, None
 
     def image_conditioning(self, x: Tensor) -> Tensor:
         """What the sampler will be given: (B, 5, 1, 1) zeros, and for inpainting models mask and masked image."""
@@ -84,6 +112,16 @@ class A1111Host(WebUIHost):
 def conditioning(cond: Any, concat: Tensor) -> dict[str, Any]:
     """The prompt's part, a tensor for SD1 and SD2 and a dict for SDXL and SD3, and the image's part."""
     return {**cond, "c_concat": [concat]} if isinstance(cond, dict) else {"c_crossattn": [cond], "c_concat": [concat]}
+
+
+def joined(cond: Any, negative: Any) -> Any:
+    """Both prompts' conditionings as one batch, None where they have other lengths or another form."""
+    if isinstance(cond, dict) != isinstance(negative, dict):
+        return None
+    if isinstance(cond, dict):
+        parts = {name: joined(value, negative[name]) for name, value in cond.items()}
+        return None if any(part is None for part in parts.values()) else parts
+    return torch.cat([cond, negative]) if cond.shape[1:] == negative.shape[1:] else None
 
 
 def compose(part: list[tuple[int, float]], found: Tensor, uncond: Tensor | None, image: int) -> Tensor:

@@ -7,5 +7,5 @@ from .forge import ForgeHost
 
 class ErsatzHost(ForgeHost):
     name = "ersatzForge"
-    engines = ("StableDiffusion", "Flux", "Chroma")
+    tried = ("StableDiffusion", "Flux", "Chroma")
     unsaid_steps = 0

@@ -24,8 +24,7 @@ class ForgeHost(PatcherHost):
         "backend.sampling.sampling_function.sampling_cleanup": 1,
         "backend.sampling.sampling_function.sampling_prepare": 2,
     }
-    engines: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma")
-    """Its classes of models that were run; what was not is refused."""
+    tried: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma")
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(compile_conditions)
@@ -36,6 +35,8 @@ class ForgeHost(PatcherHost):
         if noise.ndim == 5 and noise.shape[2] != 1:
             # Neo's Wan: the batch size is the number of frames, all of them of one seed.
             raise Unsupported("videos are not supported, only single images: set the batch size to 1")
+        if noise.ndim not in (4, 5):
+            raise Unsupported(f"latents of {noise.ndim} dimensions are not supported: switch Noise Order off")
         super().__init__(p, noise, c, uc, latent)
 
     @property
@@ -43,19 +44,31 @@ class ForgeHost(PatcherHost):
         return self.unet.model.predictor
 
     def check_model(self) -> None:
-        super().check_model()
-        engine = type(self.p.sd_model).__name__
-        if engine not in self.engines:
-            raise Unsupported(
-                f'models of the class "{engine}" were never tried on {self.name}; use one of '
-                f"{', '.join(self.engines)}, or set Inject to 0"
-            )
         if getattr(self.p.sd_model, "is_inpaint", False):
             raise Unsupported("inpainting models are not supported: set Inject to 0")
-        if self.predictor.prediction_type not in ("epsilon", "v_prediction", "const"):
+        kind = self.predictor.prediction_type
+        if kind not in ("epsilon", "v_prediction", "const"):
+            raise Unsupported(f'models that predict "{kind}" are not supported: set Inject to 0')
+        super().check_model()
+        if not self.mixes_as_known():
             raise Unsupported(
-                f'models that predict "{self.predictor.prediction_type}" are not supported: set Inject to 0'
+                f'the model mixes noise and image in a way that is not known of "{kind}": set Inject to 0'
             )
+
+    def mixes_as_known(self) -> bool:
+        """Whether the network is given z where sampling begins, and an image and its noise as models of its type are.
+
+        By what the predictor does with numbers: Cosmos (ersatzForge) says ε, and its network takes x / (σ + 1).
+        """
+        sigma = torch.full((1, 1, 1, 1), 0.75)
+        none, one = torch.zeros_like(sigma), torch.ones_like(sigma)
+        is_flow = self.predictor.prediction_type == "const"
+        seen = (
+            self.predictor.calculate_input(sigma, one if is_flow else one * 1.25),  # √(1 + 0.75²)
+            self.predictor.noise_scaling(sigma, one, none),
+            self.predictor.noise_scaling(sigma, none, one),
+        )
+        return torch.allclose(torch.stack(seen).flatten(), torch.tensor([1, 0.75, 0.25 if is_flow else 1]))
 
     @staticmethod
     def prediction(model: Any) -> str | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .forge import ForgeHost
 
 
 class NeoHost(ForgeHost):
     name = "Forge Neo"
-    engines = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "ZImage", "QwenImage", "Anima", "Wan")
+    tried = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan")
+    unfit: ClassVar[dict[str, str]] = {"PiD": "work on the pixels of a finished picture, in windows of their own"}
 
     @staticmethod
     def hires_infotext(p: Any) -> dict[str, Any]:
@@ -19,7 +20,7 @@ class NeoHost(ForgeHost):
             "Hires sampler": p.hr_sampler_name if p.hr_sampler_name != p.sampler_name else None,
             "Hires schedule type": p.hr_scheduler if p.hr_scheduler != p.scheduler else None,
             "Hires upscaler": p.hr_upscaler,
-            "Hires steps": p.hr_second_pass_steps,
+            "Hires steps": p.hr_second_pass_steps or None,
             "Denoising strength": p.denoising_strength,
             "Hires CFG Scale": p.hr_cfg,
             "Hires prompt": p.get_hr_prompt,

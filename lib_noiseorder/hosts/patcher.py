@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from modules import prompt_parser
 from torch import Tensor, nn
 
-from ..core import Denoised, Unsupported
+from ..core import Denoised, Level, Unsupported
+from ..core.statistics import rms
 from .base import WebUIHost
 from .neighbours import answered_by_model
 
@@ -18,6 +19,7 @@ Entries = list[dict[str, Any]]
 
 
 class PatcherHost(WebUIHost):
+    name: str
     # The host's own functions.
     prepare: staticmethod[[Any, Tensor], None]
     cleanup: staticmethod[[Any], None]
@@ -25,6 +27,13 @@ class PatcherHost(WebUIHost):
     compile_weighted: staticmethod[[Any, list[list[tuple[int, float]]]], Entries]
     calculate: staticmethod[[Any, Entries, Entries | None, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
     """x̂0 of both lists; without a second list the second x̂0 has no meaning."""
+    tried: tuple[str, ...] = ()
+    """Its classes of models that were run; of another it is told once, and its answer is looked at."""
+    unfit: ClassVar[dict[str, str]] = {}
+    """Its classes of models that are known not to work, and what they do otherwise."""
+    told: ClassVar[set[str]] = set()
+    moved: ClassVar[set[str]] = set()
+    """Of those not tried: what was told in the console, and which have answered otherwise to another prompt."""
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
@@ -45,9 +54,41 @@ class PatcherHost(WebUIHost):
     def hung(self) -> Any:
         return self.unet.model_options
 
+    def engine(self) -> str:
+        """The class of the loaded model, by the host's name of it."""
+        return type(self.p.sd_model).__name__
+
     def check_model(self) -> None:
+        engine = self.engine()
+        if engine in self.unfit:
+            raise Unsupported(
+                f'models of the class "{engine}" are not supported, which {self.unfit[engine]}: set Inject to 0'
+            )
         if getattr(self.unet, "extra_concat_condition", None) is not None:
             raise Unsupported("an image condition set by another extension is not supported: set Inject to 0")
+        if engine not in self.tried and engine not in self.told:
+            self.told.add(engine)
+            print(
+                f'[Noise Order] not tried by us on {self.name}: models of the class "{engine}". Its first answer is '
+                "checked: it has to differ with the prompt"
+            )
+
+    def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
+        """Of a model not tried, the first answer has to differ with the prompt."""
+        engine = self.engine()
+        if engine in self.tried or engine in self.moved or not self.has_uncond:
+            return super().denoise(x, level, with_uncond)
+        found, negative = super().denoise(x, level, True)
+        assert negative is not None
+        # Beyond rounding; NaN is refused for what it is.
+        if bool((rms(found - negative) <= 1e-6 * rms(found)).all()):
+            raise Unsupported(
+                f'models of the class "{engine}" were not tried by us, and this one answers the same to the prompt and '
+                "to the negative prompt: write another prompt, or set Inject to 0"
+            )
+        if bool(found.isfinite().all()) and bool(negative.isfinite().all()):
+            self.moved.add(engine)
+        return Denoised(found, negative if with_uncond else None)
 
     @contextmanager
     def model_ready(self) -> Iterator[None]:

@@ -31,14 +31,17 @@ class ReForgeHost(PatcherHost):
         "modules_forge.forge_sampler.sampling_cleanup": 1,
         "modules_forge.forge_sampler.sampling_prepare": 2,
     }
+    tried: tuple[str, ...] = ("BaseModel", "SDXL")
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(cond_from_a1111_to_patched_ldm)
     compile_weighted = staticmethod(cond_from_a1111_to_patched_ldm_weighted)
     calculate = staticmethod(lambda model, conds, unconds, *rest: calc_cond_batch(model, [conds, unconds], *rest))
 
+    def engine(self) -> str:
+        return type(self.unet.model).__name__
+
     def check_model(self) -> None:
-        super().check_model()
         kind = self.unet.model.model_type.name
         if kind not in ("EPS", "V_PREDICTION"):
             raise Unsupported(f'models that predict "{kind}" are not supported on this WebUI: set Inject to 0')
@@ -47,6 +50,7 @@ class ReForgeHost(PatcherHost):
         if hasattr(self.p.sd_model, "create_denoiser"):
             # Its flow modes leave their denoiser in the model, and the sampler goes on with that.
             raise Unsupported('"Advanced Model Sampling" has left its changes in the model: load the checkpoint again')
+        super().check_model()
 
     @staticmethod
     def prediction(model: Any) -> str | None:

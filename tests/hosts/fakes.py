@@ -371,6 +371,7 @@ class FakeHost:
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
         self.opts = Opts()
         self.opts.enable_quantization = False
+        self.opts.batch_cond_uncond = True
         self.cmd_opts = types.SimpleNamespace(no_prompt_history=False)
         # Nothing is loaded before the first generation, and on Forge a placeholder stands there.
         self.model_data = types.SimpleNamespace(sd_model=self.no_model())
@@ -833,11 +834,15 @@ class Forge(FakeHost):
     def noise_scaling(self, sigma: Any, noise: Any, latent: Any) -> Any:
         return sigma * noise + (1 - sigma) * latent if self.kind == "const" else sigma * noise + latent
 
+    def calculate_input(self, sigma: Any, x: Any) -> Any:
+        return x if self.kind == "const" else x / (sigma**2 + 1) ** 0.5
+
     def model(self, p: Processing) -> Any:
         predictor = types.SimpleNamespace(
             prediction_type=self.kind,
             sigmas=FLOW_SIGMAS if self.kind == "const" else SIGMAS,
             noise_scaling=self.noise_scaling,
+            calculate_input=self.calculate_input,
         )
         self.unet = types.SimpleNamespace(
             model=types.SimpleNamespace(predictor=predictor, diffusion_model=self.network),
@@ -884,6 +889,7 @@ class ReForge(Forge):
     """As Forge, with A1111's processing around it: uc at CFG 1 too, one hook call in hires, image conditioning."""
 
     processing = Processing
+    engine = "BaseModel"
     no_model = staticmethod(FakeHost.no_model)
 
     def install(self) -> None:
@@ -920,7 +926,7 @@ class ReForge(Forge):
     def model(self, p: Processing) -> Any:
         made = super().model(p)
         self.unet.object_patches = self.object_patches
-        self.unet.model = types.SimpleNamespace(
+        self.unet.model = type(self.engine, (types.SimpleNamespace,), {})(
             model_type=types.SimpleNamespace(name=self.model_type),
             model_sampling=types.SimpleNamespace(sigmas=SIGMAS),
             diffusion_model=self.network,
@@ -952,6 +958,16 @@ class Neo(Forge):
 
     def noise_scaling(self, sigma: Any, noise: Any, latent: Any) -> Any:
         return super().noise_scaling(sigma.view(sigma.shape[:1] + (1,) * (noise.ndim - 1)), noise, latent)
+
+
+class NeoUntried(Neo):
+    """A model of a tree newer than the one we ran, as its engine is written: 64 channels at a sixteenth, 4-D."""
+
+    shape = (64, 4, 4)
+    engine = "QwenImage21"
+
+    def encoded(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent
 
 
 class NeoVideo(Neo):

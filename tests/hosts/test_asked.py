@@ -166,26 +166,6 @@ def test_models_of_reforge_that_can_be_asked(reforge, name):
 
 
 @pytest.mark.parametrize(
-    ("fake", "engines"),
-    [
-        (Forge, ["StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma"]),
-        (Neo, ["StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "ZImage", "QwenImage", "Anima", "Wan"]),
-        (Ersatz, ["StableDiffusion", "Flux", "Chroma"]),
-    ],
-)
-def test_models_that_were_tried_are_made_and_others_named(monkeypatch, fake, engines):
-    host = fake(monkeypatch)
-    for engine in [*engines, "Lumina2", ""]:
-        host.engine = engine
-        result = host.txt2img(True)
-        if engine in engines:
-            assert not torch.equal(result.noise, result.untouched)
-            continue
-        told = f'models of the class "{engine}" were never tried on {host.loaded.HOST.name}; use one of '
-        assert refused(result, told + ", ".join(engines))
-
-
-@pytest.mark.parametrize(
     ("key", "supported"),
     [("crossattn", True), ("hybrid", True), ("concat", True), (None, True), ("crossattn-adm", False), ("adm", False)],
 )

@@ -1,7 +1,7 @@
 """Random checkpoints in the layouts Forge Neo loads, made with its own classes and its own Python.
 
     WEBUI_PYTHON checkpoints_neo.py --webui DIR --plan
-    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl zimage flux klein qwen anima wan ...]
+    WEBUI_PYTHON checkpoints_neo.py --webui DIR --out DATA [sd15 sdxl zimage flux klein qwen anima wan lumina2 ...]
 
 Everything is in one file, as Neo allows it: it takes text encoders and VAE from the checkpoint as well as from files
 chosen beside it. They load with the helper extension small_neo only, which makes the sizes smaller that Neo knows.
@@ -52,6 +52,89 @@ def wan_vae(configs: Path) -> State:
     from backend.nn.wan_vae import WanVAE
 
     return made(WanVAE.from_config, WanVAE.load_config(configs / "vae"))
+
+
+def chroma(webui: Path) -> State:
+    """Chroma: T5 only, its modulations made by a network of its own, whose norms go by another name in the file."""
+    from backend.nn.chroma import IntegratedChromaTransformer2DModel
+    from small_neo import HEAD, WIDTH
+
+    transformer = made(
+        IntegratedChromaTransformer2DModel,
+        in_channels=64,
+        out_channels=64,
+        context_in_dim=WIDTH,
+        hidden_size=2 * HEAD,
+        mlp_ratio=4.0,
+        num_heads=2,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        in_dim=64,
+        out_dim=2 * HEAD,
+        hidden_dim=WIDTH,
+        n_layers=5,
+        txt_ids_dims=[],
+        vec_in_dim=None,
+    )
+    norms = "distilled_guidance_layer.norms."
+    for name in [name for name in transformer if name.startswith(norms)]:
+        transformer[name.replace(".weight", ".scale")] = transformer.pop(name)
+    folder = webui / CONFIGS / "Chroma"
+    return whole(transformer, {"t5xxl": t5(folder / "text_encoder")}, vae(folder))
+
+
+def lumina_2(webui: Path) -> State:
+    from backend.nn.lumina import NextDiT
+    from small_neo import LUMINA_HEAD, WIDTH
+
+    transformer = made(
+        NextDiT,
+        patch_size=2,
+        in_channels=16,
+        dim=2 * LUMINA_HEAD,
+        n_layers=2,
+        n_heads=2,
+        n_kv_heads=2,
+        qk_norm=True,
+        cap_feat_dim=WIDTH,
+        axes_dims=[32, 32, 32],
+        axes_lens=[300, 512, 512],
+    )
+    encoder = {"gemma2_2b.transformer": language_model("Gemma2_2B")}
+    return whole(transformer, encoder, vae(webui / CONFIGS / "neta-art" / "Neta-Lumina"))
+
+
+def krea_2(webui: Path) -> State:
+    """Krea 2: latents of five dimensions, and twelve layers of its language model."""
+    from backend.nn.krea import SingleStreamDiT
+    from small_neo import HEAD, WIDTH
+
+    sizes = {"features": 2 * HEAD, "heads": 2, "kvheads": 1, "layers": 2}
+    transformer = made(SingleStreamDiT, **sizes, txtdim=WIDTH, txtheads=1, txtkvheads=1)
+    encoder = {"qwen3vl_4b.transformer": language_model("Qwen3VL")}
+    return whole(transformer, encoder, wan_vae(webui / CONFIGS / "krea" / "Krea-2-Raw"))
+
+
+def ernie(webui: Path) -> State:
+    """ERNIE-Image: 128 channels at a sixteenth of the picture's size."""
+    from backend.nn.ernie import ErnieImageModel
+    from small_neo import HEAD, WIDTH
+
+    sizes = {"hidden_size": 2 * HEAD, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 4 * HEAD}
+    transformer = made(ErnieImageModel, **sizes, text_in_dim=WIDTH)
+    encoder = {"ministral3_3b.transformer": language_model("Ministral3_3B")}
+    return whole(transformer, encoder, flux_2_vae(webui / CONFIGS / "baidu" / "ERNIE-Image"))
+
+
+def mugen(webui: Path) -> State:
+    """Mugen: an SDXL of 32 channels that was made a flow model, with the VAE of Flux.2."""
+    base = forge.sdxl(webui, {**NEO_SDXL_UNET, "in_channels": 32, "out_channels": 32})
+    kept = {name: value for name, value in base.items() if not name.startswith("first_stage_model.")}
+    return {**kept, **prefixed("vae.", flux_2_vae(webui / CONFIGS / "CabalResearch" / "Mugen"))}
 
 
 def flux_2_vae(configs: Path) -> State:
@@ -209,6 +292,11 @@ NEO = forge.Maker(
         "qwen": qwen,
         "anima": anima,
         "wan": wan,
+        "chroma": chroma,
+        "lumina2": lumina_2,
+        "krea2": krea_2,
+        "ernie": ernie,
+        "mugen": mugen,
     },
     control_net=lambda: forge.control_net(hint_width=16),
     v_yaml=forge.FORGE.v_yaml,

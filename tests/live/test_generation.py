@@ -115,6 +115,27 @@ def test_evaluations_are_counted(server, kind, settings, rows):
     assert server.txt2img(kind, {**ON, **settings}, batch_size=count).seen["own_rows"] == count * rows
 
 
+@pytest.mark.only("a1111")
+@pytest.mark.parametrize("prompt", ["a red cat", "a red cat AND a dog :0.5"])
+def test_prompt_and_negative_prompt_are_one_call_where_the_sampler_makes_one(server, kind, options, prompt):
+    """By the host's setting, and only for prompts of one length; the answers are those of two calls."""
+    settings, told = {**ON, "direction": "guidance", "levels": 2}, {}
+    for together in (True, False):
+        options(batch_cond_uncond=together)
+        server.probe(whole=True)
+        seen = server.txt2img(kind, settings, prompt=prompt).seen
+        assert seen["own_calls"] == (2 if together else 4)
+        told[together] = [
+            np.concatenate([np.array(call["out"]) for call in seen["asked"] if call["level"] == level])
+            for level in sorted({call["level"] for call in seen["asked"]})
+        ]
+    for one, two in zip(told[True], told[False], strict=True):
+        assert np.abs(one - two).max() < 1e-4 * np.abs(two).max()
+    options(batch_cond_uncond=True)
+    long = "a red cat and a dog " * 16
+    assert server.txt2img(kind, settings, prompt=long).seen["own_calls"] == 4
+
+
 @pytest.mark.batches
 def test_an_image_does_not_know_its_batch(server, kind):
     """As exactly as in the host itself, whose own batches differ from single images by rounding."""

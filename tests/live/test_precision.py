@@ -44,15 +44,15 @@ def at_unit(values):
     return np.array([image / np.sqrt(np.mean(image**2)) for image in values])
 
 
-def answers(asked):
+def answers(asked, images):
     """For each level what the model was asked, and what it answered to the prompt and to the negative prompt."""
     levels = {}
     for call in asked:
         level = levels.setdefault(call["level"], {"x": [], "found": []})
-        count = len(call["parts"] or [0])
+        count = len(call["x"]) // images
         x, found = (np.split(np.array(call[name], dtype=np.float64), count) for name in ("x", "out"))
         # AUTOMATIC1111 is asked for the prompt first.
-        order = call["parts"] or [len(level["found"])]
+        order = call["parts"] or range(len(level["found"]), len(level["found"]) + count)
         level["x"] += x
         level["found"] += zip(order, found, strict=True)
     return [(level["x"], dict(level["found"])) for level in levels.values()]
@@ -70,7 +70,7 @@ def test_the_noise_is_what_float64_makes_of_the_models_answers(server, kind, dir
     own = np.array([drawn(seed, shape) for seed in hook["seeds"]])
     draws = [own, *(np.array([fresh(seed, i, shape) for seed in hook["seeds"]]) for i in (2, 3))]
     z = erased(draws, ERASE)
-    asked = answers(seen["asked"])
+    asked = answers(seen["asked"], count)
     assert len(asked) == len(WEIGHTS)
     directions = []
     for inputs, found in asked:

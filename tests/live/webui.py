@@ -130,12 +130,15 @@ DYNAMIC_PROMPTS = {
     "dp_magicprompt_batch_size": 1,
 }
 """Its settings, which it adds after a WebUI's first start has read them."""
-FIVE_DIMENSIONS = ("qwen", "anima", "wan")
+FIVE_DIMENSIONS = ("qwen", "anima", "wan", "krea2")
 """Latents with a dimension for time."""
 VIDEO = "wan"
 """Its batches are the frames of one video."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
-FLOW = ("flux", "schnell", "sd35", "sd3", "chroma", "sdxlrectified", "zimage", "klein", "qwen", "anima", "wan")
+FLOW = (
+    *("flux", "schnell", "sd35", "sd3", "chroma", "sdxlrectified", "zimage", "klein", "qwen", "anima", "wan"),
+    *("lumina2", "krea2", "ernie", "mugen"),
+)
 
 
 def at_once(kind: str, count: int) -> int:

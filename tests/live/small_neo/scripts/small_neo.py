@@ -7,6 +7,7 @@ Where it hard-codes the size of a transformer, it is read from the checkpoint. T
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import huggingface_guess
@@ -20,8 +21,10 @@ from backend.nn.wan_vae import WanVAE
 WIDTH = 64
 """Of the language models."""
 HEAD = 128
-"""Numbers per head, in every transformer here and in Neo's language models."""
+"""Numbers per head, in every transformer here but Lumina 2's, and in Neo's language models."""
+LUMINA_HEAD = 96
 CLIP = {"num_hidden_layers": 2, "intermediate_size": 64}
+T5_TOKENIZER = Path("black-forest-labs") / "FLUX.1-dev" / "tokenizer_2"
 T5 = {"num_layers": 2, "d_model": WIDTH, "d_ff": 64, "num_heads": 4}
 # Klein reads layers 9, 18 and 27.
 LANGUAGE = {
@@ -31,12 +34,17 @@ LANGUAGE = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
 }
+# Krea 2 reads every third of 36.
+KREA = {**LANGUAGE, "num_hidden_layers": 36}
+FEW_LAYERS = {**LANGUAGE, "num_hidden_layers": 3}
+KREA_VISION = {"hidden_size": WIDTH, "intermediate_size": 64, "depth": 1, "deepstack_visual_indexes": [0]}
 VISION = {"hidden_size": WIDTH, "intermediate_size": 64, "num_layers": 1}
 VAE = {"block_out_channels": [32, 32, 64, 64]}
 WAN_VAE = {"base_dim": 16}
 PREFIX = "model.diffusion_model."
 KNOWN_BY = {
     "cap_pad_token": {"cap_embedder.1.weight": 3840},  # Z-Image
+    "layers.0.adaLN_modulation.1.weight": {"cap_embedder.1.weight": 2304},  # Lumina 2
     "llm_adapter.norm.weight": {"x_embedder.proj.1.weight": 2048},  # Anima
     "double_stream_modulation_img.lin.weight": {"img_in.weight": 3072, "txt_in.weight": 3072},  # Flux.2 Klein 4B
 }
@@ -82,6 +90,23 @@ def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
     if architecture == "ZImage":
         width = shape("cap_embedder.1")[0]
         return {"dim": width, "n_heads": width // HEAD, "n_kv_heads": width // HEAD}
+    if architecture == "Lumina2":
+        width = shape("cap_embedder.1")[0]
+        return {"dim": width, "n_heads": width // LUMINA_HEAD, "n_kv_heads": width // LUMINA_HEAD}
+    if architecture == "Chroma":
+        return {"out_dim": shape("img_in")[0], "hidden_dim": shape("distilled_guidance_layer.in_proj")[0]}
+    if architecture == "Krea2":
+        return {"txtheads": 1, "txtkvheads": 1}
+    if architecture == "ErnieImage":
+        width, context = shape("text_proj")
+        blocks = {name.split(".")[3] for name in state if name.startswith(f"{PREFIX}layers.")}
+        return {
+            "hidden_size": width,
+            "num_attention_heads": width // HEAD,
+            "num_layers": len(blocks),
+            "ffn_hidden_size": shape("layers.0.mlp.up_proj")[0],
+            "text_in_dim": context,
+        }
     if architecture == "Anima":
         width = shape("x_embedder.proj.1")[0]
         blocks = {name.split(".")[3] for name in state if name.startswith(f"{PREFIX}blocks.")}
@@ -122,13 +147,26 @@ def apply() -> None:
     llama.LLMAdapter = partial(
         llama.LLMAdapter, source_dim=WIDTH, target_dim=WIDTH, model_dim=WIDTH, num_layers=1, num_heads=2
     )
+    tokenizer = transformers.T5TokenizerFast.from_pretrained
+    transformers.T5TokenizerFast.from_pretrained = lambda folder: tokenizer(with_tokenizer(folder))
     vision = llama.qwen_vl.Qwen2VLVisionTransformer
     llama.qwen_vl.Qwen2VLVisionTransformer = lambda **sizes: vision(**{**sizes, **VISION})
-    for name in ("Qwen3_06B", "Qwen3_4B", "Qwen25_7BVLI"):
+    llama.QWEN3VL_VISION = {**llama.QWEN3VL_VISION, **KREA_VISION}
+    for name in ("Qwen3_06B", "Qwen3_4B", "Qwen25_7BVLI", "Qwen3VL", "Gemma2_2B", "Ministral3_3B"):
         setattr(llama, name, language_model(getattr(llama, name)))
     for name in ("Qwen3_06BConfig", "Qwen3_4BConfig", "Qwen25_7BVLI_Config"):
         setattr(llama, name, partial(getattr(llama, name), **LANGUAGE))
+    llama.Qwen3VL_4BConfig = partial(llama.Qwen3VL_4BConfig, **KREA)
+    for name in ("Gemma2_2B_Config", "Ministral3_3BConfig"):
+        setattr(llama, name, partial(getattr(llama, name), **FEW_LAYERS))
     huggingface_guess.guess = guess_small(huggingface_guess.guess)
+
+
+def with_tokenizer(folder: str) -> str:
+    """The folder itself, or Flux's of the same T5: this tree has none for Chroma."""
+    files = Path(folder)
+    found = files if (files / "tokenizer.json").exists() else files.parents[1] / T5_TOKENIZER
+    return str(found)
 
 
 def small_t5(config: dict[str, Any]) -> dict[str, Any]:
