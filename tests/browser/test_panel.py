@@ -60,7 +60,8 @@ def page(browser, url):
 
 
 def test_a_phone_shows_the_closed_panel_at_once(page):
-    assert page.locator(f"#{OURS}enabled").bounding_box()["height"] < 600
+    height = page.locator(f"#{OURS}enabled").bounding_box()["height"]
+    assert height < 600
     wide = page.evaluate(
         f"""[...document.querySelectorAll('#{OURS}enabled *')].filter(e => e.checkVisibility()
         && e.getBoundingClientRect().right > 400).map(e => e.outerHTML.slice(0, 200))"""
