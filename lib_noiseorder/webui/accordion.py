@@ -91,7 +91,7 @@ def controls(
         # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
         component.do_not_save_to_config = start != DEFAULT
 
-    # What is made beside the picture is no part of a preset.
+    # What is made beside the image is no part of a preset.
     names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
     settings = [made[name] for name in names]
 

@@ -47,11 +47,11 @@ def version() -> dict[str, str]:
 
 
 Estimate = Callable[[str, str, int, tuple[int, int], float, float], "Plan | None"]
-"""Steps of a preview and of its picture, by sampler, scheduler, steps, size, denoising strength and depth."""
+"""Steps of a preview and of its image, by sampler, scheduler, steps, size, denoising strength and depth."""
 
 
 def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
-    """What txt2img takes (img2img with "init_images"), and `candidates` and `depth`: previews instead of pictures.
+    """What txt2img takes (img2img with "init_images"), and `candidates` and `depth`: previews instead of images.
 
     The host's own route makes them, in its queue; 422 says what cannot be asked.
     """
@@ -82,7 +82,7 @@ def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def host_route(app: Any, name: str) -> Any:
-    """The host's own route that makes pictures."""
+    """The host's own route that makes images."""
     for route in app.routes:
         if getattr(route, "path", "") == f"/sdapi/v1/{name}":
             return route

@@ -261,7 +261,7 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
         "all => all.map(c => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy'))])"
     )
     assert len(places) == levels
-    # Left to right from noise to picture, and higher for a greater weight, both in proportion.
+    # Left to right from noise to image, and higher for a greater weight, both in proportion.
     for (x, y), key in zip(places, keys, strict=True):
         assert (x - places[0][0]) == pytest.approx(336 * (first - key.fraction))
         assert (places[0][1] - y) == pytest.approx(28 * (key.weight - keys[0].weight))
