@@ -175,6 +175,9 @@ def test_everything_is_asked_of_the_page_s_own_server(browser, url):
 def test_a_phone_needs_no_scrolling_sideways(browser, url, theme):
     page = visit(browser, url, 400, theme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    button, result = page.locator("#generate").bounding_box(), page.locator("#noiseorder_sheet").first.bounding_box()
+    assert 0 < result["y"] - button["y"] - button["height"] < 100, "the result is beneath prompt and button"
+    assert page.locator("#model").bounding_box()["y"] > result["y"] + result["height"]
     page.locator("#inspect input[type=checkbox]").check()
     generate(page)
     page.locator("#inspected h4").first.wait_for()
