@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from lib_noiseorder.config import FIELDS
 from lib_noiseorder.webui import accordion, inspector, sheet
 from lib_noiseorder.webui.userpresets import Presets
 
@@ -17,6 +18,7 @@ ROOM = 266
 """Pixels that Forge's page leaves a panel's controls on a phone of 400."""
 SPACING = ".block.padded:not(.gradio-accordion) {padding: 0 !important} .gap {gap: 1px !important}"
 """As narrow as the hosts' own."""
+NAME_HELP = "Save keeps the settings above under it; Rename and Delete act on the preset chosen above"
 
 
 def elem_id(name):
@@ -67,3 +69,34 @@ def test_a_phone_shows_the_closed_panel_at_once(page):
         && e.getBoundingClientRect().right > 400).map(e => e.outerHTML.slice(0, 200))"""
     )
     assert not wide
+
+
+VARYING = ("cost", "sheet", "outcome", "curve")
+"""What is made of numbers or tells what was done; the words between the numbers are pieces of their own."""
+
+
+def test_every_text_is_one_piece_that_a_localization_can_match(page):
+    """The hosts replace whole text nodes, without the spaces around them."""
+    fields = [text for field in FIELDS for text in (field.label, field.help, field.more)]
+    table = {*fields, accordion.LABEL, accordion.PRESET, accordion.BESIDE, *accordion.ABOUT.split("**")}
+    table |= {accordion.TITLE, "Advanced", "Also make", "What each control does", "Audition", "(changed)"}
+    table |= {"Candidates", "How many variants the button Audition previews"}
+    table |= {"Preview at", "Where on the schedule: lower shows more and costs more"}
+    table |= {"Presets", "Preset name", "Save preset", "Rename preset", "Delete preset", NAME_HELP}
+    table |= {inspector.TITLE, inspector.ABOUT, inspector.SWITCH, inspector.OFF, "Refresh"}
+    page.locator(f"#{OURS}advanced > .label-wrap").click()
+    for name in ("presets", "inspector"):
+        page.locator(f"#{OURS}{name} > .label-wrap").click()
+    page.locator(f"#{OURS}help summary").click()
+    page.locator(f"#{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    exempt = ", ".join(f"#{OURS}{name}" for name in VARYING)
+    seen = page.evaluate(
+        f"""() => {{
+            const nodes = [], walker = document.createTreeWalker(document.querySelector('#{OURS}enabled'), 4);
+            while (walker.nextNode()) nodes.push(walker.currentNode);
+            return nodes.filter(({{parentElement: e}}) => e.checkVisibility() && !e.closest('style, script, {exempt}'))
+                .map(node => node.textContent.trim()).filter(text => /[a-z]/i.test(text));
+        }}"""
+    )
+    assert len(seen) > 50
+    assert [text for text in seen if text not in {text.strip() for text in table}] == []
