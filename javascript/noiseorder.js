@@ -35,7 +35,7 @@
             if (tick % 1) words(x(tick), FLOOR + 16, "middle", tick);
         }
         words(x(1), FLOOR + 16, "start", "pure noise");
-        words(x(0), FLOOR + 16, "end", "picture");
+        words(x(0), FLOOR + 16, "end", "image");
         if (curve.length) {
             shape(svg, "polyline", {
                 points: curve.map(([position, weight]) => `${x(position)},${y(weight)}`).join(" "),
@@ -245,7 +245,7 @@
             each.style.background = each === cell ? "var(--color-accent, orange)" : "none";
         }
         reach(cells, cell);
-        say(panel, `Variant ${variant} is chosen: Generate makes its whole picture`);
+        say(panel, `Variant ${variant} is chosen: Generate makes its whole image`);
     }
 
     function reach(cells, cell) {

@@ -134,7 +134,7 @@ FIELDS: tuple[Field, ...] = (
         "levels",
         1,
         "Key levels",
-        "At how many levels of noise the model is asked; more cost more",
+        "At how many levels of noise the model is evaluated; more cost more",
         "Noise Order levels",
         1,
         8,
@@ -223,7 +223,7 @@ FIELDS: tuple[Field, ...] = (
         "With hires fix: which pass starts from the changed noise",
         "Noise Order pass",
         choices=(FIRST, HIRES, BOTH),
-        more="img2img has one pass and does not ask.",
+        more="img2img has one pass and needs no choice.",
     ),
     Field(
         "region",
@@ -274,9 +274,9 @@ VARIANTS: dict[str, dict[str, float]] = {
     "erased": {"inject": 0.0},
     "injected": {"erase": 1.0},
 }
-"""What can be made beside the picture, each asked for by "compare_" and its name, and what is set there."""
+"""What can be made beside the image, each asked for by "compare_" and its name, and what is set there."""
 COMPARE = tuple(f"compare_{name}" for name in VARIANTS)
-"""The settings that have no say in the picture itself."""
+"""The settings that have no say in the image itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,12 +335,12 @@ class NoiseOrderConfig:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The names of the variants to make beside the picture."""
+        """The names of the variants to make beside the image."""
         return tuple(name for name, field in zip(VARIANTS, COMPARE, strict=True) if getattr(self, field))
 
     @property
     def variants(self) -> dict[str, NoiseOrderConfig]:
-        """The settings of the variants asked for, without those that would be a picture already made."""
+        """The settings of the variants asked for, without those that would be an image already made."""
         made, found = {(self.erase, self.inject)}, {}
         for name in self.asked:
             variant = self.replace(**VARIANTS[name], audition=0, **dict.fromkeys(COMPARE, False))

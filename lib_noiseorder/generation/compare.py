@@ -1,4 +1,4 @@
-"""Beside the picture: the same seeds without Noise Order, only erased or only injected, and all of them in one grid.
+"""Beside the image: the same seeds without Noise Order, only erased or only injected, and all of them in one grid.
 
 Every variant is a generation of the host's own, from a copy of the processing object as it was before anything was
 done to it, with the prompts and seeds that were resolved meanwhile.
@@ -37,7 +37,7 @@ def keep(p: Any, args: Sequence[Any]) -> None:
         return
     reason = why_not(p)
     if reason:
-        hook.say(p, f"Nothing is made beside the picture. {reason}")
+        hook.say(p, f"Nothing is made beside the image. {reason}")
         return
     setattr(p, KEPT, Kept(duplicate(p), global_generators()))
 
@@ -78,14 +78,14 @@ def finish(p: Any, processed: Any) -> None:
         return
     own = pictures(p, processed)
     made: dict[str, Pictures] = {}
-    notes = [f"{name}: the same as another picture" for name in job.config.asked if name not in job.config.variants]
+    notes = [f"{name}: the same as another image" for name in job.config.asked if name not in job.config.variants]
     if job.refusals or not own[0]:
-        notes = ["nothing to compare with: the noise was left as it is, or there is no picture"]
+        notes = ["nothing to compare with: the noise was left as it is, or there is no image"]
     else:
         for name in job.config.variants:
             try:
                 found = None if stopped() else make(kept, p, name)
-            except Exception as error:  # the pictures that are there must not be lost
+            except Exception as error:  # the images that are there must not be lost
                 traceback.print_exc()
                 notes.append(f"{name}: {type(error).__name__}: {error}")
                 continue
@@ -135,7 +135,7 @@ def variant(kept: Any, p: Any, name: str) -> Any:
 
 
 def extend(processed: Any, own: Pictures, made: dict[str, Pictures]) -> None:
-    """Put the variants behind the pictures, with everything the hosts index alike."""
+    """Put the variants behind the images, with everything the hosts index alike."""
     # Masks and ControlNet's maps come without infotexts, which would shift ours.
     lacking = len(processed.images) - len(processed.infotexts)
     processed.infotexts = [*processed.infotexts, *[own[1][0]] * lacking]
@@ -174,7 +174,7 @@ def add_grid(p: Any, processed: Any, own: Pictures, made: dict[str, Pictures]) -
 
 
 def grid(own: list[Any], made: dict[str, list[Any]], seeds: Sequence[int]) -> Any:
-    """The host's labelled grid: a row for every seed, a column for the picture and one for every variant, in the order
+    """The host's labelled grid: a row for every seed, a column for the image and one for every variant, in the order
     of the gallery."""
     columns = {OURS: own, **{name.capitalize(): found for name, found in made.items()}}
     cells = [found[row] for row in range(len(own)) for found in columns.values()]

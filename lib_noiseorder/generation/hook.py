@@ -21,7 +21,7 @@ STATE = "_noiseorder"
 """The one attribute set on the host's processing object: the job of this generation, None when there is nothing to
 do. It is set anew in every `process`, because the cells of an X/Y/Z plot are copies of one object."""
 VARIANT = "_noiseorder_variant"
-"""On the processing object of what is made beside a picture: which variant it is."""
+"""On the processing object of what is made beside an image: which variant it is."""
 VARIANTS, AUDITIONED = "_noiseorder_variants", "_noiseorder_auditioned"
 """On the processing object where images have variants of their own: one for every image of the generation; and of how
 many candidates each is the best, None where it was not chosen."""
@@ -199,7 +199,7 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
     """Hook `process_before_every_sampling`: modulate the noise in place, or leave it exactly as it is and say why."""
     job = getattr(p, STATE, None)
     if job is not None and not job.config.active:
-        # Refused in `process`. Only here: to end a generation without a single picture fails in the hosts.
+        # Refused in `process`. Only here: to end a generation without a single image fails in the hosts.
         job.give_up()
         return
     if job is None or host is None or noise is None or not is_wanted(p, job):
@@ -215,7 +215,7 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         job.done.add(passed)
         job.reports.setdefault(passed, []).append(report)
     except Interrupted:
-        refuse(p, "interrupted while the model was asked", job)
+        refuse(p, "interrupted during a model evaluation", job)
     except Unsupported as error:
         refuse(p, str(error), job)
         job.give_up()
@@ -239,7 +239,7 @@ class Look:
         self.erased = erased.clone()
 
     def finish(self, after: Tensor) -> None:
-        """The noise is written already: nothing that goes wrong here may reach the picture."""
+        """The noise is written already: nothing that goes wrong here may reach the image."""
         batch, noises = self.batch, {"before": self.before, "erased": self.erased, "after": after}
         if not inspector.room(batch.stage):
             return
@@ -268,7 +268,7 @@ def log(report: Report, job: Job) -> None:
 
 
 def refuse(p: Any, reason: str, job: Job) -> None:
-    """Say in the console, below the picture and in the infotext that the noise was left as it is, and why."""
+    """Say in the console, below the image and in the infotext that the noise was left as it is, and why."""
     reason = " ".join(reason.split())
     infotext.clear(p.extra_generation_params)
     if getattr(p, "is_hr_pass", False):
@@ -276,14 +276,14 @@ def refuse(p: Any, reason: str, job: Job) -> None:
     job.refused = True
     job.refusals.append(reason)
     for passes in job.done:
-        # That pass was modulated, and the picture can only be made again with it.
+        # That pass was modulated, and the image can only be made again with it.
         p.extra_generation_params.update(told(p, job, job.config.replace(passes=passes)))
     p.extra_generation_params[infotext.ERROR] = reason
     say(p, f"Noise left as it is. {reason}")
 
 
 def say(p: Any, message: str) -> None:
-    """Say it in the console and below the picture."""
+    """Say it in the console and below the image."""
     print(f"[Noise Order] {message}")
     if hasattr(p, "comment"):
         p.comment(f"Noise Order: {message}")

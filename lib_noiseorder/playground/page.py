@@ -48,6 +48,16 @@ WORLD = "\n".join(
 )
 MAX_IMAGES = 16
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
+STYLE = Path(__file__).parents[2] / "style.css"
+PHONE = """
+@media (max-width: 640px) {
+    #controls { display: contents !important; }
+    #controls > * { order: 2; flex: 1 1 100% !important; min-width: 0; }
+    #controls > :nth-child(-n+2) { order: 0; }
+    #result { order: 1; }
+}
+"""
+"""On a phone the result stands beneath prompt and buttons, and the other controls beneath it."""
 COLUMNS = {"without": "Without", "erased": "Erased", "injected": "Injected", "with": "With Noise Order"}
 """The columns of images; those between the first and the last are shown when they are asked for."""
 
@@ -229,10 +239,11 @@ def build(data: Path | None = None) -> gr.Blocks:
     presets = Presets((data or user_data()) / "presets.json")
     # Fonts of the reader's own: Gradio's default theme would fetch them from elsewhere.
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
-    with gr.Blocks(title="Noise Order playground", theme=theme, analytics_enabled=False) as page:
+    css = STYLE.read_text(encoding="utf-8") + PHONE
+    with gr.Blocks(title="Noise Order playground", theme=theme, css=css, analytics_enabled=False) as page:
         gr.Markdown(f"# Noise Order playground\n{ABOUT}")
         with gr.Row():
-            with gr.Column(scale=2, min_width=320):
+            with gr.Column(scale=2, min_width=320, elem_id="controls"):
                 prompt = gr.Textbox(EXAMPLES[0], label="Prompt", elem_id="prompt")
                 with gr.Row():
                     auditions = gr.Button("Audition", variant="primary", elem_id="audition")
@@ -257,7 +268,7 @@ def build(data: Path | None = None) -> gr.Blocks:
                 look = gr.Checkbox(False, label="Inspect the noise", elem_id="inspect")
                 with gr.Accordion("What a prompt can say", open=False):
                     gr.Markdown(WORLD)
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_id="result"):
                 with gr.Column(visible=False, scale=0) as results:
                     summary = gr.HTML(elem_id="summary")
                     with gr.Row():

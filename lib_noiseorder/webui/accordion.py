@@ -19,6 +19,8 @@ from .userpresets import Presets
 TITLE = "Noise Order"
 ABOUT = "Changes the noise an image starts from. **Audition** previews several variants to choose from."
 BESIDE = "Beside the image, the same seeds without Noise Order, with Inject 0, or with Erase 1: one more image each"
+LABEL = "Noise Order preset"
+PRESET = "Sets the controls; Auto follows the loaded model"
 SIMPLE = ("erase", "inject")
 PLAYGROUND = cost.Rates()
 
@@ -51,44 +53,45 @@ def controls(
     """
     start, begin = starting(presets, start)
     made: dict[str, Any] = {}
-    gr.Markdown(text or about(), elem_id=elem_id("about"))
+    gr.Markdown(text or about(), elem_id=elem_id("about"), elem_classes="noiseorder-text")
     preset = gr.Dropdown(
-        label="Noise Order preset",
+        label=LABEL,
         choices=presets.names(),
         value=start,
-        info="Sets the controls below; Auto follows the loaded model",
+        info=PRESET,
         elem_id=elem_id("preset"),
+        elem_classes="noiseorder-preset",
     )
     said = gr.HTML("", visible=False, elem_id=elem_id("said"))
     with gr.Row():
         for field in FIELDS:
             if field.name in SIMPLE:
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
-    with gr.Row(elem_id=elem_id("beside")):
+    with gr.Row(elem_id=elem_id("beside"), elem_classes="noiseorder-beside"):
         for name in COMPARE:
             small = {"container": False, "scale": 0, "min_width": 150}
             made[name] = gr.Checkbox(getattr(begin, name), label=BY_NAME[name].label, elem_id=elem_id(name), **small)
-    gr.HTML(f"<small>{BESIDE}</small>", elem_id=elem_id("beside_help"))
+    gr.HTML(f"<small>{BESIDE}</small>", elem_id=elem_id("beside_help"), elem_classes="noiseorder-beside-help")
     # Of the page; written by javascript/noiseorder.js.
     job = sheet.kept_out(gr.Textbox("", visible=False, elem_id=elem_id("job")))
-    price = gr.HTML(elem_id=elem_id("cost"))
+    price = gr.HTML(elem_id=elem_id("cost"), elem_classes="noiseorder-text")
     # javascript/noiseorder.js writes here what was done in the last generation.
     gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
     below_cost()
-    with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
+    with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced"), elem_classes="noiseorder-fold"):
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
             if field.name not in ("enabled", *SIMPLE, *COMPARE):
                 made[field.name] = control(field, elem_id, getattr(begin, field.name))
         advanced()
+        ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
+        own_presets(elem_id, presets, preset, ordered)
         gr.HTML(details(), elem_id=elem_id("help"))
-    ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
-    own_presets(elem_id, presets, preset, ordered)
     for component in [preset, *ordered]:
         # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
         component.do_not_save_to_config = start != DEFAULT
 
-    # What is made beside the picture is no part of a preset.
+    # What is made beside the image is no part of a preset.
     names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
     settings = [made[name] for name in names]
 
@@ -211,7 +214,8 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
     # So wide that its help is not squeezed on a phone.
-    return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, min_width=240, **common)
+    size = {"min_width": 240, "elem_classes": "noiseorder-slider"}
+    return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **size, **common)
 
 
 def details() -> str:
@@ -220,8 +224,10 @@ def details() -> str:
     def useful(field: Field) -> str:
         return " data-low={:g} data-high={:g}".format(*field.useful) if field.useful else ""
 
-    told = "".join(f"<dt>{f.label}</dt><dd data-name={f.name}{useful(f)}>{f.more}</dd>" for f in FIELDS if f.more)
-    return f"<details class='noiseorder-help'><summary>What each control does</summary><dl>{told}</dl></details>"
+    rows = f"<dt>{LABEL}</dt><dd data-name=preset>{PRESET}</dd>"
+    rows += "".join(f"<dt>{f.label}</dt><dd data-name={f.name}{useful(f)}>{f.more}</dd>" for f in FIELDS if f.more)
+    rows += f"<dt>Also make</dt><dd data-name=beside>{BESIDE}</dd>"
+    return f"<details class='noiseorder-help'><summary>What each control does</summary><dl>{rows}</dl></details>"
 
 
 def values_of(config: NoiseOrderConfig) -> list[Any]:

@@ -48,7 +48,7 @@ def version() -> dict[str, str]:
 
 
 def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
-    """What txt2img takes (img2img with "init_images"), and `candidates` and `depth`: previews instead of pictures.
+    """What txt2img takes (img2img with "init_images"), and `candidates` and `depth`: previews instead of images.
 
     The host's own route makes them, in its queue; 422 says what cannot be asked.
     """
@@ -79,7 +79,7 @@ def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def host_route(app: Any, name: str) -> Any:
-    """The host's own route that makes pictures."""
+    """The host's own route that makes images."""
     for route in app.routes:
         if getattr(route, "path", "") == f"/sdapi/v1/{name}":
             return route

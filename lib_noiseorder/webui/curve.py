@@ -32,7 +32,7 @@ def curve(*values: object) -> str:
         words += "; look-ahead uses no weights"
     marks = [(key.fraction, key.weight if weighted else 1.0) for key in levels]
     return (
-        f'<div class="noiseorder-curve" role="img" aria-label="{html.escape(words)}; 1 is pure noise, 0 the picture" '
+        f'<div class="noiseorder-curve" role="img" aria-label="{html.escape(words)}; 1 is pure noise, 0 the image" '
         f'data-levels="{json.dumps(marks)}" data-curve="{json.dumps(line)}"></div>'
     )
 

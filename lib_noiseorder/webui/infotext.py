@@ -95,7 +95,7 @@ def pasted(infotext: str, params: dict[str, Any]) -> None:
             params[key] = f"{whole}.{digits}"
     for key in params:
         if key.startswith(f"{MARKER} ") and key not in (*KEYS, VARIANT):
-            say(f"{key}: {shown(params[key])} is a setting that this version does not have: the picture may differ")
+            say(f"{key}: {shown(params[key])} is a setting that this version does not have: the image may differ")
 
 
 def version(params: Mapping[str, Any]) -> str | None:

@@ -278,7 +278,7 @@ def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Ca
 
     enabled: whether the inspector is on; switch: turns it on or off, raising SettingError where that cannot be.
     """
-    with gr.Accordion(TITLE, open=False, elem_id=elem_id("inspector")):
+    with gr.Accordion(TITLE, open=False, elem_id=elem_id("inspector"), elem_classes="noiseorder-fold"):
         gr.Markdown(ABOUT)
         box = gr.Checkbox(label=SWITCH, elem_id=elem_id("inspector_on"))
         button = gr.Button("Refresh", elem_id=elem_id("inspect"))

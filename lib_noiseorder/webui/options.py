@@ -1,4 +1,4 @@
-"""The WebUI's settings page: what is chosen once and not for every picture. The keys are stored: never rename."""
+"""The WebUI's settings page: what is chosen once and not for every image. The keys are stored: never rename."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ WORDS = {
     "paste": ("Pasting an image that was made without Noise Order", "whether it is switched off or left as it is"),
     "on_failure": (
         "When Noise Order cannot do what was asked",
-        "continue: the picture is made with its noise untouched; stop: the generation is ended. Both say why",
+        "continue: the image is made with its noise untouched; stop: the generation is ended. Both say why",
     ),
     "console": ("What is written to the console", "everything: also the settings and the noise levels asked"),
     "inspector": (SWITCH, "the noise of the last generation; two evaluations more per key level and image"),
-    "adetailer": ("Work in the passes of ADetailer too", "with the settings of the picture, told in its infotext"),
+    "adetailer": ("Work in the passes of ADetailer too", "with the settings of the image, and in its infotext"),
 }
 
 
@@ -95,6 +95,6 @@ def register(opts: Any, option_info: Callable[..., Any], preset_names: Callable[
         # Set afterwards: a host without categories then ignores it.
         option.category_id = "sd"
         if field.name == "adetailer":
-            # It has a say in the picture, so pasting sets it, as the hosts do with settings that have.
+            # It has a say in the image, so pasting sets it, as the hosts do with settings that have.
             option.infotext = INNER
         opts.add_option(PREFIX + field.name, option.needs_reload_ui() if field.name == "default_preset" else option)

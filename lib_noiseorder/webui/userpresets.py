@@ -70,7 +70,7 @@ class Presets:
     def save(self, name: str, config: NoiseOrderConfig) -> str:
         """Keep settings under a name, in place of an own preset of that name; returns the name as kept."""
         name = checked(name)
-        kept_out = ("enabled", *COMPARE)  # what is made beside the picture is no part of a preset
+        kept_out = ("enabled", *COMPARE)  # what is made beside the image is no part of a preset
         values = {field.name: getattr(config, field.name) for field in FIELDS if field.name not in kept_out}
         with self.alone():
             self.write({**self.whole(), name: values})

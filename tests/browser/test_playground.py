@@ -175,6 +175,9 @@ def test_everything_is_asked_of_the_page_s_own_server(browser, url):
 def test_a_phone_needs_no_scrolling_sideways(browser, url, theme):
     page = visit(browser, url, 400, theme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    button, result = page.locator("#generate").bounding_box(), page.locator("#noiseorder_sheet").first.bounding_box()
+    assert 0 < result["y"] - button["y"] - button["height"] < 100, "the result is beneath prompt and button"
+    assert page.locator("#model").bounding_box()["y"] > result["y"] + result["height"]
     page.locator("#inspect input[type=checkbox]").check()
     generate(page)
     page.locator("#inspected h4").first.wait_for()
@@ -225,7 +228,7 @@ def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
 def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
     cost.get_by_text("Cost: +2 model evaluations per image").wait_for()
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
     number(page, "noiseorder_levels", 3)
     cost.get_by_text("Cost: +6 model evaluations per image").wait_for()
     choose(page, "noiseorder_direction", "denoised")
@@ -235,7 +238,7 @@ def test_cost_line_follows_the_controls(page):
 def test_preset_sets_the_controls(page):
     choose(page, "noiseorder_preset", "Paper, as printed")
     page.locator("#noiseorder_cost").get_by_text("Cost: +3 model evaluations per image").wait_for()
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
     assert page.locator("#noiseorder_normalisation input").input_value() == "as printed"
     assert page.locator("#noiseorder_last_level input[type=number]").input_value() == "0.1"
 
@@ -245,7 +248,7 @@ def test_preset_sets_the_controls(page):
     [(3, 0.9, 0.7, (1, 1, 1)), (2, 1, 0.5, (2, 0, 0.5)), (8, 0.95, 0.3, (0, 2, 1))],
 )
 def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, first, last, weights):
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
     # The middle weight can be set while there is a middle.
     for name, value in zip(
         ("levels", "first_level", "last_level", "layout", "structure", "detail", "levels"),
@@ -261,7 +264,7 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
         "all => all.map(c => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy'))])"
     )
     assert len(places) == levels
-    # Left to right from noise to picture, and higher for a greater weight, both in proportion.
+    # Left to right from noise to image, and higher for a greater weight, both in proportion.
     for (x, y), key in zip(places, keys, strict=True):
         assert (x - places[0][0]) == pytest.approx(336 * (first - key.fraction))
         assert (places[0][1] - y) == pytest.approx(28 * (key.weight - keys[0].weight))
@@ -270,7 +273,7 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
 
 def test_the_drawing_says_what_is_not_used(page):
     assert drawn(page).startswith("1 key level at 0.90;")
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
     choose(page, "noiseorder_preset", "Look-ahead")
     page.locator('#noiseorder_curve [aria-label*="1.00, 0.90, 0.80; look-ahead uses no weights"] svg').wait_for()
     number(page, "noiseorder_inject", 0)
@@ -306,7 +309,7 @@ def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
     opened = browser.new_page(viewport={"width": 1400, "height": 1600})
     opened.set_default_timeout(MILLISECONDS)
     opened.goto(f"{url}?__theme={scheme}", wait_until="domcontentloaded")
-    opened.locator("#noiseorder_advanced .label-wrap").click()
+    opened.locator("#noiseorder_advanced > .label-wrap").click()
     svg = opened.locator("#noiseorder_curve svg")
     svg.wait_for()
     ink, paper = (
@@ -336,13 +339,13 @@ def test_nothing_is_open_at_first(page):
 
 
 def test_advanced_opens_by_the_keyboard(page):
-    head = page.locator("#noiseorder_advanced .label-wrap")
-    page.locator("#noiseorder_advanced .label-wrap[aria-expanded=false]").wait_for()
+    head = page.locator("#noiseorder_advanced > .label-wrap")
+    page.locator("#noiseorder_advanced > .label-wrap[aria-expanded=false]").wait_for()
     for key in ("Enter", "Space"):
         head.focus()
         page.keyboard.press(key)
         page.locator("#noiseorder_levels").wait_for()
-        page.locator("#noiseorder_advanced .label-wrap[aria-expanded=true]").wait_for()
+        page.locator("#noiseorder_advanced > .label-wrap[aria-expanded=true]").wait_for()
         head.click()
         page.locator("#noiseorder_levels").wait_for(state="hidden")
 
@@ -381,7 +384,7 @@ def test_the_preset_s_label_says_when_a_control_was_changed(page):
 
 
 def test_only_what_has_a_say_is_shown(page):
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
 
     def shown(*names, gone=()):
         for name in names:
@@ -411,7 +414,8 @@ def test_only_what_has_a_say_is_shown(page):
 
 def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
     number(page, "noiseorder_erase", 9)
-    page.locator("#noiseorder_presets .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
+    page.locator("#noiseorder_presets > .label-wrap").click()
     name, message = (
         page.locator("#noiseorder_preset_name").get_by_role("textbox"),
         page.locator("#noiseorder_preset_message"),
@@ -497,7 +501,8 @@ def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
     page.reload(wait_until="domcontentloaded")
     choose(page, "noiseorder_preset", f"{name}2")
     page.locator("#noiseorder_said").get_by_text(f'Preset "{name}2" cannot be used.').wait_for()
-    page.locator("#noiseorder_presets .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
+    page.locator("#noiseorder_presets > .label-wrap").click()
     message = page.locator("#noiseorder_preset_message")
     page.locator("#noiseorder_preset_name").get_by_role("textbox").fill(name)
     page.locator("#noiseorder_preset_save").click()
@@ -541,7 +546,7 @@ def test_inspector(page):
     generate(page)
     without = pictures(page, "with")[0].tobytes()
     assert page.locator("#inspected table").count() == 0
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
     number(page, "noiseorder_levels", 2)
     number(page, "noiseorder_levels", 1)
     page.locator("#inspect input[type=checkbox]").check()
@@ -625,7 +630,7 @@ def test_audition(page):
     """The previews with the checker's verdicts, the choice by mouse and by keyboard, and the picture of the variant."""
     number(page, "count", 2)
     number(page, "steps", 4)
-    page.locator("#noiseorder_advanced .label-wrap").click()
+    page.locator("#noiseorder_advanced > .label-wrap").click()
     number(page, "noiseorder_audition", 3)
     page.locator("#audition").click()
     cells = page.locator("#noiseorder_sheet .noiseorder-cell")

@@ -1,4 +1,4 @@
-"""What is made beside the picture, in what the hosts resolve and count: seeds, prompts, jobs, random numbers."""
+"""What is made beside the image, in what the hosts resolve and count: seeds, prompts, jobs, random numbers."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_whatever_stops_the_host_stops_what_is_made_beside(host, name):
 
 def test_what_was_not_made_is_told_in_one_line(host, capsys):
     made = generate(host, {**ALL, "inject": 0.0})
-    told = "Not made: erased: the same as another picture; injected: the same as another picture"
+    told = "Not made: erased: the same as another image; injected: the same as another image"
     assert made.comments == f"Noise Order: {told}\n"
     assert f"[Noise Order] {told}\n" in capsys.readouterr().out
 
@@ -136,7 +136,7 @@ def test_a_refused_picture_is_not_compared_and_the_reason_is_told(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
     made = generate(host, ALL)
     assert made.comments.endswith(
-        "Noise Order: Not made: nothing to compare with: the noise was left as it is, or there is no picture\n"
+        "Noise Order: Not made: nothing to compare with: the noise was left as it is, or there is no image\n"
     )
 
 
@@ -152,7 +152,7 @@ def test_why_nothing_is_made_beside(host, settings, told):
     vars(p).update(settings)
     made = host.process_images(p)
     assert len(made.images) == (1 if told else 5)
-    assert made.comments == (f"Noise Order: Nothing is made beside the picture. {told}\n" if told else "")
+    assert made.comments == (f"Noise Order: Nothing is made beside the image. {told}\n" if told else "")
 
 
 def test_a_copy_of_a_processing_object_begins_anew(host):
@@ -203,7 +203,7 @@ def test_the_chosen_script_decides(host, chosen, images):
     p.script_args = (chosen, ALL)
     made = host.process_images(p)
     assert len(made.images) == images
-    told = 'Noise Order: Nothing is made beside the picture. the script "Loopback" counts on the images it asked for\n'
+    told = 'Noise Order: Nothing is made beside the image. the script "Loopback" counts on the images it asked for\n'
     assert made.comments == (told if images == 1 else "")
 
 

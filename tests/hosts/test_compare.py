@@ -154,7 +154,7 @@ def test_no_picture_is_made_twice(host, settings, made, left_out):
     result = generate(host, {**ALL, **settings})
     assert [text.partition("compare: ")[2].split(",")[0] for text in result.infotexts[2:]] == made
     for name in left_out:
-        assert f"{name}: the same as another picture" in result.comments
+        assert f"{name}: the same as another image" in result.comments
 
 
 def test_inactive_settings_are_not_made_active(host):
@@ -331,7 +331,7 @@ def test_what_the_host_shows_besides_is_untouched(forge):
 
 
 def combinatorial(host, monkeypatch, before):
-    """Dynamic Prompts: three prompts of one, made in its `process`, also for what is made beside the picture."""
+    """Dynamic Prompts: three prompts of one, made in its `process`, also for what is made beside the image."""
     ours = host.script.process
 
     def theirs(p):

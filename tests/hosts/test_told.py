@@ -41,7 +41,7 @@ def test_what_is_not_supported_is_no_failure_to_be_traced(host, capsys):
 def test_an_interruption_in_words(host):
     host.state.interrupted = True
     result = host.txt2img(True)
-    assert result.infotext == {"Noise Order error": "interrupted while the model was asked"}
+    assert result.infotext == {"Noise Order error": "interrupted during a model evaluation"}
 
 
 def test_hires_without_hires_fix_in_words(host):

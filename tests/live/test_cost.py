@@ -25,7 +25,7 @@ def hires(page):  # noqa: F811
     page.locator("#txt2img_hr > .label-wrap").click()
     number(page, "#txt2img_hr_scale", 1.5)
     number(page, "#txt2img_hires_steps", 2)
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}passes input").first.click()
     page.locator("ul.options li").filter(has_text="both").first.click()
 
@@ -35,12 +35,12 @@ def several(page):  # noqa: F811
 
 
 def audition(page):  # noqa: F811
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}audition", 3)
 
 
 def levels(page):  # noqa: F811
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}levels", 3)
 
 
@@ -75,7 +75,7 @@ def test_the_line_is_what_is_counted(page, server, options, set_up, inspects):  
     page.locator(f"{OURS}enabled > .label-wrap").click()
     for step in set_up:
         if step is hires and audition in set_up:
-            page.locator(f"{OURS}advanced .label-wrap").click()
+            page.locator(f"{OURS}advanced > .label-wrap").click()
         step(page)
     plain, added = told(page)
     server.probe()

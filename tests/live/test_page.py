@@ -69,8 +69,9 @@ def test_nothing_is_wider_than_a_phone(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations").wait_for()
     page.locator(f"{OURS}sheet .noiseorder-price").get_by_text("9 candidates").wait_for()
-    page.locator(f"{OURS}advanced .label-wrap").click()
-    page.locator(f"{OURS}presets .label-wrap").click()
+    assert page.locator(f"{OURS}enabled").bounding_box()["height"] < 600
+    page.locator(f"{OURS}advanced > .label-wrap").click()
+    page.locator(f"{OURS}presets > .label-wrap").click()
     number(page, f"{OURS}levels", 3)
     page.locator(f"{OURS}help summary").click()
     page.locator(f"{OURS}detail").wait_for()
@@ -164,7 +165,7 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
 
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}levels", 3)
     for name in ("layout", "structure", "detail"):
         number(page, f"{OURS}{name}", 0)
@@ -200,7 +201,7 @@ def test_the_drawing_and_the_share_of_the_cost(page):
         "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes("
         "'denoising ' + document.querySelector('#img2img_denoising_strength input[type=number]').value)"
     )
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f'{OURS}curve [aria-label*="1 key level at 0.90"] svg').wait_for()
     number(page, f"{OURS}levels", 3)
     number(page, f"{OURS}detail", 0.5)
@@ -233,7 +234,7 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
 
 def test_only_what_has_a_say_is_shown(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}levels").wait_for()
     for name in ("last_level", "detail", "passes", "region"):
         page.locator(f"{OURS}{name}").wait_for(state="hidden")
@@ -247,7 +248,7 @@ def test_only_what_has_a_say_is_shown(page):
     theirs = OURS.replace("txt2img", "img2img")
     page.locator("#tabs button:visible").filter(has_text=re.compile(r"^\s*img2img\s*$", re.I)).first.click()
     page.locator(f"{theirs}enabled > .label-wrap").click()
-    page.locator(f"{theirs}advanced .label-wrap").click()
+    page.locator(f"{theirs}advanced > .label-wrap").click()
     page.locator(f"{theirs}variant").wait_for()
     for name in ("passes", "region"):
         page.locator(f"{theirs}{name}").wait_for(state="hidden")
@@ -258,7 +259,8 @@ def test_only_what_has_a_say_is_shown(page):
 def test_own_presets(page, server):
     file = server.data / "noiseorder" / "presets.json"
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}presets .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
+    page.locator(f"{OURS}presets > .label-wrap").click()
     number(page, f"{OURS}erase", 9)
     name, message = page.locator(f"{OURS}preset_name textarea, {OURS}preset_name input"), f"{OURS}preset_message"
     name.fill("Mine")
@@ -277,7 +279,8 @@ def test_own_presets(page, server):
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
     choose(page, "preset", "Yours")
     holds(page, "erase", 9)
-    page.locator(f"{OURS}presets .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
+    page.locator(f"{OURS}presets > .label-wrap").click()
     page.locator(f"{OURS}preset_delete").click()
     page.locator(message).first.get_by_text("Deleted “Yours”.").wait_for()
     assert json.loads(file.read_text())["presets"] == {}
@@ -331,7 +334,7 @@ def test_screenshots(server, browser, screenshots, theme):
     page.set_default_timeout(MILLISECONDS)
     page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}levels", 3)
     number(page, f"{OURS}structure", 1.5)
     number(page, f"{OURS}detail", 0.5)
@@ -392,7 +395,7 @@ def test_inspector_fits_the_page(server, browser, kind, options, screenshots, wi
 def test_audition(page):
     """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole picture."""
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}audition_candidates", 3)
     page.locator(f"{OURS}sheet .noiseorder-price").get_by_text(
         re.compile(r"^3 candidates at \d of 4 steps: ")
@@ -423,7 +426,7 @@ def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
     page.locator("#txt2img_seed input[type=number]").fill("-1")
     page.locator("#txt2img_seed input[type=number]").press("Tab")
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}advanced .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}audition_candidates", 2)
     page.locator(f"{OURS}audition_button").click()
     cell = page.locator(f"{OURS}sheet .noiseorder-cell").nth(1)

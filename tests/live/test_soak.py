@@ -38,7 +38,7 @@ HOSTILE = [
 ]
 """Settings that cannot work and what has to be told of them."""
 TOLD = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
-OF_INTERRUPTION = ("interrupted while the model was asked", "pass did not run")
+OF_INTERRUPTION = ("interrupted during a model evaluation", "pass did not run")
 OURS = re.compile(r'File "[^"]*(?:/lib_noiseorder/|/scripts/noiseorder\.py)[^"]*".*')
 LARGEST_GROWTH = 0.03
 """Of the resident memory once what is free was given back, from the end of the third fifth of the requests to that of

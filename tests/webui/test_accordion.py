@@ -190,5 +190,6 @@ def test_the_first_sight_speaks_of_images_and_not_of_formulas():
 def test_the_rest_is_behind_it_word_by_word():
     """One whole piece of text for each control, which a WebUI can translate."""
     told = dict(re.findall(r"<dd data-name=(\w+)[^>]*>([^<]*)</dd>", accordion.details()))
-    assert told == {field.name: field.more for field in FIELDS if field.more}
+    more = {field.name: field.more for field in FIELDS if field.more}
+    assert told == {"preset": accordion.PRESET, "beside": accordion.BESIDE, **more}
     assert {field.name for field in FIELDS} - told.keys() == {"enabled", *COMPARE}

@@ -1,0 +1,102 @@
+"""The whole panel as a WebUI has it, in a page of Gradio's own, in the room that a phone leaves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from lib_noiseorder.config import FIELDS
+from lib_noiseorder.webui import accordion, inspector, sheet
+from lib_noiseorder.webui.userpresets import Presets
+
+ROOT = Path(__file__).parents[2]
+MILLISECONDS = 180_000
+OURS = "script_txt2img_noise_order_"
+ROOM = 266
+"""Pixels that Forge's page leaves a panel's controls on a phone of 400."""
+SPACING = ".block.padded:not(.gradio-accordion) {padding: 0 !important} .gap {gap: 1px !important}"
+"""As narrow as the hosts' own."""
+NAME_HELP = "Save keeps the settings above under it; Rename and Delete act on the preset chosen above"
+
+
+def elem_id(name):
+    return OURS + name
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    presets = Presets(tmp_path_factory.mktemp("data") / "presets.json")
+    css = SPACING + (ROOT / "style.css").read_text(encoding="utf-8")
+    with (
+        gr.Blocks(analytics_enabled=False, css=css) as page,
+        gr.Accordion(accordion.TITLE, open=True, elem_id=elem_id("enabled")),
+    ):
+        accordion.controls(
+            elem_id,
+            presets,
+            lambda: None,
+            below_cost=lambda: sheet.panel(elem_id),
+            advanced=lambda: sheet.sliders(elem_id),
+        )
+        inspector.panel(elem_id, lambda: False, lambda on: None)
+    _, address, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_api=False)
+    yield address
+    page.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    opened = browser.new_page(viewport={"width": 400, "height": 1600})
+    opened.set_default_timeout(MILLISECONDS)
+    opened.goto(url, wait_until="domcontentloaded")
+    opened.locator(f"#{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
+    opened.add_script_tag(path=ROOT / "javascript" / "noiseorder.js")
+    opened.add_style_tag(content=f"#{OURS}enabled {{ width: {ROOM + 34}px; }}")
+    opened.locator(f"#{OURS}sheet .noiseorder-price").evaluate(
+        "e => e.textContent = '9 candidates at 7 of 20 steps: 3.4'"
+    )
+    yield opened
+    opened.close()
+
+
+def test_a_phone_shows_the_closed_panel_at_once(page):
+    height = page.locator(f"#{OURS}enabled").bounding_box()["height"]
+    assert height < 600
+    wide = page.evaluate(
+        f"""[...document.querySelectorAll('#{OURS}enabled *')].filter(e => e.checkVisibility()
+        && e.getBoundingClientRect().right > 400).map(e => e.outerHTML.slice(0, 200))"""
+    )
+    assert not wide
+
+
+VARYING = ("cost", "sheet", "outcome", "curve")
+"""What is made of numbers or tells what was done; the words between the numbers are pieces of their own."""
+
+
+def test_every_text_is_one_piece_that_a_localization_can_match(page):
+    """The hosts replace whole text nodes, without the spaces around them."""
+    fields = [text for field in FIELDS for text in (field.label, field.help, field.more)]
+    table = {*fields, accordion.LABEL, accordion.PRESET, accordion.BESIDE, *accordion.ABOUT.split("**")}
+    table |= {accordion.TITLE, "Advanced", "Also make", "What each control does", "Audition", "(changed)"}
+    table |= {"Candidates", "How many variants the button Audition previews"}
+    table |= {"Preview at", "Where on the schedule: lower shows more and costs more"}
+    table |= {"Presets", "Preset name", "Save preset", "Rename preset", "Delete preset", NAME_HELP}
+    table |= {inspector.TITLE, inspector.ABOUT, inspector.SWITCH, inspector.OFF, "Refresh"}
+    page.locator(f"#{OURS}advanced > .label-wrap").click()
+    for name in ("presets", "inspector"):
+        page.locator(f"#{OURS}{name} > .label-wrap").click()
+    page.locator(f"#{OURS}help summary").click()
+    page.locator(f"#{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    exempt = ", ".join(f"#{OURS}{name}" for name in VARYING)
+    seen = page.evaluate(
+        f"""() => {{
+            const nodes = [], walker = document.createTreeWalker(document.querySelector('#{OURS}enabled'), 4);
+            while (walker.nextNode()) nodes.push(walker.currentNode);
+            return nodes.filter(({{parentElement: e}}) => e.checkVisibility() && !e.closest('style, script, {exempt}'))
+                .map(node => node.textContent.trim()).filter(text => /[a-z]/i.test(text));
+        }}"""
+    )
+    assert len(seen) > 50
+    assert [text for text in seen if text not in {text.strip() for text in table}] == []
