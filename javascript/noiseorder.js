@@ -145,7 +145,7 @@
     const chosen = (id) => document.querySelector(`#${id} input`)?.value || "Automatic";
     const asked = {}; // what each tab's line was asked for
 
-    // "9 candidates at 6 of 20 steps: 2.7 pictures": the server knows the sampler's schedule.
+    // "9 candidates at 6 of 20 steps: 2.7 images": the server knows the sampler's schedule.
     function price({ours, tab}) {
         const line = document.querySelector(`#${ours}sheet .noiseorder-price`);
         if (!line) return;

@@ -229,7 +229,7 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     if job.options.console != ERRORS:
         steps = f"{audition.plan.preview} of {audition.plan.steps} steps"
         print(
-            f"[{OURS}] auditioned {audition.count} candidates at {steps} for each image ({audition.cost:.1f} pictures):"
+            f"[{OURS}] auditioned {audition.count} candidates at {steps} for each image ({audition.cost:.1f} images):"
             f" went on with variant {', '.join(map(str, variants))}"
         )
 

@@ -65,7 +65,7 @@ class Sheet:
 
 
 def words(candidates: int, steps: int, of: int, cost: float) -> str:
-    return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} pictures"
+    return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} images"
 
 
 sheets: dict[str, Sheet] = {}

@@ -96,7 +96,7 @@ def test_the_route_takes_what_txt2img_takes(client, host):
     assert parse(asked.alwayson_scripts["noise order"]["args"]).enabled
     assert json.loads(asked.alwayson_scripts["noise order"]["args"][-1])["scored"] is True
     assert (told["variants"], told["steps"], told["of"], told["depth"]) == ([0, 1], 6, 20, 0.75)
-    assert told["told"] == "2 candidates at 6 of 20 steps: 0.6 pictures"
+    assert told["told"] == "2 candidates at 6 of 20 steps: 0.6 images"
     assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in told["previews"]] == [
         (0, 7, 0.0, "one"),
         (1, 7, -0.5, "two"),
@@ -182,16 +182,16 @@ def test_without_the_hosts_api_it_says_so():
 
 def test_the_price_beforehand(client):
     ask = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
-    assert client.get(f"{ask}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 pictures"}
-    assert client.get(f"{ask}Euler&evaluations=0").json()["told"].endswith("2.7 pictures")
-    assert client.get(f"{ask}Euler&cfg=1").json()["told"].endswith("3.3 pictures"), "one evaluation a step"
+    assert client.get(f"{ask}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images"}
+    assert client.get(f"{ask}Euler&evaluations=0").json()["told"].endswith("2.7 images")
+    assert client.get(f"{ask}Euler&cfg=1").json()["told"].endswith("3.3 images"), "one evaluation a step"
     assert client.get(f"{ask}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
 
 
 def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
     ask = "/noiseorder/v1/audition/cost?sampler=Euler"
     # Four candidates, two evaluations a step, none for the noise.
-    assert client.get(ask).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 pictures"}
+    assert client.get(ask).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 images"}
     assert host.planned == (Job(), 0.75)
     client.get(f"{ask}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6&parts=2&cfg=3")
     assert host.planned == (Job(9, 3, 0.5, 2, "Euler", "Karras", 64, 32, True), 0.6)
@@ -218,7 +218,7 @@ def test_tickets():
     found = sheet.redeem(sheet.ticket(asked))
     assert (found.id, found.candidates, found.depth, found.scored) == ("x", 3, 0.6, True)
     assert sheet.sheets == {"x": found}
-    assert found.told == "3 candidates at 0 of 0 steps: 0.0 pictures", "nothing was made yet"
+    assert found.told == "3 candidates at 0 of 0 steps: 0.0 images", "nothing was made yet"
     assert sheet.redeem(sheet.ticket(asked)) is None, "good once"
     for bad in ("{", "[]", "{}", json.dumps({"id": "y"})):
         with pytest.raises(SettingError, match="cannot be read"):
@@ -240,9 +240,9 @@ def test_the_price_counts_prompts_joined_by_and_and_samplers_of_second_order(cli
         return client.get(f"/noiseorder/v1/audition/cost?candidates=9&{query}").json()["told"].rpartition(": ")[2]
 
     # Nine times 6 of 20 calls of three rows, and two key levels of three evaluations in either.
-    assert told("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} pictures"
+    assert told("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images"
     # Eleven of 39 calls: the last step asks once.
-    assert told("sampler=Heun") == f"{9 * 11 / 39:.1f} pictures"
+    assert told("sampler=Heun") == f"{9 * 11 / 39:.1f} images"
 
 
 def test_best():
