@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -28,6 +29,7 @@ def elem_id(name):
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     presets = Presets(tmp_path_factory.mktemp("data") / "presets.json")
+    inspector.last = None  # of another test's generation
     css = SPACING + (ROOT / "style.css").read_text(encoding="utf-8")
     with (
         gr.Blocks(analytics_enabled=False, css=css) as page,
@@ -100,7 +102,9 @@ def test_every_text_is_one_piece_that_a_localization_can_match(page):
     }}"""
     known = [text.strip() for text in table]
     # While an answer is under way, Gradio shows how long it has been.
-    page.wait_for_function(f"known => !({script})(known)[1].length", arg=known)
-    count, unknown = page.evaluate(script, known)
+    end = time.monotonic() + 20
+    while (found := page.evaluate(script, known))[1] and time.monotonic() < end:
+        page.wait_for_timeout(200)
+    count, unknown = found
     assert count > 50
     assert unknown == []
