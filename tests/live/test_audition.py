@@ -155,12 +155,13 @@ def test_the_last_preview_is_the_picture(server, kind, options):
         assert abs(pixels(each).astype(int) - whole.pixels[0]).max() <= 1
 
 
-def test_evaluations_are_as_told(server, kind):
-    """As the probe counts them in the model: the sampler's own steps, and one of the critic for each candidate."""
-    told = audition(server, kind).json()
-    seen = server.get("/noiseorder-probe")
-    whole = server.txt2img(kind, SETTINGS).seen["rows"]
-    assert seen["rows"] == 3 * (whole // 4 * told["steps"] + 1)
+@pytest.mark.parametrize("changes", [{}, {"sampler_name": "Heun"}, {"prompt": "a red cat AND a dog"}, {"cfg_scale": 1}])
+def test_evaluations_are_as_told(server, kind, changes):
+    """As the probe counts them in the model: the sampler's own, and the critic's, one for each prompt."""
+    told = audition(server, kind, **changes).json()
+    rows = server.get("/noiseorder-probe")["rows"]
+    whole = server.txt2img(kind, SETTINGS, **changes).seen["rows"]
+    assert told["cost"] == pytest.approx(rows / whole)
 
 
 @pytest.mark.parametrize(
