@@ -149,7 +149,8 @@ def check_claim(p: Any) -> None:
 
 def variants(p: Any) -> tuple[int, ...]:
     """The variants of this batch's images, empty where they all have that of the settings."""
-    return tuple(of_batch(p, getattr(p, VARIANTS, None) or ()))
+    found = getattr(p, VARIANTS, None)
+    return tuple(of_batch(p, found)) if found else ()
 
 
 def of_batch(p: Any, values: Sequence[Any]) -> Sequence[Any]:

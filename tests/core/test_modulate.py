@@ -112,7 +112,7 @@ def test_is_the_method(kind, direction, normalisation, levels):
     expected = (turned if normalisation == "orthonormal" else printed)(s, found, weights, 0.2)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-9, atol=1e-10)
     assert report.applied
-    assert report.evaluations == levels * (2 if direction == "guidance" else 1) == chosen.evaluations
+    assert report.evaluations == levels * (2 if direction == "guidance" else 1)
     assert [level.fraction for level in report.levels] == pytest.approx(fractions)
     assert [level.sigma for level in report.levels] == pytest.approx([host.level(f).sigma for f in fractions])
     assert report.std_after == pytest.approx(expected.reshape(2, -1).std(axis=1))
@@ -152,7 +152,7 @@ def test_look_ahead_walks_the_sampler_s_way(kind, normalisation):
             state = b * x0 + math.sqrt(1 - b * b) * eps
     expected = (turned if normalisation == "orthonormal" else printed)(z.numpy(), [x0], [1.0], 0.08)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-7, atol=1e-8)
-    assert report.evaluations == 6 == chosen.evaluations
+    assert report.evaluations == 6
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "flow"])

@@ -210,7 +210,7 @@ class ForgeProcessing(Processing):
 
 @dataclass
 class NeoProcessing(Processing):
-    """Neo writes most of the infotext of a hires pass when it begins."""
+    """Neo writes most of the infotext of a hires pass when that begins, from these; left out here."""
 
     sampler_name: str = "Euler"
     scheduler: str = "Automatic"
@@ -227,8 +227,6 @@ class NeoProcessing(Processing):
 
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
         """One call of the hook."""
-        self.extra_generation_params["Hires upscaler"] = self.hr_upscaler
-        self.extra_generation_params["Hires prompt"] = self.get_hr_prompt
         return host.process_before_every_sampling(*call)
 
 
