@@ -166,6 +166,11 @@ def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
     generate(page, 5)
     page.locator(f"{OURS}inspected h4").wait_for()
     page.locator(f"{OURS}inspected").get_by_text("white: as a sampler expects").first.wait_for()
+    # Until its images are there, a page has not the size it will have.
+    page.wait_for_function(
+        "place => [...document.querySelectorAll(place)].every(e => e.complete && e.naturalWidth)",
+        arg=f"{OURS}inspected img",
+    )
     right = page.locator(f"{OURS}inspector").bounding_box()
     edges = page.locator(f"{OURS}inspected *").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
     assert max(edges) <= right["x"] + right["width"]
