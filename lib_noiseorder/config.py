@@ -264,8 +264,8 @@ FIELDS: tuple[Field, ...] = (
         0,
         16,
         1,
-        more="2 or more; each is made for the first few steps. On the models measured an eye would have "
-        "chosen better: to choose by eye, press Audition.",
+        more="2 or more; each is made for the first few steps. On the models measured an exact checker "
+        "chose better: to choose by eye, press Audition.",
     ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
