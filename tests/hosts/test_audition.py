@@ -488,6 +488,14 @@ def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
     assert set(asked) == {(64, 32, 10, 1.0)}
 
 
+def test_a_sampler_of_second_order_asks_twice_a_step(host):
+    """As the hosts' tables of samplers say it; some of them say nothing."""
+    order = audition_of(host).order
+    told = [{"second_order": True}, {"second_order": False}, {}, None]
+    assert [order(type("Data", (), {"options": options})()) for options in told] == [2, 1, 1, 1]
+    assert order(None) == 1
+
+
 def test_the_estimate_of_img2img_begins_where_it_does(host):
     from lib_noiseorder.webui.cost import Job
 
