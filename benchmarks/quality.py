@@ -491,7 +491,13 @@ def main() -> None:
     parser.add_argument("--cfg", nargs="+", type=float, help="1 1.5 3, headline 3")
     parser.add_argument("--processes", type=int, default=2, help="headline only; 0 tells what the store has")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=HEADLINE, help="headline only")
-    parser.add_argument("--bfloat16", action="store_true", help="headline only; faster where the processor has it")
+    half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    parser.add_argument(
+        "--bfloat16",
+        action=argparse.BooleanOptionalAction,
+        default=half,
+        help=f"headline only; twice as fast where the processor has it, which this one does{'' if half else ' not'}",
+    )
     parser.add_argument("--store", type=Path, default=Path("results/headline"), help="headline only")
     parser.add_argument("--plot", type=Path, help="headline only: where to draw gain against cost")
     options = parser.parse_args()
