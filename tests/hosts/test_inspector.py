@@ -17,18 +17,18 @@ def inspector(host):
 
 @pytest.mark.parametrize("settings", [{}, {"erase": 1}, {"inject": 0}, {"direction": "look-ahead", "levels": 3}])
 def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
-    made = {}
+    results = {}
     for on in (False, True):
         host.opts.data["noiseorder_inspector"] = on
         torch.manual_seed(0)
         # As token merging does.
         host.network.before = lambda: torch.rand(1)
         result = host.txt2img({**settings}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
-        made[on] = (result.noise, torch.get_rng_state())
+        results[on] = (result.noise, torch.get_rng_state())
         assert result.errors == []
         assert "inspect" not in str(result.infotext)
         assert host.state.textinfo == "before"
-    assert all(torch.equal(a, b) for a, b in zip(made[False], made[True], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(results[False], results[True], strict=True))
 
 
 @pytest.mark.parametrize("erase", [1.0, 2.0])
