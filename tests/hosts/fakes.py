@@ -245,7 +245,7 @@ def listed(value: Any, count: int) -> list[str]:
 
 
 def as_image(noise: torch.Tensor, encoded: float) -> Any:
-    """A "picture" that tells the noise it began with and what the VAE drew."""
+    """An "image" that tells the noise it began with and what the VAE drew."""
     noise = noise if noise.ndim == 3 else noise[:, 0]  # a single frame
     pixels = (noise[:3].float() * 40 + 128).clamp(0, 255).byte().movedim(0, 2).contiguous()
     pixels[0, 0] = int(encoded * 255)
@@ -263,7 +263,7 @@ class Sampler:
         pass
 
     def sample(self, p: Processing, noise: torch.Tensor) -> torch.Tensor:
-        """The "picture" is the noise itself, and so is each x̂0, but for the step in its first number."""
+        """The "image" is the noise itself, and so is each x̂0, but for the step in its first number."""
         state, latent = sys.modules["modules.shared"].state, noise
         state.sampling_steps = p.steps
         try:
@@ -969,7 +969,7 @@ class NeoUntried(Neo):
 
 
 class NeoVideo(Neo):
-    """Wan: one noise of several frames, while p has a seed and a prompt for every picture of the video."""
+    """Wan: one noise of several frames, while p has a seed and a prompt for every image of the video."""
 
     shape = (16, 2, 8, 8)
     engine = "Wan"

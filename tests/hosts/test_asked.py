@@ -52,7 +52,7 @@ def test_the_hires_pass_is_guided_by_its_own_scale(host):
     assert torch.equal(one, other_second) is not has_its_own
 
 
-def test_the_first_pass_is_guided_by_the_scale_of_the_picture(host):
+def test_the_first_pass_is_guided_by_the_scale_of_the_image(host):
     settings = {"direction": "look-ahead", "erase": 1}
     one, hires, first = (
         job(host, settings, seeds=[1], cfg_scale=cfg, hr_cfg=hr).noises[0] for cfg, hr in ((5, 2), (5, 9), (7, 2))

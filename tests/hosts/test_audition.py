@@ -63,11 +63,11 @@ def test_every_image_goes_on_with_its_best(host, batch_size, n_iter):
     assert not any("Noise Order audition:" in text for text in result.infotexts)
     for k, winner in enumerate(winners):
         alone = generate(host, {**SETTINGS, "variant": 4 + winner}, seed=1 + k, do_not_save_grid=True)
-        # The picture itself; in its first pixel the fakes put what the VAE drew.
+        # The image itself; in its first pixel the fakes put what the VAE drew.
         assert (pixels(result.images)[k].ravel()[3:] == pixels(alone.images)[0].ravel()[3:]).all()
 
 
-def test_the_chosen_variant_is_the_picture_of_that_variant(host):
+def test_the_chosen_variant_is_the_image_of_that_variant(host):
     result = generate(host, {**SETTINGS, "audition": 4})
     alone = generate(host, {**SETTINGS, "variant": variant_of(result.infotexts[0])})
     assert same(result.images, alone.images)
@@ -140,7 +140,7 @@ def test_candidates_are_saved_with_incomplete_images(host):
     assert len(host.saved) == 3 + 1
 
 
-def test_compared_pictures_have_the_winners_variant(host):
+def test_compared_images_have_the_winners_variant(host):
     with_scores(host, [0.0, 0.0, 1.0])
     result = generate(host, {**SETTINGS, "audition": 3, "compare_erased": True, "compare_original": True})
     alone = generate(host, {**SETTINGS, "variant": 2, "compare_erased": True, "compare_original": True})
@@ -178,7 +178,7 @@ def test_where_no_image_has_a_score_nothing_is_claimed(host, score, capsys):
     assert "Nothing was auditioned: the critic gave no scores" in capsys.readouterr().out
 
 
-def test_a_failing_critic_leaves_the_picture(host, capsys):
+def test_a_failing_critic_leaves_the_image(host, capsys):
     audition_of(host).critic = lambda denoised, batch: 1 / 0
     result = generate(host, {**SETTINGS, "audition": 3})
     console = capsys.readouterr().out
@@ -191,7 +191,7 @@ def test_a_failing_critic_leaves_the_picture(host, capsys):
     assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"] * 3
 
 
-def test_a_failing_candidate_leaves_the_picture(host):
+def test_a_failing_candidate_leaves_the_image(host):
     def fail(p):
         if hasattr(p, "_noiseorder_variant"):
             raise RuntimeError("out of memory")
@@ -315,7 +315,7 @@ def test_a_sheet_is_the_tabs_own_generation(host):
     assert [each.seed for each in sheet.previews] == [1, 2] * 3
     assert all(each.score < 0 for each in sheet.previews)
     assert sheet.infotexts == result.infotexts
-    assert host.params_txt == "", "that is for pictures"
+    assert host.params_txt == "", "that is for images"
     assert host.cmd_opts.no_prompt_history is False
     for text, each in zip(result.infotexts, sheet.previews, strict=True):
         assert variant_of(text) == each.variant
@@ -348,7 +348,7 @@ def test_old_sheets_are_forgotten(host):
     assert list(sheets(host)) == [str(k) for k in range(6, 10)]
 
 
-def test_what_is_seen_is_what_the_picture_shows_at_that_step(host):
+def test_what_is_seen_is_what_the_image_shows_at_that_step(host):
     """The fakes' x̂0 is the noise and the step: guided, as the callback tells it."""
     generate(host, *ticket(host))
     for k, preview in enumerate(sheets(host)["a"].previews):
@@ -364,7 +364,7 @@ def test_the_live_preview_decodes_and_the_cheap_one_where_it_cannot(host):
     assert host.approximations[2:] == [None, 2, None, 2]
 
 
-def test_previews_have_the_size_of_the_picture(host):
+def test_previews_have_the_size_of_the_image(host):
     result = generate(host, *ticket(host), width=64, height=32)
     assert {image.size for image in result.images} == {(64, 32)}
     sheet = sheets(host)["a"]
@@ -468,7 +468,7 @@ def test_the_estimate_is_what_is_then_run(host, depth):
     assert audition.plan(host.loaded.HOST, *arguments) == (host.steps_run[0], 10, 1)
 
 
-def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
+def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
     """Some samplers' begin below pure noise, and some depend on the size."""
     from fakes import Sampler
 
@@ -592,7 +592,7 @@ def test_a_webui_that_is_not_supported_makes_no_candidates(host):
     assert host.steps_run == []
 
 
-def test_the_folder_of_pictures_that_are_not_saved_is_there(neo, tmp_path):
+def test_the_folder_of_images_that_are_not_saved_is_there(neo, tmp_path):
     neo.opts.temp_dir = str(tmp_path / "data" / "tmp")
     for name in "ab":  # made when it is missing, and left where it is there
         generate(neo, *ticket(neo, id=name))

@@ -38,7 +38,7 @@ def test_variants_keep_the_seed_that_was_drawn(host, monkeypatch, batch_size):
     assert result.infotexts == again.infotexts
 
 
-def test_the_kept_copy_shares_no_list_with_the_picture(host):
+def test_the_kept_copy_shares_no_list_with_the_image(host):
     from lib_noiseorder.generation.copies import duplicate
 
     p = processing(host, ALL)
@@ -109,7 +109,7 @@ def test_what_is_made_beside_is_told_on_the_page_while_it_is_made(host):
 
 
 def test_random_numbers_begin_anew_for_each_variant(host):
-    """The fakes' VAE draws one, and a patched network one more: as in the picture."""
+    """The fakes' VAE draws one, and a patched network one more: as in the image."""
     numbers = []
     host.sampled = lambda p: numbers.append(torch.rand(1).item())
     generate(host, ALL)
@@ -132,7 +132,7 @@ def test_what_was_not_made_is_told_in_one_line(host, capsys):
     assert f"[Noise Order] {message}\n" in capsys.readouterr().out
 
 
-def test_a_refused_picture_is_not_compared_and_the_reason_is_told(host):
+def test_a_refused_image_is_not_compared_and_the_reason_is_told(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
     result = generate(host, ALL)
     assert result.comments.endswith(
@@ -172,7 +172,7 @@ def test_a_copy_of_a_processing_object_begins_anew(host):
 
 
 def test_the_global_random_numbers_of_every_device_are_put_back_for_each_variant(host, monkeypatch):
-    """Where there is a GPU: what it had drawn before the picture, in every device; and what it had after it."""
+    """Where there is a GPU: what it had drawn before the image, in every device; and what it had after it."""
     generators = ["first", "second"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(generators))
@@ -232,7 +232,7 @@ def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
     assert pictures(p, processed) == ([0, 1], ["a", "b"])
 
 
-def test_what_comes_without_infotexts_gets_that_of_the_first_picture(host):
+def test_what_comes_without_infotexts_gets_that_of_the_first_image(host):
     mask = Image.new("RGB", (8, 8), "red")
     host.opts.return_mask = True
     result = generate(host, {"compare_original": True}, batch_size=2, mask_for_overlay=mask, do_not_save_grid=True)
@@ -242,7 +242,7 @@ def test_what_comes_without_infotexts_gets_that_of_the_first_picture(host):
     assert all("compare: original" in text for text in added[2:])
 
 
-def test_the_grid_has_the_infotext_of_the_first_picture(host):
+def test_the_grid_has_the_infotext_of_the_first_image(host):
     result = generate(host, ALL, batch_size=2, do_not_save_grid=True)
     grid, first, second, *_ = result.infotexts
     assert grid == first != second
@@ -277,7 +277,7 @@ def test_files_of_variants_are_numbered_where_the_seed_alone_would_name_them(hos
     assert host.overridden == [("save_images_add_number", True)] * 3
 
 
-def test_a_picture_that_was_refused_without_variants_has_nothing_told_of_comparing(host):
+def test_an_image_that_was_refused_without_variants_has_nothing_told_of_comparing(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
     assert "compare" not in generate(host, True).comments
 

@@ -43,7 +43,7 @@ def test_without_being_asked_nothing_is_different(host):
 
 
 @pytest.mark.parametrize(("batch_size", "n_iter"), [(1, 1), (2, 1), (1, 2), (2, 2)])
-def test_each_variant_is_the_picture_its_own_settings_make(host, batch_size, n_iter):
+def test_each_variant_is_the_image_its_own_settings_make(host, batch_size, n_iter):
     size = {"batch_size": batch_size, "n_iter": n_iter, "do_not_save_grid": True}
     n = batch_size * n_iter
     both = generate(host, {**ALL, "erase": 2.0}, **size)
@@ -72,7 +72,7 @@ def test_infotexts_say_what_each_is_and_how_to_make_it_again(host):
         assert f"Noise Order compare: {name}" in text
         assert f"Noise Order {setting}" in text
         assert "Noise Order: 1" in text
-        assert "True" not in text, "pasted, it is to make one picture"
+        assert "True" not in text, "pasted, it is to make one image"
     assert "Noise Order compare:" not in main
 
 
@@ -150,7 +150,7 @@ def test_files_named_by_the_seed_alone_are_not_overwritten(host):
         ({"erase": 1.0, "compare_original": False}, ["erased"], ["injected"]),
     ],
 )
-def test_no_picture_is_made_twice(host, settings, variants, duplicates):
+def test_no_image_is_made_twice(host, settings, variants, duplicates):
     result = generate(host, {**ALL, **settings})
     assert [text.partition("compare: ")[2].split(",")[0] for text in result.infotexts[2:]] == variants
     for name in duplicates:
@@ -257,7 +257,7 @@ def test_interruption_stops_making_further_variants(host, at, images):
     assert "interrupted" in result.comments
 
 
-def test_a_failing_variant_leaves_the_pictures(host):
+def test_a_failing_variant_leaves_the_images(host):
     def fail(p):
         if "erased" in str(p.extra_generation_params.get("Noise Order compare")):
             raise RuntimeError("out of memory")
@@ -282,7 +282,7 @@ def test_a_variant_whose_noise_was_left_alone_is_not_shown_as_one(host):
     assert "injected: the noise was left as it is" in result.comments
 
 
-def test_nothing_is_compared_with_a_picture_that_was_refused(host):
+def test_nothing_is_compared_with_an_image_that_was_refused(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
     result = generate(host, ALL)
     assert len(result.images) == 1

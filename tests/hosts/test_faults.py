@@ -38,7 +38,7 @@ def test_an_answer_of_no_use(host, call, answer, reason, monkeypatch):
 
     monkeypatch.setattr(type(host.network), "forward", broken)
     assert_untouched(host, host.txt2img(ON), reason)
-    # The next picture is as if nothing had been.
+    # The next image is as if nothing had been.
     again = host.txt2img(ON)
     assert not torch.equal(again.noise, again.untouched)
 

@@ -183,7 +183,7 @@ def test_skipping_is_an_interruption(host):
         ({"variant": [1]}, "variant", "a whole number"),
     ],
 )
-def test_a_bad_setting_is_named_and_the_picture_is_made_without(host, settings, field, allowed, capsys):
+def test_a_bad_setting_is_named_and_the_image_is_made_without(host, settings, field, allowed, capsys):
     result = host.txt2img({**ON, **settings})
     assert not changed(result)
     assert host.network.calls == 0
@@ -578,7 +578,7 @@ def test_neo_video_is_refused(neo_video, is_img2img):
     assert "videos are not supported" in result.infotext["Noise Order error"]
 
 
-def test_neo_video_model_with_one_frame_is_a_picture(neo_video):
+def test_neo_video_model_with_one_frame_is_an_image(neo_video):
     neo_video.shape = (16, 1, 8, 8)
     assert changed(neo_video.txt2img(True, seeds=[5], prompts=["a"]))
     assert neo_video.network.rows == 2

@@ -1,4 +1,4 @@
-"""The inspector in the hosts: what it sees, and that it is not to be seen in the picture."""
+"""The inspector in the hosts: what it sees, and that it is not to be seen in the image."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_no_model_is_asked_for_images_beyond_those_kept(host, inspector):
     assert host.network.rows == 2 * 4
 
 
-def test_what_is_made_beside_the_picture_is_not_looked_at(host, inspector):
+def test_what_is_made_beside_the_image_is_not_looked_at(host, inspector):
     generate(host, ALL)
     assert len(inspector.last.images) == 1
     assert inspector.last.config.compare_original
@@ -96,7 +96,7 @@ def test_what_is_made_beside_the_picture_is_not_looked_at(host, inspector):
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_failing_look_leaves_the_picture_and_the_numbers(host, inspector, call):
+def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspector, call):
     plain = host.txt2img({"direction": "denoised"})
     host.network.calls = 0
 

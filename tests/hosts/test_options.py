@@ -54,11 +54,11 @@ def test_what_is_not_supported_ends_the_generation_if_wanted(host, choice):
 
 
 @pytest.mark.parametrize("choice", ["continue", "stop"])
-def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_a_picture(host, choice):
+def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_an_image(host, choice):
     host.opts.data["noiseorder_on_failure"] = choice
     states = []
     result = host.txt2img(BAD, before_hook=lambda p: states.append(host.state.interrupted))
-    assert states == [False], "both hosts fail where a generation ends without a single picture"
+    assert states == [False], "both hosts fail where a generation ends without a single image"
     assert host.state.interrupted is (choice == "stop")
     assert "from 1 to 64" in result.infotext["Noise Order error"]
 

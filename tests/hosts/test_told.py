@@ -1,4 +1,4 @@
-"""What a person is told: in the console, below the picture and in the infotext, word by word."""
+"""What a person is told: in the console, below the image and in the infotext, word by word."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_look_that_fails_is_traced_in_the_console(host, capsys):
     assert "[Noise Order] inspector: 0 more evaluations per image" in console.out
 
 
-def test_a_host_without_a_place_below_the_picture(host, capsys):
+def test_a_host_without_a_place_below_the_image(host, capsys):
     p = types.SimpleNamespace(extra_generation_params={})
     host.script.process(p, {"erase": 99})
     assert list(p.extra_generation_params) == ["Noise Order error"]

@@ -159,7 +159,7 @@ def test_a_mixture_of_noise_and_image_of_its_own_is_refused(monkeypatch, fake):
 
 
 def test_what_is_known_not_to_work_is_refused_with_the_reason(neo):
-    """PiD: works on the pixels of a finished picture, through windows of its own."""
+    """PiD: works on the pixels of a finished image, through windows of its own."""
     neo.engine = "PiD"
     assert refused(neo.txt2img(True), 'models of the class "PiD"')
     assert neo.network.calls == 0
@@ -168,7 +168,7 @@ def test_what_is_known_not_to_work_is_refused_with_the_reason(neo):
 
 @pytest.mark.parametrize("shape", [(4, 8), (2, 4, 2, 8, 8), (16, 3, 8, 8)])
 @pytest.mark.parametrize("fake", [NeoUntried, ForgeUntried])
-def test_latents_that_are_no_single_pictures_are_refused(monkeypatch, fake, shape):
+def test_latents_that_are_no_single_images_are_refused(monkeypatch, fake, shape):
     monkeypatch.setattr(fake, "shape", shape)
     result = fake(monkeypatch).txt2img({"inject": 0})
     assert refused(result, "only single images" if len(shape) == 4 else f"latents of {len(shape) + 1} dimensions")
