@@ -8,7 +8,7 @@ import pytest
 from test_page import OURS, generate, number, page  # noqa: F401  (a fixture)
 
 
-def told(page):  # noqa: F811
+def read_cost(page):  # noqa: F811
     """What the line says of one image: without Noise Order, and what that adds; once the server has answered."""
     page.wait_for_timeout(1500)
     text = page.locator(f"{OURS}cost p").first.inner_text()
@@ -77,7 +77,7 @@ def test_the_line_is_what_is_counted(page, server, options, set_up, inspects):  
         if step is hires and audition in set_up:
             page.locator(f"{OURS}advanced > .label-wrap").click()
         step(page)
-    plain, added = told(page)
+    plain, added = read_cost(page)
     server.probe()
     generate(page)
     assert server.get("/noiseorder-probe")["all_rows"] == plain + added

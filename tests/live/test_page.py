@@ -15,18 +15,18 @@ OURS = "#script_txt2img_noise_order_"
 @pytest.fixture
 def page(browser, server):
     server.load(server.kinds[0])
-    opened = browser.new_page(viewport={"width": 1400, "height": 1800})
-    opened.set_default_timeout(MILLISECONDS)
-    opened.goto(server.url, wait_until="domcontentloaded")
-    opened.locator("#txt2img_generate").wait_for()
-    opened.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
-    opened.locator("#txt2img_prompt textarea").fill("a red cat")
+    page = browser.new_page(viewport={"width": 1400, "height": 1800})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(server.url, wait_until="domcontentloaded")
+    page.locator("#txt2img_generate").wait_for()
+    page.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
+    page.locator("#txt2img_prompt textarea").fill("a red cat")
     for name, value in (("steps", 4), ("width", 64), ("height", 64), ("cfg_scale", 7)):
-        number(opened, f"#txt2img_{name}", value)
-    opened.locator("#txt2img_seed input[type=number]").fill("1")
-    opened.locator("#txt2img_seed input[type=number]").press("Tab")
-    yield opened
-    opened.close()
+        number(page, f"#txt2img_{name}", value)
+    page.locator("#txt2img_seed input[type=number]").fill("1")
+    page.locator("#txt2img_seed input[type=number]").press("Tab")
+    yield page
+    page.close()
 
 
 def number(page, selector, value):
@@ -36,7 +36,7 @@ def number(page, selector, value):
 
 
 def generate(page):
-    """Press Generate and return the infotext the page shows under the new picture."""
+    """Press Generate and return the infotext the page shows under the new image."""
     info = page.locator("#html_info_txt2img").first
     before = info.inner_text()
     page.locator("#txt2img_generate").click()
@@ -58,9 +58,9 @@ def test_open_set_generate(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     number(page, f"{OURS}erase", 2)
     page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
-    told = generate(page)
-    assert re.search(r"Noise Order: 1\b", told)
-    assert re.search(r"Noise Order erase: 2\b", told)
+    infotext = generate(page)
+    assert re.search(r"Noise Order: 1\b", infotext)
+    assert re.search(r"Noise Order erase: 2\b", infotext)
     assert page.locator("#txt2img_gallery img").count() >= 1
 
 
@@ -121,10 +121,10 @@ def test_pasting_an_infotext_sets_the_controls(page):
         assert page.locator(f"{OURS}{name} input[type=number]").input_value() == value
     assert page.locator(f"{OURS}levels input[type=number]").input_value() == "2"
     assert page.locator(f"{OURS}direction input").first.input_value() == "denoised"
-    told = generate(page)
-    assert "Noise Order direction: denoised" in told
-    assert "Noise Order erase: 30, Noise Order inject: 0.4" in told
-    assert "Noise Order last level: 0.6" in told
+    infotext = generate(page)
+    assert "Noise Order direction: denoised" in infotext
+    assert "Noise Order erase: 30, Noise Order inject: 0.4" in infotext
+    assert "Noise Order last level: 0.6" in infotext
 
     page.locator("#txt2img_prompt textarea").fill("a green tree\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64")
     page.locator("#paste").first.click()
@@ -226,9 +226,9 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
     cost = page.locator(f"{OURS}cost").first
     cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
     cost.get_by_text("Cost: +2 model evaluations").wait_for()
-    told = generate(page)
-    assert "Noise Order direction: guidance" in told
-    assert "Noise Order auto: Default" in told
+    infotext = generate(page)
+    assert "Noise Order direction: guidance" in infotext
+    assert "Noise Order auto: Default" in infotext
     assert page.locator(f"{OURS}preset input").first.input_value() == "Auto"
 
 
@@ -393,7 +393,7 @@ def test_inspector_fits_the_page(server, browser, kind, options, screenshots, wi
 
 
 def test_audition(page):
-    """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole picture."""
+    """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole image."""
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
     number(page, f"{OURS}audition_candidates", 3)
@@ -404,8 +404,8 @@ def test_audition(page):
     page.locator(f"{OURS}audition_button").click()
     cells = page.locator(f"{OURS}sheet .noiseorder-cell")
     cells.nth(2).wait_for()
-    told = page.locator(f"{OURS}sheet .noiseorder-told")
-    told.get_by_text(price).wait_for()
+    message = page.locator(f"{OURS}sheet .noiseorder-told")
+    message.get_by_text(price).wait_for()
     assert [cell.get_attribute("aria-label") for cell in cells.all()] == [
         f"Choose variant {variant}, seed 1" for variant in range(3)
     ]
@@ -414,7 +414,7 @@ def test_audition(page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    told.get_by_text("Variant 2 is chosen").wait_for()
+    message.get_by_text("Variant 2 is chosen").wait_for()
     assert page.locator(f"{OURS}sheet .noiseorder-cell[aria-pressed=true]").count() == 1
     holds(page, "variant", 2)
     cells.nth(1).click()
@@ -422,7 +422,7 @@ def test_audition(page):
     assert re.search(r"Noise Order variant: 1\b", generate(page))
 
 
-def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
+def test_an_audition_of_a_random_seed_is_of_the_image_that_follows(page):
     page.locator("#txt2img_seed input[type=number]").fill("-1")
     page.locator("#txt2img_seed input[type=number]").press("Tab")
     page.locator(f"{OURS}enabled > .label-wrap").click()
@@ -436,9 +436,9 @@ def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
     page.locator(f"{OURS}sheet .noiseorder-told").get_by_text(re.compile("^2 candidates")).wait_for()
     page.wait_for_function("() => getComputedStyle(document.querySelector('#txt2img_interrupt')).display === 'none'")
     cell.click()
-    told = generate(page)
-    assert f"Seed: {seed}" in told
-    assert "Noise Order variant: 1" in told
+    infotext = generate(page)
+    assert f"Seed: {seed}" in infotext
+    assert "Noise Order variant: 1" in infotext
 
 
 def test_what_cannot_be_auditioned_is_told_in_the_panel(page):
