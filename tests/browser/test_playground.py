@@ -71,12 +71,12 @@ def visit(browser, url, width=1400, theme="light"):
 def page(browser, url):
     page = visit(browser, url)
     page.locator("#model label").get_by_text("UNet, ε-prediction").click()
-    number(page, "cfg_scale", 1.5)
+    fill(page, "cfg_scale", 1.5)
     yield page
     page.close()
 
 
-def number(page, name, value):
+def fill(page, name, value):
     field = page.locator(f"#{name} input[type=number]")
     field.fill(str(value))
     field.press("Tab")
@@ -186,8 +186,8 @@ def test_a_phone_needs_no_scrolling_sideways(browser, url, theme):
 
 
 def test_two_images_without_and_with(page):
-    number(page, "count", 1)
-    number(page, "steps", 4)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
     generate(page)
     for half in ("without", "with"):
         page.locator(f"#{half} figure img").first.wait_for()
@@ -200,10 +200,10 @@ def test_two_images_without_and_with(page):
 
 
 def test_off_by_hand_gives_the_same_image(page):
-    number(page, "count", 1)
-    number(page, "steps", 4)
-    number(page, "noiseorder_erase", 1)
-    number(page, "noiseorder_inject", 0)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
+    fill(page, "noiseorder_erase", 1)
+    fill(page, "noiseorder_inject", 0)
     page.get_by_text("Nothing is changed: Erase is 1 and Inject is 0.").wait_for()
     generate(page)
     assert read_images(page, "without")[0].tobytes() == read_images(page, "with")[0].tobytes()
@@ -213,13 +213,13 @@ def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
     for name, low, high, beyond in (("erase", "1", "16", "64"), ("inject", "-0.2", "0.3", "-0.9")):
         page.locator(f'#noiseorder_{name} input[type=range][min="{low}"][max="{high}"]').wait_for()
         box = page.locator(f"#noiseorder_{name} input[type=number]")
-        number(page, f"noiseorder_{name}", beyond)
+        fill(page, f"noiseorder_{name}", beyond)
         # Through the box and out again, as who only looks does.
         box.focus()
         box.press("Tab")
         page.wait_for_timeout(300)
         assert box.input_value() == beyond
-        number(page, f"noiseorder_{name}", 100)
+        fill(page, f"noiseorder_{name}", 100)
         assert box.input_value() == {"erase": "64", "inject": "1"}[name], "what is not allowed is held back"
     page.locator("#noiseorder_erase input[type=range]").fill("3")
     assert page.locator("#noiseorder_erase input[type=number]").input_value() == "3"
@@ -229,7 +229,7 @@ def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
     cost.get_by_text("Cost: +2 model evaluations per image").wait_for()
     page.locator("#noiseorder_advanced > .label-wrap").click()
-    number(page, "noiseorder_levels", 3)
+    fill(page, "noiseorder_levels", 3)
     cost.get_by_text("Cost: +6 model evaluations per image").wait_for()
     choose(page, "noiseorder_direction", "denoised")
     cost.get_by_text("Cost: +3 model evaluations per image").wait_for()
@@ -255,7 +255,7 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
         (3, first, last, *weights, levels),
         strict=True,
     ):
-        number(page, f"noiseorder_{name}", value)
+        fill(page, f"noiseorder_{name}", value)
     keys = key_levels(levels, first, last, weights)
     label = ", ".join(f"{key.fraction:.2f}" for key in keys)
     label += " with weights " + ", ".join(f"{key.weight:.2f}" for key in keys)
@@ -276,10 +276,10 @@ def test_the_drawing_says_what_is_not_used(page):
     page.locator("#noiseorder_advanced > .label-wrap").click()
     choose(page, "noiseorder_preset", "Look-ahead")
     page.locator('#noiseorder_curve [aria-label*="1.00, 0.90, 0.80; look-ahead uses no weights"] svg').wait_for()
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     page.locator("#noiseorder_curve").get_by_text("not used, Inject is 0").wait_for()
     assert page.locator("#noiseorder_curve svg").count() == 0
-    number(page, "noiseorder_inject", 0.05)
+    fill(page, "noiseorder_inject", 0.05)
     page.locator("#noiseorder_curve svg").wait_for()
 
 
@@ -294,13 +294,13 @@ def test_a_preset_that_brings_little_says_so_when_it_is_chosen(page):
 def test_the_share_of_the_cost_follows_steps_and_cfg(page):
     cost = page.locator("#noiseorder_cost").first
     cost.get_by_text("+2 model evaluations per image, +10 % of 20 (10 steps, CFG 1.5)").wait_for()
-    number(page, "steps", 50)
+    fill(page, "steps", 50)
     cost.get_by_text("+2 model evaluations per image, +2 % of 100").wait_for()
-    number(page, "cfg_scale", 1)
+    fill(page, "cfg_scale", 1)
     cost.get_by_text("+2 model evaluations per image, +4 % of 50 (50 steps, CFG 1)").wait_for()
     choose(page, "noiseorder_preset", "Few steps")
     cost.get_by_text("+1 model evaluation per image, +2 % of 50").wait_for()
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     cost.get_by_text("Costs nothing.").wait_for()
 
 
@@ -370,11 +370,11 @@ def test_the_preset_s_label_says_when_a_control_was_changed(page):
     mark = page.locator("#noiseorder_preset .noiseorder-changed")
     page.locator("#noiseorder_cost").get_by_text("+2 model evaluations").wait_for()
     assert not mark.is_visible()
-    number(page, "noiseorder_erase", 5)
+    fill(page, "noiseorder_erase", 5)
     mark.wait_for()
-    number(page, "noiseorder_erase", 4)
+    fill(page, "noiseorder_erase", 4)
     mark.wait_for(state="hidden")
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     mark.wait_for()
     choose(page, "noiseorder_preset", "Erase only")
     mark.wait_for(state="hidden")
@@ -395,27 +395,27 @@ def test_only_what_has_a_say_is_shown(page):
     check(
         "levels", "first_level", "variant", hidden=("last_level", "layout", "structure", "detail", "passes", "region")
     )
-    number(page, "noiseorder_levels", 2)
+    fill(page, "noiseorder_levels", 2)
     check("last_level", "layout", "detail", hidden=("structure",))
-    number(page, "noiseorder_levels", 3)
+    fill(page, "noiseorder_levels", 3)
     check("structure")
     choose(page, "noiseorder_direction", "look-ahead")
     check("last_level", hidden=("layout", "structure", "detail"))
     choose(page, "noiseorder_direction", "guidance")
     for name in ("layout", "structure", "detail"):
-        number(page, f"noiseorder_{name}", 0)
-    number(page, "noiseorder_levels", 1)
+        fill(page, f"noiseorder_{name}", 0)
+    fill(page, "noiseorder_levels", 1)
     page.locator("#noiseorder_cost").get_by_text("at least one must be above 0").wait_for()
     check("layout", "structure", "detail")  # what is wrong is shown
-    number(page, "noiseorder_layout", 1)
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_layout", 1)
+    fill(page, "noiseorder_inject", 0)
     check("variant", hidden=("direction", "levels", "first_level", "normalisation", "layout"))
-    number(page, "noiseorder_erase", 1)
+    fill(page, "noiseorder_erase", 1)
     check(hidden=("variant", "audition"))
 
 
 def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
-    number(page, "noiseorder_erase", 9)
+    fill(page, "noiseorder_erase", 9)
     page.locator("#noiseorder_advanced > .label-wrap").click()
     page.locator("#noiseorder_presets > .label-wrap").click()
     name, message = (
@@ -522,8 +522,8 @@ def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
 
 
 def test_variants_beside_without_and_with(page):
-    number(page, "count", 1)
-    number(page, "steps", 2)
+    fill(page, "count", 1)
+    fill(page, "steps", 2)
     assert not page.locator("#erased").first.is_visible()
     for name in ("original", "erased", "injected"):
         page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").check()
@@ -536,21 +536,21 @@ def test_variants_beside_without_and_with(page):
     assert "Injected:" in page.locator("#summary").first.inner_text()
     for name in ("erased", "injected"):
         page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").uncheck()
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     generate(page)
     page.locator("#erased").first.wait_for(state="hidden")
     assert read_images(page, "with")[0].tobytes() == images["erased"][0].tobytes()
 
 
 def test_inspector(page):
-    number(page, "count", 1)
-    number(page, "steps", 4)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
     generate(page)
     without = read_images(page, "with")[0].tobytes()
     assert page.locator("#inspected table").count() == 0
     page.locator("#noiseorder_advanced > .label-wrap").click()
-    number(page, "noiseorder_levels", 2)
-    number(page, "noiseorder_levels", 1)
+    fill(page, "noiseorder_levels", 2)
+    fill(page, "noiseorder_levels", 1)
     page.locator("#inspect input[type=checkbox]").check()
     generate(page)
     page.locator("#inspected h4").get_by_text("Seed 1").wait_for()
@@ -564,8 +564,8 @@ def test_inspector(page):
 
 def test_the_other_model(page):
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
-    number(page, "count", 2)
-    number(page, "steps", 4)
+    fill(page, "count", 2)
+    fill(page, "steps", 4)
     generate(page)
     page.locator("#with figure img").nth(1).wait_for()
     assert page.locator("#with figure img").count() == 2
@@ -575,8 +575,8 @@ def test_a_model_of_the_other_world_comes_with_a_prompt_of_it(page):
     prompt = page.locator("#prompt textarea")
     page.locator("#model label").get_by_text("DiT of the cluttered world").click()
     page.wait_for_function("() => document.querySelector('#prompt textarea').value.endsWith(' on stripes')")
-    number(page, "count", 1)
-    number(page, "steps", 4)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
     generate(page)
     page.locator("#with figure img").first.wait_for()
     assert "with the right ground too" in page.locator("#summary").first.inner_text()
@@ -593,9 +593,9 @@ def test_a_distilled_model_comes_with_its_steps_and_cfg(page):
     assert page.locator("#steps input[type=number]").input_value() == "4"
     choose(page, "noiseorder_preset", "Auto")
     page.locator("#noiseorder_cost").get_by_text("a few-step or guidance-distilled model").wait_for()
-    number(page, "count", 1)
+    fill(page, "count", 1)
     generate(page)
-    number(page, "cfg_scale", 3)
+    fill(page, "cfg_scale", 3)
     page.locator("#generate").click()
     page.get_by_text("use CFG scale 1").first.wait_for()
 
@@ -619,7 +619,7 @@ def test_a_prompt_of_another_world_is_explained(page):
 
 
 def test_eight_images_twice(page):
-    number(page, "count", 8)
+    fill(page, "count", 8)
     generate(page)
     page.locator("#seed input").fill("101")
     page.locator("#seed input").press("Tab")
@@ -630,10 +630,10 @@ def test_eight_images_twice(page):
 
 def test_audition(page):
     """The previews with the checker's verdicts, the choice by mouse and by keyboard, and the image of the variant."""
-    number(page, "count", 2)
-    number(page, "steps", 4)
+    fill(page, "count", 2)
+    fill(page, "steps", 4)
     page.locator("#noiseorder_advanced > .label-wrap").click()
-    number(page, "noiseorder_audition", 3)
+    fill(page, "noiseorder_audition", 3)
     page.locator("#audition").click()
     cells = page.locator("#noiseorder_sheet .noiseorder-cell")
     page.locator("#noiseorder_sheet").get_by_text("3 candidates at 3 of 4 steps").wait_for()
@@ -647,7 +647,7 @@ def test_audition(page):
     page.locator("#noiseorder_sheet .noiseorder-told").get_by_text("Variant 2 is chosen").wait_for()
     choice = page.locator("#noiseorder_sheet .noiseorder-cell[aria-pressed=true]")
     assert choice.get_attribute("aria-label") == "Choose variant 2, seed 2"
-    number(page, "noiseorder_audition", 0)
+    fill(page, "noiseorder_audition", 0)
     assert page.locator("#noiseorder_variant input[type=number]").input_value() == "2"
     generate(page)
     assert page.locator("#with figure img").count() == 2

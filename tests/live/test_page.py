@@ -22,14 +22,14 @@ def page(browser, server):
     page.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
     page.locator("#txt2img_prompt textarea").fill("a red cat")
     for name, value in (("steps", 4), ("width", 64), ("height", 64), ("cfg_scale", 7)):
-        number(page, f"#txt2img_{name}", value)
+        fill(page, f"#txt2img_{name}", value)
     page.locator("#txt2img_seed input[type=number]").fill("1")
     page.locator("#txt2img_seed input[type=number]").press("Tab")
     yield page
     page.close()
 
 
-def number(page, selector, value):
+def fill(page, selector, value):
     field = page.locator(f"{selector} input[type=number]").first
     field.fill(str(value))
     field.press("Tab")
@@ -56,7 +56,7 @@ def test_closed_and_off_at_first(page):
 
 def test_open_set_generate(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    number(page, f"{OURS}erase", 2)
+    fill(page, f"{OURS}erase", 2)
     page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     infotext = generate(page)
     assert re.search(r"Noise Order: 1\b", infotext)
@@ -72,7 +72,7 @@ def test_nothing_is_wider_than_a_phone(page):
     assert page.locator(f"{OURS}enabled").bounding_box()["height"] < 600
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
     page.locator(f"{OURS}help summary").click()
     page.locator(f"{OURS}detail").wait_for()
     wide = page.evaluate(
@@ -140,8 +140,8 @@ def test_what_a_pasted_text_has_that_is_not_understood_is_told_on_the_page(page)
     page.locator("#paste").first.click()
     page.locator(".toast-body").get_by_text("b>up' was not understood").wait_for()
     page.locator(f"{OURS}erase").wait_for(state="visible")
-    holds(page, "erase", 3)
-    holds(page, "inject", 0.08)
+    wait_for_value(page, "erase", 3)
+    wait_for_value(page, "inject", 0.08)
     assert page.locator(f"{OURS}direction input").first.input_value() == "guidance"
 
     page.locator("#txt2img_prompt textarea").fill(f"a tree\n{start}: 2, Noise Order erase: 3")
@@ -166,9 +166,9 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
     for name in ("layout", "structure", "detail"):
-        number(page, f"{OURS}{name}", 0)
+        fill(page, f"{OURS}{name}", 0)
     page.locator(f"{OURS}cost").get_by_text("at least one must be above 0").wait_for()
     assert "Noise Order error" in generate(page)
     page.get_by_text("Noise left as it is").first.wait_for()
@@ -180,7 +180,7 @@ def choose(page, name, value):
     page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).first.click()
 
 
-def holds(page, name, value):
+def wait_for_value(page, name, value):
     """Wait until a control has a value."""
     page.wait_for_function(
         "([id, value]) => document.querySelector(id + ' input[type=number]').value === value",
@@ -192,9 +192,9 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     cost = page.locator(f"{OURS}cost").first
     cost.get_by_text("+2 model evaluations per image, +25 % of 8 (4 steps, CFG 7)").wait_for()
-    number(page, "#txt2img_steps", 20)
+    fill(page, "#txt2img_steps", 20)
     cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
-    number(page, "#txt2img_cfg_scale", 1)
+    fill(page, "#txt2img_cfg_scale", 1)
     cost.get_by_text("(20 steps, CFG 1)").wait_for()
     # Neo begins with another denoising strength.
     page.wait_for_function(
@@ -203,8 +203,8 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     )
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f'{OURS}curve [aria-label*="1 key level at 0.90"] svg').wait_for()
-    number(page, f"{OURS}levels", 3)
-    number(page, f"{OURS}detail", 0.5)
+    fill(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}detail", 0.5)
     drawing = page.locator(f'{OURS}curve [aria-label*="0.90, 0.80, 0.70 with weights 1.00, 1.00, 0.50"] svg')
     drawing.wait_for()
     assert drawing.locator("circle").count() == 3
@@ -242,7 +242,7 @@ def test_only_what_has_a_say_is_shown(page):
     page.locator(f"{OURS}passes").wait_for()
     mark = page.locator(f"{OURS}preset .noiseorder-changed")
     assert not mark.is_visible()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
     mark.wait_for()
     page.locator(f"{OURS}detail").wait_for()
     theirs = OURS.replace("txt2img", "img2img")
@@ -261,7 +261,7 @@ def test_own_presets(page, server):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
-    number(page, f"{OURS}erase", 9)
+    fill(page, f"{OURS}erase", 9)
     name, message = page.locator(f"{OURS}preset_name textarea, {OURS}preset_name input"), f"{OURS}preset_message"
     name.fill("Mine")
     page.locator(f"{OURS}preset_save").click()
@@ -269,16 +269,16 @@ def test_own_presets(page, server):
     assert json.loads(file.read_text())["presets"]["Mine"]["erase"] == 9
     assert server.get("/noiseorder/v1/presets")["Mine"]["erase"] == 9
     choose(page, "preset", "Default")
-    holds(page, "erase", 4)
+    wait_for_value(page, "erase", 4)
     choose(page, "preset", "Mine")
-    holds(page, "erase", 9)
+    wait_for_value(page, "erase", 9)
     name.fill("Yours")
     page.locator(f"{OURS}preset_rename").click()
     page.locator(message).first.get_by_text("Renamed “Mine” to “Yours”.").wait_for()
     page.reload(wait_until="domcontentloaded")
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
     choose(page, "preset", "Yours")
-    holds(page, "erase", 9)
+    wait_for_value(page, "erase", 9)
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
     page.locator(f"{OURS}preset_delete").click()
@@ -318,7 +318,7 @@ def test_after_a_restart(server, browser):
             page.goto(again.url, wait_until="domcontentloaded")
             page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
             # ui-config.json holds the 4 that the first server wrote down.
-            holds(page, "erase", 7)
+            wait_for_value(page, "erase", 7)
             assert page.locator(f"{OURS}preset input").first.input_value() == "Kept"
             page.locator(f"{OURS}erase").get_by_text("Ausradieren", exact=True).wait_for()
             page.locator(f"{OURS}advanced").get_by_text("Mehr davon", exact=True).wait_for()
@@ -335,9 +335,9 @@ def test_screenshots(server, browser, screenshots, theme):
     page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
-    number(page, f"{OURS}structure", 1.5)
-    number(page, f"{OURS}detail", 0.5)
+    fill(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}structure", 1.5)
+    fill(page, f"{OURS}detail", 0.5)
     page.locator(f'{OURS}curve [aria-label*="1.00, 1.50, 0.50"] svg').wait_for()
     page.mouse.move(0, 0)
     screenshots.mkdir(exist_ok=True)
@@ -369,7 +369,7 @@ def test_inspector_panel(page, server, options):
     generate(page)
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 1").wait_for()
     assert page.locator(f"{OURS}inspected img").count() == 3 + 1 + 2
-    number(page, "#txt2img_seed", 2)
+    fill(page, "#txt2img_seed", 2)
     generate(page)
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 2").wait_for()
 
@@ -396,7 +396,7 @@ def test_audition(page):
     """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole image."""
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}audition_candidates", 3)
+    fill(page, f"{OURS}audition_candidates", 3)
     page.locator(f"{OURS}sheet .noiseorder-price").get_by_text(
         re.compile(r"^3 candidates at \d of 4 steps: ")
     ).wait_for()
@@ -416,9 +416,9 @@ def test_audition(page):
     page.keyboard.press("Enter")
     message.get_by_text("Variant 2 is chosen").wait_for()
     assert page.locator(f"{OURS}sheet .noiseorder-cell[aria-pressed=true]").count() == 1
-    holds(page, "variant", 2)
+    wait_for_value(page, "variant", 2)
     cells.nth(1).click()
-    holds(page, "variant", 1)
+    wait_for_value(page, "variant", 1)
     assert re.search(r"Noise Order variant: 1\b", generate(page))
 
 
@@ -427,7 +427,7 @@ def test_an_audition_of_a_random_seed_is_of_the_image_that_follows(page):
     page.locator("#txt2img_seed input[type=number]").press("Tab")
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}audition_candidates", 2)
+    fill(page, f"{OURS}audition_candidates", 2)
     page.locator(f"{OURS}audition_button").click()
     cell = page.locator(f"{OURS}sheet .noiseorder-cell").nth(1)
     cell.wait_for()
@@ -443,8 +443,8 @@ def test_an_audition_of_a_random_seed_is_of_the_image_that_follows(page):
 
 def test_what_cannot_be_auditioned_is_told_in_the_panel(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    number(page, f"{OURS}erase", 1)
+    fill(page, f"{OURS}erase", 1)
     page.locator(f"{OURS}audition_button").click()
     page.locator(f"{OURS}sheet .noiseorder-told").get_by_text("set Erase above 1").wait_for()
-    number(page, f"{OURS}erase", 4)
+    fill(page, f"{OURS}erase", 4)
     assert "Noise Order erase: 4" in generate(page)

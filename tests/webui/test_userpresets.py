@@ -42,7 +42,7 @@ def list_files(path):
     return sorted(file.name for file in path.parent.iterdir() if file.name != "presets.json.lock")
 
 
-def put(path, text):
+def write_file(path, text):
     path.parent.mkdir(exist_ok=True)
     path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
 
@@ -74,7 +74,7 @@ def test_the_file_holds_api_keys(presets, path):
 
 
 def test_a_preset_of_an_earlier_version_has_the_defaults_of_newer_settings(presets, path):
-    put(path, {"version": 1, "presets": {"Old": {"erase": 2}}})
+    write_file(path, {"version": 1, "presets": {"Old": {"erase": 2}}})
     assert presets.get("Old") == NoiseOrderConfig(True, erase=2.0)
 
 
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_set_aside(presets, path, capsys, text):
     ids=lambda broken: str(broken)[:20].encode("ascii", "replace").decode(),
 )
 def test_one_preset_that_cannot_be_used_is_explained_and_kept(presets, path, broken):
-    put(path, {"version": 1, "presets": {"Bad": broken, "Good": {"erase": 2}}})
+    write_file(path, {"version": 1, "presets": {"Bad": broken, "Good": {"erase": 2}}})
     assert presets.names() == [*PRESETS, "Bad", "Good"]
     assert list(presets.usable()) == [*PRESETS, "Good"]
     with pytest.raises(SettingError, match=r'"Bad" cannot be used\. .*presets\.json'):
@@ -206,14 +206,14 @@ def test_one_preset_that_cannot_be_used_is_explained_and_kept(presets, path, bro
 
 
 def test_a_number_that_python_does_not_read_takes_no_other_preset_with_it(presets, path):
-    put(path, '{"version": 1, "presets": {"Bad": {"erase": %s}, "Good": {"erase": 2}}}' % ("9" * 5000))
+    write_file(path, '{"version": 1, "presets": {"Bad": {"erase": %s}, "Good": {"erase": 2}}}' % ("9" * 5000))
     assert list(presets.usable()) == [*PRESETS, "Good"]
     with pytest.raises(SettingError, match="Erase"):
         presets.get("Bad")
 
 
 def test_a_name_that_has_no_bytes_takes_no_other_preset_with_it(presets, path):
-    put(path, '{"version": 1, "presets": {"half \\ud800": {"erase": 3}, "Good": {"erase": 2}}}')
+    write_file(path, '{"version": 1, "presets": {"half \\ud800": {"erase": 3}, "Good": {"erase": 2}}}')
     assert [name.encode() for name in presets.names()]
     presets.save("Mine", MINE)
     assert [*presets.usable()][len(PRESETS) :] == ["half \\ud800", "Good", "Mine"]
