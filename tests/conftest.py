@@ -24,8 +24,8 @@ def browser():
     """A headless Chromium: the system's own, else the one Playwright installed."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield opened
-        opened.close()
+        chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield chromium
+        chromium.close()

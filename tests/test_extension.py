@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-RUNS_IN_A_WEBUI = [
+SOURCES = [
     *sorted((ROOT / "lib_noiseorder").glob("*.py")),
     *sorted((ROOT / "lib_noiseorder").glob("core/*.py")),
     *sorted((ROOT / "lib_noiseorder").glob("generation/*.py")),
@@ -23,9 +23,9 @@ RUNS_IN_A_WEBUI = [
     *sorted((ROOT / "lib_noiseorder").glob("webui/*.py")),
     *sorted((ROOT / "scripts").glob("*.py")),
 ]
-THERE = {"torch", "gradio", "numpy", "PIL", "modules", "lib_noiseorder", *sys.stdlib_module_names}
-THERE |= {"backend", "k_diffusion", "ldm_patched", "modules_forge"}  # of the hosts, imported by their adapters alone
-THERE |= {"fastapi"}  # with which every WebUI serves its API
+PACKAGES = {"torch", "gradio", "numpy", "PIL", "modules", "lib_noiseorder", *sys.stdlib_module_names}
+PACKAGES |= {"backend", "k_diffusion", "ldm_patched", "modules_forge"}  # of the hosts, imported by their adapters alone
+PACKAGES |= {"fastapi"}  # with which every WebUI serves its API
 
 
 def test_install_does_nothing_and_quickly(tmp_path):
@@ -33,17 +33,17 @@ def test_install_does_nothing_and_quickly(tmp_path):
     for _ in range(3):
         start = time.perf_counter()
         # -I -S: what the file itself takes, not the environment it is run in.
-        ran = subprocess.run(
+        run = subprocess.run(
             [sys.executable, "-I", "-S", ROOT / "install.py"], cwd=tmp_path, capture_output=True, check=True
         )
         times.append(time.perf_counter() - start)
-        assert ran.stdout == ran.stderr == b""
+        assert run.stdout == run.stderr == b""
     assert min(times) < 0.1
     assert not list(tmp_path.iterdir())
     assert ast.parse((ROOT / "install.py").read_text()).body == []
 
 
-@pytest.mark.parametrize("path", RUNS_IN_A_WEBUI, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_needs_nothing_a_webui_lacks(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
@@ -51,12 +51,10 @@ def test_needs_nothing_a_webui_lacks(path):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [node.module]
-        assert {name.partition(".")[0] for name in names} <= THERE
+        assert {name.partition(".")[0] for name in names} <= PACKAGES
 
 
-@pytest.mark.parametrize(
-    "path", [*RUNS_IN_A_WEBUI, *sorted((ROOT / "lib_noiseorder" / "playground").glob("*.py"))], ids=str
-)
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "lib_noiseorder" / "playground").glob("*.py"))], ids=str)
 def test_is_python_3_10(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
 
@@ -74,8 +72,8 @@ def test_one_script_file():
 def test_the_list_of_unnoticeable_mutants_holds_only_what_the_code_has(tmp_path):
     """Else `make mutants` refuses to begin."""
     command = [sys.executable, str(ROOT / "benchmarks" / "mutants.py"), "--list", "--share", "0"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_metadata_can_be_read():
@@ -97,12 +95,12 @@ def refuse(event, arguments):
         raise AssertionError(event)
 
 sys.addaudithook(refuse)
-seen = set()
+modules = set()
 with pytest.MonkeyPatch.context() as monkeypatch:
     for host in (fakes.A1111, fakes.Forge, fakes.ReForge, fakes.Neo, fakes.Ersatz):
         host(monkeypatch)
-        seen |= {name for name in sys.modules if name.partition(".")[0] == "lib_noiseorder"}
-print(*seen)
+        modules |= {name for name in sys.modules if name.partition(".")[0] == "lib_noiseorder"}
+print(*modules)
 
 import os, socket, subprocess, urllib.request
 
@@ -122,46 +120,46 @@ for way in (
 def test_no_network_at_import():
     """A fresh Python imports the extension as every host does, and refuses connections and other programs."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'hosts'}", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    modules, *refused = ran.stdout.splitlines()
-    ours = [path.relative_to(ROOT).with_suffix("") for path in RUNS_IN_A_WEBUI if path.parent != ROOT / "scripts"]
+    run = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    modules, *refusals = run.stdout.splitlines()
+    ours = [path.relative_to(ROOT).with_suffix("") for path in SOURCES if path.parent != ROOT / "scripts"]
     assert {".".join(path.parts).removesuffix(".__init__") for path in ours} <= set(modules.split())
-    assert len(refused) == 4, "what is to be refused is refused"
+    assert len(refusals) == 4, "what is to be refused is refused"
 
 
 NETWORK = {"socket", "ssl", "urllib", "urllib3", "http", "ftplib", "smtplib", "xmlrpc", "asyncio", "socketserver"}
 NETWORK |= {"requests", "httpx", "aiohttp", "websockets", "huggingface_hub", "webbrowser"}
 PROGRAMS = {"subprocess", "multiprocessing", "ctypes", "runpy", "code", "codeop", "pty"}
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-RUNS_TEXT = {"eval", "exec", "compile", "__import__", "import_module"}
+EVALUATORS = {"eval", "exec", "compile", "__import__", "import_module"}
 LOADS = {"torch.load", "torch.hub", "torch.jit", "np.load", "numpy.load", "gr.load", "os.system", "os.popen"}
 
 
-def dangers(source):
+def find_dangers(source):
     """What in a source could fetch, start a program or run what others wrote."""
-    found = []
+    findings = []
     for node in ast.walk(ast.parse(source)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        found += [name for name in names if name.partition(".")[0] in NETWORK | PROGRAMS | PICKLES or name in LOADS]
+        findings += [name for name in names if name.partition(".")[0] in NETWORK | PROGRAMS | PICKLES or name in LOADS]
         if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            found += [called] if called.rpartition(".")[2] in RUNS_TEXT - {"compile"} or called == "compile" else []
+            callee = ast.unparse(node.func)
+            findings += [callee] if callee.rpartition(".")[2] in EVALUATORS - {"compile"} or callee == "compile" else []
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             name = f"{node.value.id}.{node.attr}"
-            found += [name] if name in LOADS or name.startswith(("os.exec", "os.spawn", "os.fork")) else []
-    return found
+            findings += [name] if name in LOADS or name.startswith(("os.exec", "os.spawn", "os.fork")) else []
+    return findings
 
 
-@pytest.mark.parametrize("path", RUNS_IN_A_WEBUI, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_fetches_nothing_starts_nothing_and_runs_no_text(path):
     # The modules it looks symbols up in stand in its own table.
     allowed = ["import_module"] if path.name == "detect.py" else []
-    assert dangers(path.read_text(encoding="utf-8")) == allowed
+    assert find_dangers(path.read_text(encoding="utf-8")) == allowed
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_fetches_nothing_starts_nothing_and_runs_no_text(path):
     ],
 )
 def test_what_fetches_starts_or_runs_would_be_seen(line):
-    assert dangers(line)
+    assert find_dangers(line)
 
 
 def test_the_page_fetches_from_our_own_routes_alone_and_makes_no_html_of_text():
@@ -190,7 +188,7 @@ def test_the_page_fetches_from_our_own_routes_alone_and_makes_no_html_of_text():
     assert scripts
     for text in scripts:
         assert {*re.findall(r"https?://[^\s\"'`]*", text)} <= {"http://www.w3.org/2000/svg"}, "the name of a format"
-        # Both relative to the page: our own routes, and pictures that are in the answers themselves.
+        # Both relative to the page: our own routes, and images that are in the answers themselves.
         text = text.replace("fetch(`noiseorder/v1/", "").replace("src: `data:image/png;base64,", "")
         ways = r"fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|import|eval|Function|innerHTML|outerHTML"
         assert not re.search(rf"\b({ways}|insertAdjacentHTML|document\.write|Worker|src|href)\b", text)

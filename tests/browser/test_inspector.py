@@ -26,13 +26,13 @@ AROUND = """() => {
 }"""
 
 
-def generation(seed, size=16):
+def record(seed, size=16):
     """What the hook leaves behind."""
     inspector.forget()
     generator = torch.Generator().manual_seed(seed)
     noises = {name: torch.randn(1, 4, size, size, generator=generator) for name in inspector.STATES}
-    seen = [Preview(Level(0.9, 11.5), noises["before"], noises["after"])]
-    inspector.keep(NoiseOrderConfig(True), 2, inspector.observe([seed], "", noises, seen))
+    previews = [Preview(Level(0.9, 11.5), noises["before"], noises["after"])]
+    inspector.keep(NoiseOrderConfig(True), 2, inspector.observe([seed], "", noises, previews))
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def url():
 
 
 @pytest.fixture(autouse=True)
-def nothing_known():
+def clear_inspector():
     inspector.forget()
     STATE["on"] = False
 
 
-def opened(browser, url, pytestconfig, width=1400, theme="light"):
+def open_page(browser, url, pytestconfig, width=1400, theme="light"):
     page = browser.new_page(viewport={"width": width, "height": 1600})
     page.set_default_timeout(MILLISECONDS)
     page.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
@@ -71,7 +71,7 @@ def opened(browser, url, pytestconfig, width=1400, theme="light"):
 
 @pytest.fixture
 def page(browser, url, pytestconfig):
-    page = opened(browser, url, pytestconfig)
+    page = open_page(browser, url, pytestconfig)
     yield page
     page.close()
 
@@ -79,7 +79,7 @@ def page(browser, url, pytestconfig):
 def generate(page, seed):
     """As the hosts do: the button is shown until the generation has ended."""
     page.evaluate("document.getElementById('txt2img_skip').style.display = 'block'")
-    generation(seed)
+    record(seed)
     page.evaluate("document.getElementById('txt2img_skip').style.display = 'none'")
 
 
@@ -99,11 +99,11 @@ def test_says_at_once_that_it_is_off_and_is_switched_on_there(page):
 
 def test_the_end_of_a_generation_is_told_to_the_panel(page):
     """Once for each, by the name of its tab; nothing before there was one."""
-    page.evaluate("document.addEventListener('noiseorder-generated', e => (window.told ||= []).push(e.detail))")
+    page.evaluate("document.addEventListener('noiseorder-generated', e => (window.tabs ||= []).push(e.detail))")
     page.evaluate("document.getElementById('img2img_skip').style.color = 'red'")
     generate(page, 5)
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 5").wait_for()
-    assert page.evaluate("window.told") == ["txt2img"]
+    assert page.evaluate("window.tabs") == ["txt2img"]
 
 
 def test_is_refreshed_after_a_generation_and_when_it_is_opened(page):
@@ -117,19 +117,19 @@ def test_is_refreshed_after_a_generation_and_when_it_is_opened(page):
     page.locator(f"{OURS}inspect").wait_for(state="hidden")
     # Set on the settings page, and a generation by the API.
     STATE["on"] = True
-    generation(7)
+    record(7)
     head.click()
     heading.get_by_text("Seed 7, first pass").wait_for()
     page.wait_for_function("box => document.querySelector(box).checked", arg=f"{OURS}inspector_on input")
 
 
 def test_a_generation_that_ends_while_the_panel_is_being_refreshed_is_shown(page, monkeypatch):
-    shown = inspector.page
+    render = inspector.page
 
     def slow(images):
-        made = shown(images)
+        markup = render(images)
         time.sleep(3)
-        return made
+        return markup
 
     page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
     monkeypatch.setattr(inspector, "page", slow)
@@ -140,10 +140,10 @@ def test_a_generation_that_ends_while_the_panel_is_being_refreshed_is_shown(page
 
 
 def test_so_it_is_where_the_answer_under_way_says_what_is_said_already(page, monkeypatch):
-    asked = []
+    texts = []
 
     def slow(text):
-        asked.append(text)
+        texts.append(text)
         time.sleep(2)
         return text
 
@@ -153,7 +153,7 @@ def test_so_it_is_where_the_answer_under_way_says_what_is_said_already(page, mon
     page.locator(f"{OURS}inspected .noiseorder-answer").wait_for(state="attached")
     monkeypatch.setattr(inspector.html, "escape", slow)
     page.locator(f"{OURS}inspect").click()
-    while not asked:
+    while not texts:
         page.wait_for_timeout(20)
     monkeypatch.undo()
     generate(page, 5)
@@ -162,7 +162,7 @@ def test_so_it_is_where_the_answer_under_way_says_what_is_said_already(page, mon
 
 @pytest.mark.parametrize("width", [1400, 400, 320])
 def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
-    page = opened(browser, url, pytestconfig, width)
+    page = open_page(browser, url, pytestconfig, width)
     generate(page, 5)
     page.locator(f"{OURS}inspected h4").wait_for()
     page.locator(f"{OURS}inspected").get_by_text("white: as a sampler expects").first.wait_for()

@@ -50,17 +50,17 @@ def url(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, url):
-    opened = browser.new_page(viewport={"width": 400, "height": 1600})
-    opened.set_default_timeout(MILLISECONDS)
-    opened.goto(url, wait_until="domcontentloaded")
-    opened.locator(f"#{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
-    opened.add_script_tag(path=ROOT / "javascript" / "noiseorder.js")
-    opened.add_style_tag(content=f"#{OURS}enabled {{ width: {ROOM + 34}px; }}")
-    opened.locator(f"#{OURS}sheet .noiseorder-price").evaluate(
+    page = browser.new_page(viewport={"width": 400, "height": 1600})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(url, wait_until="domcontentloaded")
+    page.locator(f"#{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
+    page.add_script_tag(path=ROOT / "javascript" / "noiseorder.js")
+    page.add_style_tag(content=f"#{OURS}enabled {{ width: {ROOM + 34}px; }}")
+    page.locator(f"#{OURS}sheet .noiseorder-price").evaluate(
         "e => e.textContent = '9 candidates at 7 of 20 steps: 3.4'"
     )
-    yield opened
-    opened.close()
+    yield page
+    page.close()
 
 
 def test_a_phone_shows_the_closed_panel_at_once(page):
@@ -95,16 +95,16 @@ def test_every_text_is_one_piece_that_a_localization_can_match(page):
     script = f"""known => {{
         const nodes = [], walker = document.createTreeWalker(document.querySelector('#{OURS}enabled'), 4);
         while (walker.nextNode()) nodes.push(walker.currentNode);
-        const seen = nodes
+        const texts = nodes
             .filter(({{parentElement: e}}) => e.checkVisibility() && !e.closest('style, script, {exempt}'))
             .map(node => node.textContent.trim()).filter(text => /[a-z]/i.test(text));
-        return [seen.length, seen.filter(text => !known.includes(text))];
+        return [texts.length, texts.filter(text => !known.includes(text))];
     }}"""
-    known = [text.strip() for text in table]
+    texts = [text.strip() for text in table]
     # While an answer is under way, Gradio shows how long it has been.
     end = time.monotonic() + 20
-    while (found := page.evaluate(script, known))[1] and time.monotonic() < end:
+    while (result := page.evaluate(script, texts))[1] and time.monotonic() < end:
         page.wait_for_timeout(200)
-    count, unknown = found
+    count, unknown = result
     assert count > 50
     assert unknown == []

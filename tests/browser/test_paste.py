@@ -38,12 +38,12 @@ def url(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, url):
-    opened = browser.new_page()
-    opened.set_default_timeout(MILLISECONDS)
-    opened.goto(url, wait_until="domcontentloaded")
-    opened.locator("#cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
-    yield opened
-    opened.close()
+    page = browser.new_page()
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(url, wait_until="domcontentloaded")
+    page.locator("#cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
+    yield page
+    page.close()
 
 
 def paste(page, text):
@@ -52,8 +52,8 @@ def paste(page, text):
 
 
 def test_what_is_not_understood_is_shown_and_the_default_set(page):
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
     paste(page, "Noise Order: 1, Noise Order erase: 9, Noise Order inject: 0,08, Noise Order direction: noise")
     page.locator("#cost").get_by_text("Cost: +1 model evaluation per image").wait_for()
     assert page.locator("#enabled input").is_checked()
@@ -68,7 +68,7 @@ def test_what_is_not_understood_is_shown_and_the_default_set(page):
     page.locator(".toast-body").get_by_text("img src=http://127.0.0.1:9/x.png>' was not understood").wait_for()
     page.locator("#cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     assert page.locator("#erase input[type=number]").input_value() == "4"
-    assert not [address for address in asked if "127.0.0.1:9/" in address]
+    assert not [address for address in urls if "127.0.0.1:9/" in address]
 
 
 def test_a_pasted_value_beyond_the_slider_is_shown_and_kept(page):

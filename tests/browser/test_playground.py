@@ -41,12 +41,12 @@ def url(tmp_path_factory, data):
     command = [sys.executable, "-u", "-m", "lib_noiseorder.playground", "--no-browser", "--port", str(port)]
     command += ["--data", str(data)]
     with log.open("wb") as out:
-        served = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}/"
     try:
         # As long as it takes: an import takes minutes on a busy machine.
         while True:
-            assert served.poll() is None, log.read_text()
+            assert process.poll() is None, log.read_text()
             try:
                 requests.get(address, timeout=5).raise_for_status()
                 break
@@ -54,29 +54,29 @@ def url(tmp_path_factory, data):
                 time.sleep(0.5)
         yield address
     finally:
-        served.terminate()
-        served.wait()
+        process.terminate()
+        process.wait()
 
 
 def visit(browser, url, width=1400, theme="light"):
     """The page as it opens, with the result of its first example."""
-    opened = browser.new_page(viewport={"width": width, "height": 1600})
-    opened.set_default_timeout(MILLISECONDS)
-    opened.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
-    opened.locator("#noiseorder_sheet .noiseorder-cell").nth(15).wait_for()
-    return opened
+    page = browser.new_page(viewport={"width": width, "height": 1600})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
+    page.locator("#noiseorder_sheet .noiseorder-cell").nth(15).wait_for()
+    return page
 
 
 @pytest.fixture
 def page(browser, url):
-    opened = visit(browser, url)
-    opened.locator("#model label").get_by_text("UNet, ε-prediction").click()
-    number(opened, "cfg_scale", 1.5)
-    yield opened
-    opened.close()
+    page = visit(browser, url)
+    page.locator("#model label").get_by_text("UNet, ε-prediction").click()
+    fill(page, "cfg_scale", 1.5)
+    yield page
+    page.close()
 
 
-def number(page, name, value):
+def fill(page, name, value):
     field = page.locator(f"#{name} input[type=number]")
     field.fill(str(value))
     field.press("Tab")
@@ -88,7 +88,7 @@ def choose(page, name, value):
     page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).click()
 
 
-def offered(page, name):
+def read_choices(page, name):
     """What a dropdown offers now."""
     page.locator(f"#{name} input").click()
     page.locator("ul.options li").first.wait_for()
@@ -98,17 +98,17 @@ def offered(page, name):
     return names
 
 
-def drawn(page):
+def read_curve(page):
     """The words of the drawing, once it shows the settings that the words tell."""
     curve = page.locator("#noiseorder_curve [role=img]")
     curve.locator("svg").wait_for(state="attached")
     return curve.get_attribute("aria-label")
 
 
-def pictures(page, half):
+def read_images(page, half):
     """The images shown in one half, as pixels."""
-    shown = page.locator(f"#{half} figure img").all()
-    encoded = [image.get_attribute("src").partition(",")[2] for image in shown]
+    elements = page.locator(f"#{half} figure img").all()
+    encoded = [image.get_attribute("src").partition(",")[2] for image in elements]
     return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in encoded]
 
 
@@ -132,10 +132,10 @@ def test_opens_with_the_result_of_its_first_example_beside_the_controls(browser,
     page = visit(browser, url)
     sheet = page.locator("#noiseorder_sheet").first
     assert first.tally() in sheet.inner_text()
-    shown = [image.get_attribute("src").partition(",")[2] for image in sheet.locator("img").all()]
-    for encoded, picture in zip(shown, first.pictures, strict=True):
+    sources = [image.get_attribute("src").partition(",")[2] for image in sheet.locator("img").all()]
+    for encoded, image in zip(sources, first.pictures, strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
-        assert abs(pixels.astype(int) - picture).max() <= 1
+        assert abs(pixels.astype(int) - image).max() <= 1
     controls, result = page.locator("#generate").bounding_box(), sheet.bounding_box()
     assert result["x"] > controls["x"] + controls["width"]
     assert result["y"] < 400
@@ -143,7 +143,7 @@ def test_opens_with_the_result_of_its_first_example_beside_the_controls(browser,
 
 
 def test_the_first_example_shows_what_choosing_is_good_for(first):
-    """Its page and its picture in the README say so; what it brings on average is in docs/evidence.md."""
+    """Its page and its image in the README say so; what it brings on average is in docs/evidence.md."""
     assert "3 of 4 as they come, 4 of 4 as the model chooses, 4 of 4 with the best chosen by eye" in first.tally()
 
 
@@ -156,18 +156,18 @@ def test_an_example_comes_with_its_model_and_its_result(page):
 def test_everything_is_asked_of_the_page_s_own_server(browser, url):
     page = browser.new_page()
     page.set_default_timeout(MILLISECONDS)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("websocket", lambda socket: asked.append(socket.url.replace("ws:", "http:")))
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.on("websocket", lambda socket: urls.append(socket.url.replace("ws:", "http:")))
     page.goto(url, wait_until="domcontentloaded")
     page.locator("#noiseorder_sheet .noiseorder-cell").first.wait_for()
     generate(page)
     page.wait_for_load_state("networkidle")
-    assert len(asked) > 5
-    assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
+    assert len(urls) > 5
+    assert [address for address in urls if not address.startswith((url, "data:", "blob:"))] == []
     # Connecting beforehand is no request, but tells the other server of this visit.
-    linked = page.locator("link[href], script[src]").evaluate_all("all => all.map(e => e.href || e.src)")
-    assert [address for address in linked if not address.startswith(url)] == []
+    links = page.locator("link[href], script[src]").evaluate_all("all => all.map(e => e.href || e.src)")
+    assert [address for address in links if not address.startswith(url)] == []
     page.close()
 
 
@@ -186,40 +186,40 @@ def test_a_phone_needs_no_scrolling_sideways(browser, url, theme):
 
 
 def test_two_images_without_and_with(page):
-    number(page, "count", 1)
-    number(page, "steps", 4)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
     generate(page)
     for half in ("without", "with"):
         page.locator(f"#{half} figure img").first.wait_for()
         assert page.locator(f"#{half} figure img").count() == 1
-    without, modulated = pictures(page, "without"), pictures(page, "with")
+    without, modulated = read_images(page, "without"), read_images(page, "with")
     assert without[0].size == modulated[0].size == (128, 128)
     assert without[0].tobytes() != modulated[0].tobytes()
     assert re.match(r"seed 1 [✓✗]\n", page.locator("#without figcaption").first.inner_text())
     assert "with the seed's own (1 is the same, 0 another seed)" in page.locator("#summary").first.inner_text()
 
 
-def test_off_by_hand_gives_the_same_picture(page):
-    number(page, "count", 1)
-    number(page, "steps", 4)
-    number(page, "noiseorder_erase", 1)
-    number(page, "noiseorder_inject", 0)
+def test_off_by_hand_gives_the_same_image(page):
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
+    fill(page, "noiseorder_erase", 1)
+    fill(page, "noiseorder_inject", 0)
     page.get_by_text("Nothing is changed: Erase is 1 and Inject is 0.").wait_for()
     generate(page)
-    assert pictures(page, "without")[0].tobytes() == pictures(page, "with")[0].tobytes()
+    assert read_images(page, "without")[0].tobytes() == read_images(page, "with")[0].tobytes()
 
 
 def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
     for name, low, high, beyond in (("erase", "1", "16", "64"), ("inject", "-0.2", "0.3", "-0.9")):
         page.locator(f'#noiseorder_{name} input[type=range][min="{low}"][max="{high}"]').wait_for()
         box = page.locator(f"#noiseorder_{name} input[type=number]")
-        number(page, f"noiseorder_{name}", beyond)
+        fill(page, f"noiseorder_{name}", beyond)
         # Through the box and out again, as who only looks does.
         box.focus()
         box.press("Tab")
         page.wait_for_timeout(300)
         assert box.input_value() == beyond
-        number(page, f"noiseorder_{name}", 100)
+        fill(page, f"noiseorder_{name}", 100)
         assert box.input_value() == {"erase": "64", "inject": "1"}[name], "what is not allowed is held back"
     page.locator("#noiseorder_erase input[type=range]").fill("3")
     assert page.locator("#noiseorder_erase input[type=number]").input_value() == "3"
@@ -229,7 +229,7 @@ def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
     cost.get_by_text("Cost: +2 model evaluations per image").wait_for()
     page.locator("#noiseorder_advanced > .label-wrap").click()
-    number(page, "noiseorder_levels", 3)
+    fill(page, "noiseorder_levels", 3)
     cost.get_by_text("Cost: +6 model evaluations per image").wait_for()
     choose(page, "noiseorder_direction", "denoised")
     cost.get_by_text("Cost: +3 model evaluations per image").wait_for()
@@ -255,11 +255,11 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
         (3, first, last, *weights, levels),
         strict=True,
     ):
-        number(page, f"noiseorder_{name}", value)
+        fill(page, f"noiseorder_{name}", value)
     keys = key_levels(levels, first, last, weights)
-    told = ", ".join(f"{key.fraction:.2f}" for key in keys)
-    told += " with weights " + ", ".join(f"{key.weight:.2f}" for key in keys)
-    page.locator(f'#noiseorder_curve [aria-label*="{levels} key levels at {told};"] svg').wait_for()
+    label = ", ".join(f"{key.fraction:.2f}" for key in keys)
+    label += " with weights " + ", ".join(f"{key.weight:.2f}" for key in keys)
+    page.locator(f'#noiseorder_curve [aria-label*="{levels} key levels at {label};"] svg').wait_for()
     places = page.locator("#noiseorder_curve circle").evaluate_all(
         "all => all.map(c => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy'))])"
     )
@@ -272,45 +272,45 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
 
 
 def test_the_drawing_says_what_is_not_used(page):
-    assert drawn(page).startswith("1 key level at 0.90;")
+    assert read_curve(page).startswith("1 key level at 0.90;")
     page.locator("#noiseorder_advanced > .label-wrap").click()
     choose(page, "noiseorder_preset", "Look-ahead")
     page.locator('#noiseorder_curve [aria-label*="1.00, 0.90, 0.80; look-ahead uses no weights"] svg').wait_for()
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     page.locator("#noiseorder_curve").get_by_text("not used, Inject is 0").wait_for()
     assert page.locator("#noiseorder_curve svg").count() == 0
-    number(page, "noiseorder_inject", 0.05)
+    fill(page, "noiseorder_inject", 0.05)
     page.locator("#noiseorder_curve svg").wait_for()
 
 
 def test_a_preset_that_brings_little_says_so_when_it_is_chosen(page):
-    told = page.locator("#noiseorder_said").get_by_text("Look-ahead is for few-step models")
+    message = page.locator("#noiseorder_said").get_by_text("Look-ahead is for few-step models")
     choose(page, "noiseorder_preset", "Look-ahead")
-    told.wait_for()
+    message.wait_for()
     choose(page, "noiseorder_preset", "Default")
-    told.wait_for(state="detached")
+    message.wait_for(state="detached")
 
 
 def test_the_share_of_the_cost_follows_steps_and_cfg(page):
     cost = page.locator("#noiseorder_cost").first
     cost.get_by_text("+2 model evaluations per image, +10 % of 20 (10 steps, CFG 1.5)").wait_for()
-    number(page, "steps", 50)
+    fill(page, "steps", 50)
     cost.get_by_text("+2 model evaluations per image, +2 % of 100").wait_for()
-    number(page, "cfg_scale", 1)
+    fill(page, "cfg_scale", 1)
     cost.get_by_text("+2 model evaluations per image, +4 % of 50 (50 steps, CFG 1)").wait_for()
     choose(page, "noiseorder_preset", "Few steps")
     cost.get_by_text("+1 model evaluation per image, +2 % of 50").wait_for()
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     cost.get_by_text("Costs nothing.").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
-    opened = browser.new_page(viewport={"width": 1400, "height": 1600})
-    opened.set_default_timeout(MILLISECONDS)
-    opened.goto(f"{url}?__theme={scheme}", wait_until="domcontentloaded")
-    opened.locator("#noiseorder_advanced > .label-wrap").click()
-    svg = opened.locator("#noiseorder_curve svg")
+    page = browser.new_page(viewport={"width": 1400, "height": 1600})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(f"{url}?__theme={scheme}", wait_until="domcontentloaded")
+    page.locator("#noiseorder_advanced > .label-wrap").click()
+    svg = page.locator("#noiseorder_curve svg")
     svg.wait_for()
     ink, paper = (
         svg.evaluate(
@@ -326,7 +326,7 @@ def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
         )
         for what in ("color", "background")
     )
-    opened.close()
+    page.close()
     assert abs(sum(ink) - sum(paper)) > 300
     assert (sum(paper) < 380) is (scheme == "dark")
 
@@ -370,11 +370,11 @@ def test_the_preset_s_label_says_when_a_control_was_changed(page):
     mark = page.locator("#noiseorder_preset .noiseorder-changed")
     page.locator("#noiseorder_cost").get_by_text("+2 model evaluations").wait_for()
     assert not mark.is_visible()
-    number(page, "noiseorder_erase", 5)
+    fill(page, "noiseorder_erase", 5)
     mark.wait_for()
-    number(page, "noiseorder_erase", 4)
+    fill(page, "noiseorder_erase", 4)
     mark.wait_for(state="hidden")
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     mark.wait_for()
     choose(page, "noiseorder_preset", "Erase only")
     mark.wait_for(state="hidden")
@@ -386,34 +386,36 @@ def test_the_preset_s_label_says_when_a_control_was_changed(page):
 def test_only_what_has_a_say_is_shown(page):
     page.locator("#noiseorder_advanced > .label-wrap").click()
 
-    def shown(*names, gone=()):
+    def check(*names, hidden=()):
         for name in names:
             page.locator(f"#noiseorder_{name}").first.wait_for()
-        for name in gone:
+        for name in hidden:
             page.locator(f"#noiseorder_{name}").first.wait_for(state="hidden")
 
-    shown("levels", "first_level", "variant", gone=("last_level", "layout", "structure", "detail", "passes", "region"))
-    number(page, "noiseorder_levels", 2)
-    shown("last_level", "layout", "detail", gone=("structure",))
-    number(page, "noiseorder_levels", 3)
-    shown("structure")
+    check(
+        "levels", "first_level", "variant", hidden=("last_level", "layout", "structure", "detail", "passes", "region")
+    )
+    fill(page, "noiseorder_levels", 2)
+    check("last_level", "layout", "detail", hidden=("structure",))
+    fill(page, "noiseorder_levels", 3)
+    check("structure")
     choose(page, "noiseorder_direction", "look-ahead")
-    shown("last_level", gone=("layout", "structure", "detail"))
+    check("last_level", hidden=("layout", "structure", "detail"))
     choose(page, "noiseorder_direction", "guidance")
     for name in ("layout", "structure", "detail"):
-        number(page, f"noiseorder_{name}", 0)
-    number(page, "noiseorder_levels", 1)
+        fill(page, f"noiseorder_{name}", 0)
+    fill(page, "noiseorder_levels", 1)
     page.locator("#noiseorder_cost").get_by_text("at least one must be above 0").wait_for()
-    shown("layout", "structure", "detail")  # what is wrong is shown
-    number(page, "noiseorder_layout", 1)
-    number(page, "noiseorder_inject", 0)
-    shown("variant", gone=("direction", "levels", "first_level", "normalisation", "layout"))
-    number(page, "noiseorder_erase", 1)
-    shown(gone=("variant", "audition"))
+    check("layout", "structure", "detail")  # what is wrong is shown
+    fill(page, "noiseorder_layout", 1)
+    fill(page, "noiseorder_inject", 0)
+    check("variant", hidden=("direction", "levels", "first_level", "normalisation", "layout"))
+    fill(page, "noiseorder_erase", 1)
+    check(hidden=("variant", "audition"))
 
 
 def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
-    number(page, "noiseorder_erase", 9)
+    fill(page, "noiseorder_erase", 9)
     page.locator("#noiseorder_advanced > .label-wrap").click()
     page.locator("#noiseorder_presets > .label-wrap").click()
     name, message = (
@@ -444,10 +446,10 @@ def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
     name.fill("Yours")
     page.locator("#noiseorder_preset_rename").click()
     message.get_by_text("Renamed “Mine” to “Yours”.").wait_for()
-    assert [text for text in offered(page, "noiseorder_preset") if text in ("Mine", "Yours")] == ["Yours"]
+    assert [text for text in read_choices(page, "noiseorder_preset") if text in ("Mine", "Yours")] == ["Yours"]
     page.locator("#noiseorder_preset_delete").click()
     message.get_by_text("Deleted “Yours”.").wait_for()
-    assert "Yours" not in offered(page, "noiseorder_preset")
+    assert "Yours" not in read_choices(page, "noiseorder_preset")
     page.locator("#noiseorder_preset_delete").click()
     message.get_by_text("choose one of your own (there is none yet)").wait_for()
     assert json.loads((data / "presets.json").read_text()) == {"version": 1, "presets": {}}
@@ -463,26 +465,26 @@ def test_a_preset_that_cannot_be_used_is_explained(page, data):
 
 
 def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, data):
-    name, built_in = "Saved elsewhere", offered(page, "noiseorder_preset")
+    name, built_in = "Saved elsewhere", read_choices(page, "noiseorder_preset")
     (data / "presets.json").write_text(json.dumps({"version": 1, "presets": {name: {"erase": 2}}}))
     try:
         page.locator("#noiseorder_preset input").click()
         page.locator("ul.options li").get_by_text(name).wait_for()
-        shown = [text.strip("✓ \n") for text in page.locator("ul.options li").all_inner_texts()]
-        assert shown == [*built_in, name]
+        names = [text.strip("✓ \n") for text in page.locator("ul.options li").all_inner_texts()]
+        assert names == [*built_in, name]
         page.locator("ul.options li").get_by_text(name).click()
         page.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '2'")
         assert page.locator("#noiseorder_preset input").input_value() == name
     finally:
         (data / "presets.json").unlink()
-    gone = page.locator("ul.options li").get_by_text(name)
+    option = page.locator("ul.options li").get_by_text(name)
     page.locator("#noiseorder_preset input").click()
     page.wait_for_timeout(3000)
-    if gone.count():
+    if option.count():
         # The list is asked for anew when it gets the focus; after a choice it may still have had it.
         page.keyboard.press("Tab")
         page.locator("#noiseorder_preset input").click()
-    gone.wait_for(state="detached")
+    option.wait_for(state="detached")
     assert [text.strip("✓ \n") for text in page.locator("ul.options li").all_inner_texts()] == built_in
 
 
@@ -495,8 +497,8 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
-    asked = []
-    page.on("request", lambda request: asked.append(request))
+    traffic = []
+    page.on("request", lambda request: traffic.append(request))
     (data / "presets.json").write_text(json.dumps({"version": 1, "presets": {f"{name}2": {"erase": 99, name: 1}}}))
     page.reload(wait_until="domcontentloaded")
     choose(page, "noiseorder_preset", f"{name}2")
@@ -515,13 +517,13 @@ def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
     page.locator("#noiseorder_preset_delete").click()
     message.get_by_text(f"choose one of your own ({name}2)").wait_for()
     (data / "presets.json").unlink()
-    elsewhere = [request for request in asked if not request.url.startswith((url, "data:", "blob:"))]
+    elsewhere = [request for request in traffic if not request.url.startswith((url, "data:", "blob:"))]
     assert [request.url for request in elsewhere] == []
 
 
 def test_variants_beside_without_and_with(page):
-    number(page, "count", 1)
-    number(page, "steps", 2)
+    fill(page, "count", 1)
+    fill(page, "steps", 2)
     assert not page.locator("#erased").first.is_visible()
     for name in ("original", "erased", "injected"):
         page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").check()
@@ -529,41 +531,41 @@ def test_variants_beside_without_and_with(page):
     for column in ("without", "erased", "injected", "with"):
         page.locator(f"#{column} figure img").first.wait_for()
         assert page.locator(f"#{column} figure img").count() == 1
-    seen = {column: pictures(page, column) for column in ("without", "erased", "injected", "with")}
-    assert len({image[0].tobytes() for image in seen.values()}) == 4
+    images = {column: read_images(page, column) for column in ("without", "erased", "injected", "with")}
+    assert len({image[0].tobytes() for image in images.values()}) == 4
     assert "Injected:" in page.locator("#summary").first.inner_text()
     for name in ("erased", "injected"):
         page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").uncheck()
-    number(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0)
     generate(page)
     page.locator("#erased").first.wait_for(state="hidden")
-    assert pictures(page, "with")[0].tobytes() == seen["erased"][0].tobytes()
+    assert read_images(page, "with")[0].tobytes() == images["erased"][0].tobytes()
 
 
 def test_inspector(page):
-    number(page, "count", 1)
-    number(page, "steps", 4)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
     generate(page)
-    without = pictures(page, "with")[0].tobytes()
+    without = read_images(page, "with")[0].tobytes()
     assert page.locator("#inspected table").count() == 0
     page.locator("#noiseorder_advanced > .label-wrap").click()
-    number(page, "noiseorder_levels", 2)
-    number(page, "noiseorder_levels", 1)
+    fill(page, "noiseorder_levels", 2)
+    fill(page, "noiseorder_levels", 1)
     page.locator("#inspect input[type=checkbox]").check()
     generate(page)
     page.locator("#inspected h4").get_by_text("Seed 1").wait_for()
     for word in ("rms", "kurtosis", "cosine", "seen before", "seen after"):
         page.locator("#inspected th").get_by_text(word, exact=True).first.wait_for()
     assert page.locator("#inspected img").count() == 3 + 1 + 2
-    assert pictures(page, "with")[0].tobytes() == without
+    assert read_images(page, "with")[0].tobytes() == without
     cells = page.locator("#inspected tr").filter(has_text="before").first.locator("td").all_inner_texts()
     assert cells[3] == "1.000", "the seed's own noise, to itself"
 
 
 def test_the_other_model(page):
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
-    number(page, "count", 2)
-    number(page, "steps", 4)
+    fill(page, "count", 2)
+    fill(page, "steps", 4)
     generate(page)
     page.locator("#with figure img").nth(1).wait_for()
     assert page.locator("#with figure img").count() == 2
@@ -573,8 +575,8 @@ def test_a_model_of_the_other_world_comes_with_a_prompt_of_it(page):
     prompt = page.locator("#prompt textarea")
     page.locator("#model label").get_by_text("DiT of the cluttered world").click()
     page.wait_for_function("() => document.querySelector('#prompt textarea').value.endsWith(' on stripes')")
-    number(page, "count", 1)
-    number(page, "steps", 4)
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
     generate(page)
     page.locator("#with figure img").first.wait_for()
     assert "with the right ground too" in page.locator("#summary").first.inner_text()
@@ -591,9 +593,9 @@ def test_a_distilled_model_comes_with_its_steps_and_cfg(page):
     assert page.locator("#steps input[type=number]").input_value() == "4"
     choose(page, "noiseorder_preset", "Auto")
     page.locator("#noiseorder_cost").get_by_text("a few-step or guidance-distilled model").wait_for()
-    number(page, "count", 1)
+    fill(page, "count", 1)
     generate(page)
-    number(page, "cfg_scale", 3)
+    fill(page, "cfg_scale", 3)
     page.locator("#generate").click()
     page.get_by_text("use CFG scale 1").first.wait_for()
 
@@ -617,7 +619,7 @@ def test_a_prompt_of_another_world_is_explained(page):
 
 
 def test_eight_images_twice(page):
-    number(page, "count", 8)
+    fill(page, "count", 8)
     generate(page)
     page.locator("#seed input").fill("101")
     page.locator("#seed input").press("Tab")
@@ -627,11 +629,11 @@ def test_eight_images_twice(page):
 
 
 def test_audition(page):
-    """The previews with the checker's verdicts, the choice by mouse and by keyboard, and the picture of the variant."""
-    number(page, "count", 2)
-    number(page, "steps", 4)
+    """The previews with the checker's verdicts, the choice by mouse and by keyboard, and the image of the variant."""
+    fill(page, "count", 2)
+    fill(page, "steps", 4)
     page.locator("#noiseorder_advanced > .label-wrap").click()
-    number(page, "noiseorder_audition", 3)
+    fill(page, "noiseorder_audition", 3)
     page.locator("#audition").click()
     cells = page.locator("#noiseorder_sheet .noiseorder-cell")
     page.locator("#noiseorder_sheet").get_by_text("3 candidates at 3 of 4 steps").wait_for()
@@ -643,9 +645,9 @@ def test_audition(page):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.locator("#noiseorder_sheet .noiseorder-told").get_by_text("Variant 2 is chosen").wait_for()
-    pressed = page.locator("#noiseorder_sheet .noiseorder-cell[aria-pressed=true]")
-    assert pressed.get_attribute("aria-label") == "Choose variant 2, seed 2"
-    number(page, "noiseorder_audition", 0)
+    choice = page.locator("#noiseorder_sheet .noiseorder-cell[aria-pressed=true]")
+    assert choice.get_attribute("aria-label") == "Choose variant 2, seed 2"
+    fill(page, "noiseorder_audition", 0)
     assert page.locator("#noiseorder_variant input[type=number]").input_value() == "2"
     generate(page)
     assert page.locator("#with figure img").count() == 2

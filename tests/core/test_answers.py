@@ -14,7 +14,7 @@ from test_modulate import GaussianHost, config, noise
 from lib_noiseorder.core import Unsupported, modulate, previews
 
 
-def spoiled(host, call, value):
+def spoil_answer(host, call, value):
     """One number of one image is wrong in one answer."""
     denoise, calls = host.denoise, []
 
@@ -35,7 +35,7 @@ def spoiled(host, call, value):
 def test_an_answer_that_is_not_finite_at_any_level_is_refused(direction, level, value, normalisation):
     host, z = GaussianHost([1, 2]), noise([1, 2])
     before = z.clone()
-    spoiled(host, level, value)
+    spoil_answer(host, level, value)
     with pytest.raises(Unsupported, match="NaN or infinity"):
         modulate(z, config(direction=direction, levels=3, normalisation=normalisation), host)
     assert torch.equal(z, before)
@@ -49,7 +49,7 @@ def test_look_ahead_without_a_negative_prompt_walks_by_the_prompt_alone(kind, le
     result, report = modulate(z, config(**settings), host)
     expected, _ = modulate(z, config(**settings), other)
     np.testing.assert_allclose(result.numpy(), expected.numpy(), rtol=1e-9, atol=1e-10)
-    assert [asked for _, asked in host.asked] == [False] * levels
+    assert [with_uncond for _, with_uncond in host.calls] == [False] * levels
     assert report.evaluations == levels
     assert report.notes == ()
 
@@ -83,7 +83,7 @@ def test_look_ahead_is_guided_by_the_hosts_scale():
 def test_what_is_told_of_the_evaluations_is_what_was_asked(direction, has_uncond, each, levels):
     host = GaussianHost([1], has_uncond=has_uncond)
     _, report = modulate(noise([1]), config(direction=direction, levels=levels), host)
-    assert report.evaluations == each * levels == sum(1 + with_uncond for _, with_uncond in host.asked)
+    assert report.evaluations == each * levels == sum(1 + with_uncond for _, with_uncond in host.calls)
     plural = "" if each * levels == 1 else "s"
     assert f"; {each * levels} evaluation{plural} per image" in str(report)
 
@@ -110,9 +110,9 @@ def test_images_in_which_there_is_nothing_to_inject_are_named():
     posterior = host.posterior
 
     def same(x, sigma, which):
-        found, other = posterior(x, sigma, which), posterior(x, sigma, "cond")
-        found[1:] = other[1:]
-        return found
+        answer, other = posterior(x, sigma, which), posterior(x, sigma, "cond")
+        answer[1:] = other[1:]
+        return answer
 
     host.posterior = same
     result, report = modulate(z, config(erase=1, levels=2), host)
@@ -120,22 +120,22 @@ def test_images_in_which_there_is_nothing_to_inject_are_named():
     assert report.notes == ("nothing to inject in image 2, 3: the prompt and the negative prompt predict the same",)
 
 
-def counted(host):
+def record_totals(host):
     """What the host is told to come, of questions for which the page has a bar."""
-    told, predicting = [], host.predicting
-    host.predicting = lambda total: (told.append(total), predicting(total))[1]
-    return told
+    totals, predicting = [], host.predicting
+    host.predicting = lambda total: (totals.append(total), predicting(total))[1]
+    return totals
 
 
 @pytest.mark.parametrize("levels", [1, 3])
 def test_the_host_is_told_how_many_questions_will_come(levels):
     for direction in ("guidance", "denoised", "look-ahead"):
         host = GaussianHost([1])
-        told = counted(host)
+        totals = record_totals(host)
         modulate(noise([1]), config(direction=direction, levels=levels), host)
-        assert told == [levels] == [len(host.asked)]
+        assert totals == [levels] == [len(host.calls)]
     host = GaussianHost([1])
-    told = counted(host)
+    totals = record_totals(host)
     previews(noise([1]), noise([2]), config(levels=levels), host)
-    assert told == [2 * levels] == [len(host.asked)]
-    assert [with_uncond for _, with_uncond in host.asked] == [False] * 2 * levels
+    assert totals == [2 * levels] == [len(host.calls)]
+    assert [with_uncond for _, with_uncond in host.calls] == [False] * 2 * levels

@@ -19,14 +19,14 @@ def test_is_the_mean_square_of_what_the_model_would_change(kind):
     sigma, v, m = host.level(0.6).sigma, SPREAD["cond"] ** 2, host.means["cond"]
     if kind == "flow":
         x = (1 - sigma) * denoised + sigma * z
-        again = m + v * (1 - sigma) / ((1 - sigma) ** 2 * v + sigma**2) * (x - (1 - sigma) * m)
+        prediction = m + v * (1 - sigma) / ((1 - sigma) ** 2 * v + sigma**2) * (x - (1 - sigma) * m)
     else:
-        again = m + v / (v + sigma**2) * (denoised + sigma * z - m)
-    expected = -((again - denoised) ** 2).flatten(1).mean(dim=1)
+        prediction = m + v / (v + sigma**2) * (denoised + sigma * z - m)
+    expected = -((prediction - denoised) ** 2).flatten(1).mean(dim=1)
     torch.testing.assert_close(torch.tensor(scores, dtype=torch.float64), expected)
     assert host.evaluations == 1
     assert host.totals == [1]
-    assert host.asked == [(sigma, False)]
+    assert host.calls == [(sigma, False)]
 
 
 def test_what_the_model_expects_scores_best():
@@ -53,9 +53,9 @@ def test_it_does_not_use_the_image_that_img2img_starts_from():
 
 def test_images_of_a_batch_can_have_variants_of_their_own():
     z, config = noise([7, 7, 8]), NoiseOrderConfig(enabled=True)
-    made, _ = modulate(z, config, GaussianHost([7, 7, 8]), variants=[2, 5, 2])
+    result, _ = modulate(z, config, GaussianHost([7, 7, 8]), variants=[2, 5, 2])
     for k, (seed, variant) in enumerate(((7, 2), (7, 5), (8, 2))):
         alone, _ = modulate(z[k : k + 1], config.replace(variant=variant), GaussianHost([seed]))
-        assert torch.equal(made[k : k + 1], alone)
+        assert torch.equal(result[k : k + 1], alone)
     with pytest.raises(ValueError, match="zip"):
         modulate(z, config, GaussianHost([7, 7, 8]), variants=[2, 5])

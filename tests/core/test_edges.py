@@ -14,7 +14,7 @@ from lib_noiseorder.core.injection import aggregate, orthonormal
 from lib_noiseorder.core.statistics import cosine, dot, mean, rms, std
 
 
-def drawn(*shape, seed=1, dtype=torch.float64):
+def randn(*shape, seed=1, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
@@ -34,44 +34,44 @@ def test_the_whole_schedule_can_be_used(count):
 
 
 def test_erasing_takes_masks_to_their_ends():
-    noise = drawn(1, 4, 8, 8)
+    noise = randn(1, 4, 8, 8)
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 4:] = 1
-    asked = []
+    indices = []
 
     def draw(index):
-        asked.append(index)
-        return drawn(1, 4, 8, 8, seed=index)
+        indices.append(index)
+        return randn(1, 4, 8, 8, seed=index)
 
     result = erase(noise, 2.5, draw, mask)
-    assert asked == [2, 3]
+    assert indices == [2, 3]
     assert torch.equal(result[..., :4], noise[..., :4])
-    expected = (noise + drawn(1, 4, 8, 8, seed=2) + math.sqrt(0.5) * drawn(1, 4, 8, 8, seed=3)) / math.sqrt(2.5)
+    expected = (noise + randn(1, 4, 8, 8, seed=2) + math.sqrt(0.5) * randn(1, 4, 8, 8, seed=3)) / math.sqrt(2.5)
     torch.testing.assert_close(result[..., 4:], expected[..., 4:])
 
 
 @pytest.mark.parametrize("share", [0.9, 0.999, 0.99999])
 def test_a_direction_that_is_almost_the_noise_is_made_orthogonal_in_single_precision_too(share):
-    z = drawn(2, 4, 32, 32, dtype=torch.float32)
-    direction = share * z + math.sqrt(1 - share**2) * drawn(2, 4, 32, 32, seed=2, dtype=torch.float32)
+    z = randn(2, 4, 32, 32, dtype=torch.float32)
+    direction = share * z + math.sqrt(1 - share**2) * randn(2, 4, 32, 32, seed=2, dtype=torch.float32)
     result = orthonormal(direction, z)
     assert max(abs(value) for value in cosine(result, z)) < 1e-6
     torch.testing.assert_close(rms(result), torch.ones(2, 1, 1, 1))
 
 
 def test_the_aggregate_is_the_weighted_sum():
-    a, b = drawn(1, 2, 4, 4), drawn(1, 2, 4, 4, seed=2)
+    a, b = randn(1, 2, 4, 4), randn(1, 2, 4, 4, seed=2)
     torch.testing.assert_close(aggregate([a, b], [3.0, 4.0]), (3 * a + 4 * b) / 5)
 
 
 def test_small_directions_count_as_large_ones_do():
     """Only what is zero has no direction."""
-    z, direction = drawn(2, 4, 8, 8), drawn(2, 4, 8, 8, seed=2)
+    z, direction = randn(2, 4, 8, 8), randn(2, 4, 8, 8, seed=2)
     torch.testing.assert_close(inject(z, [1e-20 * direction], [1.0], 0.1), inject(z, [direction], [1.0], 0.1))
 
 
 def test_measures_of_each_image():
-    x = drawn(3, 2, 4, 4) * torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1) + 0.5
+    x = randn(3, 2, 4, 4) * torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1) + 0.5
     flat = x.flatten(1)
     assert dot(x, x).shape == rms(x).shape == (3, 1, 1, 1)
     torch.testing.assert_close(rms(x).flatten(), flat.square().mean(1).sqrt())
@@ -83,15 +83,15 @@ def test_measures_of_each_image():
 
 def test_single_precision_is_enough_for_everything_but_double():
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        assert rms(drawn(1, 4, 8, 8, dtype=dtype)).dtype == torch.float32
-    assert rms(drawn(1, 4, 8, 8)).dtype == torch.float64
+        assert rms(randn(1, 4, 8, 8, dtype=dtype)).dtype == torch.float32
+    assert rms(randn(1, 4, 8, 8)).dtype == torch.float64
 
 
-@pytest.mark.parametrize("made", [NoiseOrderConfig(), Report(applied=False)])
-def test_what_was_decided_cannot_be_changed(made):
-    name = dataclasses.fields(made)[0].name
+@pytest.mark.parametrize("instance", [NoiseOrderConfig(), Report(applied=False)])
+def test_what_was_decided_cannot_be_changed(instance):
+    name = dataclasses.fields(instance)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(made, name, True)
+        setattr(instance, name, True)
 
 
 def test_a_preview_names_what_it_holds():

@@ -31,9 +31,11 @@ def arrays(tensors):
 @settings(max_examples=25, deadline=None)
 def test_as_printed_is_the_paper(shape, delta, weights, seed):
     z = normal(shape, seed)
-    found = [normal(shape, seed + k + 1, z, 0.9) for k in range(len(weights))]
-    ours = inject(z, found, weights, delta, "as printed")
-    np.testing.assert_allclose(ours.numpy(), printed(z.numpy(), arrays(found), weights, delta), rtol=1e-11, atol=1e-12)
+    directions = [normal(shape, seed + k + 1, z, 0.9) for k in range(len(weights))]
+    ours = inject(z, directions, weights, delta, "as printed")
+    np.testing.assert_allclose(
+        ours.numpy(), printed(z.numpy(), arrays(directions), weights, delta), rtol=1e-11, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -41,9 +43,11 @@ def test_as_printed_is_the_paper(shape, delta, weights, seed):
 @settings(max_examples=25, deadline=None)
 def test_orthonormal_is_the_reference(shape, delta, weights, seed, share):
     z = normal(shape, seed)
-    found = [10.0**k * normal(shape, seed + k + 1, z, share) for k in range(len(weights))]
-    ours = inject(z, found, weights, delta)
-    np.testing.assert_allclose(ours.numpy(), turned(z.numpy(), arrays(found), weights, delta), rtol=1e-9, atol=1e-10)
+    directions = [10.0**k * normal(shape, seed + k + 1, z, share) for k in range(len(weights))]
+    ours = inject(z, directions, weights, delta)
+    np.testing.assert_allclose(
+        ours.numpy(), turned(z.numpy(), arrays(directions), weights, delta), rtol=1e-9, atol=1e-10
+    )
 
 
 @given(delta=DELTA, weights=WEIGHTS, seed=st.integers(0, 1000), share=st.floats(-0.999, 0.999))
@@ -51,11 +55,13 @@ def test_orthonormal_is_the_reference(shape, delta, weights, seed, share):
 def test_orthonormal_turns_by_arctan_delta_and_keeps_the_rms(delta, weights, seed, share):
     shape = (3, 4, 16, 16)
     z = normal(shape, seed)
-    found = [normal(shape, seed + k + 1, z, share) for k in range(len(weights))]
-    result = inject(z, found, weights, delta)
+    directions = [normal(shape, seed + k + 1, z, share) for k in range(len(weights))]
+    result = inject(z, directions, weights, delta)
     assert cosine(result, z) == pytest.approx([math.cos(math.atan(delta))] * 3, abs=1e-12)
     torch.testing.assert_close(rms(result), rms(z), rtol=1e-12, atol=0)
-    toward = [(result[k] * found[0][k]).sum() - cosine(result, z)[k] * (z[k] * found[0][k]).sum() for k in range(3)]
+    toward = [
+        (result[k] * directions[0][k]).sum() - cosine(result, z)[k] * (z[k] * directions[0][k]).sum() for k in range(3)
+    ]
     if len(weights) == 1:
         assert all(value.sign() == math.copysign(1, delta) for value in toward)
 

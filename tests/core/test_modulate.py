@@ -27,7 +27,7 @@ class GaussianHost:
     def __init__(self, seeds, kind="epsilon", has_uncond=True, cfg_scale=5.0):
         self.stage, self.mask, self.latent = "", None, None
         self.seeds, self.kind, self.has_uncond, self.cfg_scale = seeds, kind, has_uncond, cfg_scale
-        self.evaluations, self.asked, self.totals, self.inside, self.fail = 0, [], [], False, None
+        self.evaluations, self.calls, self.totals, self.inside, self.fail = 0, [], [], False, None
         pattern = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
         self.means = {"cond": MEAN * pattern, "uncond": -MEAN / 2 * pattern.flip(-1)}
 
@@ -60,9 +60,9 @@ class GaussianHost:
 
     def denoise(self, x, level, with_uncond):
         assert self.inside
-        if self.fail is not None and len(self.asked) == self.fail[0]:
+        if self.fail is not None and len(self.calls) == self.fail[0]:
             raise self.fail[1]
-        self.asked.append((level.sigma, with_uncond))
+        self.calls.append((level.sigma, with_uncond))
         self.evaluations += 2 if with_uncond else 1
         uncond = self.posterior(x, level.sigma, "uncond") if with_uncond else None
         return Denoised(self.posterior(x, level.sigma, "cond"), uncond)
@@ -90,26 +90,26 @@ def reference_erased(z, seeds, n, host, variant=0):
 def test_is_the_method(kind, direction, normalisation, levels):
     seeds = [11, 12]
     host, z = GaussianHost(seeds, kind), noise(seeds)
-    chosen = config(
+    configuration = config(
         direction=direction, normalisation=normalisation, levels=levels, inject=0.2, erase=2.5, structure=0.3
     )
-    result, report = modulate(z, chosen, host)
+    result, report = modulate(z, configuration, host)
 
     s = reference_erased(z, seeds, 2.5, host)
     fractions, weights = ([0.9], [1.0]) if levels == 1 else ([0.9, 0.8, 0.7], [1, 0.3, 1])
-    found = []
+    directions = []
     for fraction in fractions:
         level = host.level(fraction)
         x = torch.from_numpy(s) * (1 if kind == "flow" else math.sqrt(1 + level.sigma**2))
         predictions = {w: ((x - host.posterior(x, level.sigma, w)) / level.sigma).numpy() for w in ("cond", "uncond")}
-        found.append(
+        directions.append(
             {
                 "noise": predictions["cond"],
                 "denoised": -predictions["cond"],
                 "guidance": -(predictions["cond"] - predictions["uncond"]),
             }[direction]
         )
-    expected = (turned if normalisation == "orthonormal" else printed)(s, found, weights, 0.2)
+    expected = (turned if normalisation == "orthonormal" else printed)(s, directions, weights, 0.2)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-9, atol=1e-10)
     assert report.applied
     assert report.evaluations == levels * (2 if direction == "guidance" else 1)
@@ -131,8 +131,8 @@ def test_look_ahead_walks_the_sampler_s_way(kind, normalisation):
     host, z = GaussianHost(seeds, kind), noise(seeds)
     settings = {"direction": "look-ahead", "levels": 3, "first_level": 1.0, "last_level": 0.8, "erase": 1}
     # As printed, the part along the noise counts too, which here is all that tells where the walk began.
-    chosen = config(**settings, inject=0.08, normalisation=normalisation)
-    result, report = modulate(z, chosen, host)
+    configuration = config(**settings, inject=0.08, normalisation=normalisation)
+    result, report = modulate(z, configuration, host)
 
     sigmas = [host.level(f).sigma for f in (1.0, 0.9, 0.8)]
     state = z.numpy().copy()
@@ -167,34 +167,34 @@ def test_around_an_image_the_noise_turns_toward_what_would_change(kind, directio
     (sigma,) = (level.sigma for level in report.levels)
     x = host.place(z, report.levels[0])
     cond, uncond = (host.posterior(x, sigma, which).numpy() for which in ("cond", "uncond"))
-    wanted = {
+    target = {
         "denoised": cond - host.latent.numpy(),
         "guidance": cond - uncond,
         "look-ahead": uncond + 5.0 * (cond - uncond) - host.latent.numpy(),
     }[direction]
-    np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [wanted], [1.0], 0.1), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [target], [1.0], 0.1), rtol=1e-8, atol=1e-9)
 
 
 def test_around_an_image_the_paper_s_sign_is_the_predicted_noise():
     host, z = GaussianHost([4]), noise([4])
     host.latent = 0.3 * noise([77])
-    chosen = config(direction="noise", erase=1, inject=0.1, normalisation="as printed")
-    result, report = modulate(z, chosen, host)
+    configuration = config(direction="noise", erase=1, inject=0.1, normalisation="as printed")
+    result, report = modulate(z, configuration, host)
     (sigma,) = (level.sigma for level in report.levels)
     x = host.place(z, report.levels[0])
     epsilon = (x - host.posterior(x, sigma, "cond")) / sigma
     np.testing.assert_allclose(result.numpy(), printed(z.numpy(), [epsilon.numpy()], [1.0], 0.1), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("region", "kept"), [("inside", "right"), ("outside", "left")])
-def test_region(region, kept):
+@pytest.mark.parametrize(("region", "untouched"), [("inside", "right"), ("outside", "left")])
+def test_region(region, untouched):
     host, z = GaussianHost([1, 2]), noise([1, 2])
     host.mask = torch.zeros(4, 16, 16)
     host.mask[..., :8] = 1
     result, _ = modulate(z, config(inject=0, region=region), host)
     halves = {"left": (..., slice(0, 8)), "right": (..., slice(8, 16))}
-    other = halves["left" if kept == "right" else "right"]
-    assert torch.equal(result[halves[kept]], z[halves[kept]])
+    other = halves["left" if untouched == "right" else "right"]
+    assert torch.equal(result[halves[untouched]], z[halves[untouched]])
     np.testing.assert_allclose(result[other], reference_erased(z, [1, 2], 4, host)[other], atol=1e-12)
 
 
@@ -219,11 +219,11 @@ def test_denoised_turns_toward_the_prompt_and_noise_away():
 
 
 @pytest.mark.parametrize(
-    "chosen", [NoiseOrderConfig(), config(erase=1, inject=0), NoiseOrderConfig(enabled=False, erase=8)]
+    "configuration", [NoiseOrderConfig(), config(erase=1, inject=0), NoiseOrderConfig(enabled=False, erase=8)]
 )
-def test_off_is_absent(chosen):
+def test_off_is_absent(configuration):
     z = noise([1])
-    result, report = modulate(z, chosen, None)  # type: ignore[arg-type]  # not even looked at
+    result, report = modulate(z, configuration, None)  # type: ignore[arg-type]  # not even looked at
     assert result is z
     assert not report.applied
 
@@ -231,7 +231,7 @@ def test_off_is_absent(chosen):
 def test_erasing_alone_asks_the_model_nothing():
     host, z = GaussianHost([1, 2]), noise([1, 2])
     result, report = modulate(z, config(inject=0, erase=4), host)
-    assert host.asked == []
+    assert host.calls == []
     assert report.evaluations == 0
     np.testing.assert_allclose(result.numpy(), reference_erased(z, [1, 2], 4, host), atol=1e-12)
     assert report.cosine == pytest.approx([0.5, 0.5], abs=0.1)
@@ -298,13 +298,15 @@ def test_half_precision_noise_comes_back_in_half_precision():
 
 @pytest.mark.parametrize("settings", [{}, {"inject": 0}, {"erase": 1}, {"direction": "look-ahead", "levels": 2}])
 def test_being_watched_changes_nothing_and_shows_the_erased_noise(settings):
-    seeds, seen = [4, 5], []
+    seeds, noises = [4, 5], []
     z = noise(seeds)
     plain, unwatched = modulate(z, config(**settings), GaussianHost(seeds, "epsilon"))
-    watched, report = modulate(z, config(**settings), GaussianHost(seeds, "epsilon"), lambda e: seen.append(e.clone()))
+    watched, report = modulate(
+        z, config(**settings), GaussianHost(seeds, "epsilon"), lambda e: noises.append(e.clone())
+    )
     assert torch.equal(plain, watched)
     np.testing.assert_allclose(
-        seen[0].numpy(), reference_erased(z, seeds, config(**settings).erase, GaussianHost(seeds, "epsilon"))
+        noises[0].numpy(), reference_erased(z, seeds, config(**settings).erase, GaussianHost(seeds, "epsilon"))
     )
     assert report.evaluations == unwatched.evaluations
 
@@ -313,9 +315,9 @@ def test_being_watched_changes_nothing_and_shows_the_erased_noise(settings):
 def test_previews_are_what_the_prompt_alone_predicts_at_the_key_levels(kind):
     seeds = [4, 5]
     host, before, after = GaussianHost(seeds, kind), noise(seeds), noise([6, 7])
-    found = previews(before, after, config(inject=0, levels=3), host)
+    result = previews(before, after, config(inject=0, levels=3), host)
     assert host.evaluations == 2 * 3
-    assert [preview.level.fraction for preview in found] == pytest.approx([0.9, 0.8, 0.7])
-    for level, *seen in found:
-        for z, x0 in zip((before, after), seen, strict=True):
+    assert [preview.level.fraction for preview in result] == pytest.approx([0.9, 0.8, 0.7])
+    for level, *predictions in result:
+        for z, x0 in zip((before, after), predictions, strict=True):
             torch.testing.assert_close(x0, host.posterior(host.place(z, level), level.sigma, "cond"))

@@ -9,12 +9,12 @@ import torch
 from lib_noiseorder.core.statistics import kurtosis, mean, spectrum
 
 
-def drawn(*shape, seed=1):
+def randn(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_mean_and_kurtosis():
-    x = torch.stack([drawn(4, 8, 8), drawn(4, 8, 8).exp() + 3])
+    x = torch.stack([randn(4, 8, 8), randn(4, 8, 8).exp() + 3])
     flat = x.flatten(1).numpy()
     centred = flat - flat.mean(1, keepdims=True)
     np.testing.assert_allclose(mean(x), flat.mean(1), rtol=1e-12)
@@ -25,7 +25,7 @@ def test_kurtosis_of_known_distributions():
     coin = torch.tensor([1.0, -1.0]).repeat(1, 32)
     assert kurtosis(coin) == (-2.0,)
     assert kurtosis(torch.full((1, 4, 8, 8), 3.0)) == (0,)
-    assert abs(kurtosis(drawn(1, 4, 256, 256))[0]) < 0.05
+    assert abs(kurtosis(randn(1, 4, 256, 256))[0]) < 0.05
 
 
 def by_hand(image):
@@ -45,33 +45,33 @@ def by_hand(image):
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 7), (8, 12), (9, 6), (5, 8)])
 def test_spectrum(height, width):
-    x = drawn(2, 3, height, width)
+    x = randn(2, 3, height, width)
     expected = [by_hand(image.numpy()) for image in x]
     np.testing.assert_allclose(spectrum(x).numpy(), expected, rtol=1e-10)
 
 
 def test_spectrum_of_white_noise_is_one_everywhere():
-    found = spectrum(drawn(1, 4, 128, 128))[0]
+    power = spectrum(randn(1, 4, 128, 128))[0]
     # The first band has one frequency in each of four channels, the others many.
-    assert found[1:].sub(1).abs().max() < 0.45
-    assert found[8:].sub(1).abs().max() < 0.15
-    assert spectrum(0.5 * drawn(1, 4, 128, 128))[0, 8:].mean() == pytest.approx(0.25, rel=0.02)
+    assert power[1:].sub(1).abs().max() < 0.45
+    assert power[8:].sub(1).abs().max() < 0.15
+    assert spectrum(0.5 * randn(1, 4, 128, 128))[0, 8:].mean() == pytest.approx(0.25, rel=0.02)
 
 
 def test_spectrum_shows_where_the_power_is():
     pixels = torch.arange(16)
     wave = (2 * torch.pi * 3 * pixels / 16).sin().expand(1, 1, 16, 16)
-    found = spectrum(wave)[0]
-    assert found.argmax() == 3
-    assert found[3] / found.sum() > 0.999
+    power = spectrum(wave)[0]
+    assert power.argmax() == 3
+    assert power[3] / power.sum() > 0.999
 
 
 def test_spectrum_of_five_dimensions_is_the_mean_over_frames():
-    x = drawn(2, 4, 3, 8, 8)
+    x = randn(2, 4, 3, 8, 8)
     frames = torch.stack([spectrum(x[:, :, k]) for k in range(3)]).mean(0)
     torch.testing.assert_close(spectrum(x), frames)
 
 
 def test_half_precision_is_measured_in_single():
-    x = drawn(1, 4, 8, 8)
+    x = randn(1, 4, 8, 8)
     torch.testing.assert_close(spectrum(x.half()).double(), spectrum(x), rtol=1e-2, atol=1e-3)

@@ -66,10 +66,10 @@ class Drawing:
     evaluations = 0
 
     def __init__(self, stage: str) -> None:
-        self.seeds, self.stage, self.asked = [1, 7], stage, []
+        self.seeds, self.stage, self.keys = [1, 7], stage, []
 
     def fresh_noise(self, seeds):
-        self.asked.append(seeds)
+        self.keys.append(seeds)
         return torch.stack([torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
 
@@ -78,4 +78,4 @@ class Drawing:
 def test_every_image_draws_by_its_seed_the_variant_and_the_pass(variant, stage):
     host = Drawing(stage)
     modulate(torch.zeros(2, 4, 8, 8), NoiseOrderConfig(True, 3.5, 0, variant=variant), host)
-    assert host.asked == [[stream_seed(seed, draw, variant, stage) for seed in (1, 7)] for draw in (2, 3, 4)]
+    assert host.keys == [[stream_seed(seed, draw, variant, stage) for seed in (1, 7)] for draw in (2, 3, 4)]

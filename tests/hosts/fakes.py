@@ -103,14 +103,14 @@ class Network(torch.nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.kind, self.rows, self.calls, self.seen = kind, 0, 0, []
+        self.kind, self.rows, self.calls, self.inputs = kind, 0, 0, []
         self.before: Callable[[], None] = lambda: None
 
     def forward(self, x: torch.Tensor, sigma: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
         self.before()
         self.rows += len(x)
         self.calls += 1
-        self.seen.append((x.clone(), sigma.clone(), cond.clone()))
+        self.inputs.append((x.clone(), sigma.clone(), cond.clone()))
         generator = torch.Generator().manual_seed(4)
         pattern = torch.randn(x.shape[1:], generator=generator)[None]
         mean = pattern * cond.reshape(-1, *[1] * (x.ndim - 1))
@@ -245,7 +245,7 @@ def listed(value: Any, count: int) -> list[str]:
 
 
 def as_image(noise: torch.Tensor, encoded: float) -> Any:
-    """A "picture" that tells the noise it began with and what the VAE drew."""
+    """An "image" that tells the noise it began with and what the VAE drew."""
     noise = noise if noise.ndim == 3 else noise[:, 0]  # a single frame
     pixels = (noise[:3].float() * 40 + 128).clamp(0, 255).byte().movedim(0, 2).contiguous()
     pixels[0, 0] = int(encoded * 255)
@@ -257,20 +257,20 @@ class Sampler:
 
     def __init__(self, network: Network) -> None:
         self.table = FLOW_SIGMAS if network.kind == "const" else SIGMAS
-        self.ran = 0
+        self.step_count = 0
 
-    def callback_state(self, told: dict[str, Any]) -> None:
+    def callback_state(self, values: dict[str, Any]) -> None:
         pass
 
     def sample(self, p: Processing, noise: torch.Tensor) -> torch.Tensor:
-        """The "picture" is the noise itself, and so is each x̂0, but for the step in its first number."""
+        """The "image" is the noise itself, and so is each x̂0, but for the step in its first number."""
         state, latent = sys.modules["modules.shared"].state, noise
         state.sampling_steps = p.steps
         try:
             for step in range(p.steps):
                 if state.interrupted or state.skipped:
                     raise InterruptedException
-                self.ran += 1
+                self.step_count += 1
                 latent = noise.clone()
                 latent.view(len(noise), -1)[:, 0] = step / 100
                 self.callback_state({"i": step, "denoised": latent})
@@ -444,14 +444,14 @@ class FakeHost:
         self.script.is_img2img = False
 
     def module(self, name: str, **contents: Any) -> Any:
-        made = types.ModuleType(name)
-        made.__dict__.update(contents)
-        made.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package="__path__" in contents)
-        self.monkeypatch.setitem(sys.modules, name, made)
+        module = types.ModuleType(name)
+        module.__dict__.update(contents)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package="__path__" in contents)
+        self.monkeypatch.setitem(sys.modules, name, module)
         parent, _, child = name.rpartition(".")
         if parent:
-            setattr(sys.modules[parent], child, made)
-        return made
+            setattr(sys.modules[parent], child, module)
+        return module
 
     @staticmethod
     def create_generator(seed: int) -> torch.Generator:
@@ -581,7 +581,7 @@ class FakeHost:
             used = self.process_before_every_sampling(p, args, errors, noise, noise, c, uc)
             self.sampled(p)
             samples = types.SimpleNamespace(samples=p.sampler.sample(p, used))
-            self.steps_run.append(p.sampler.ran)
+            self.steps_run.append(p.sampler.step_count)
             p.sampler = Sampler(self.network)
             self.swallow(errors, lambda ps=samples: self.script.post_sample(p, ps, *args))
             used = samples.samples
@@ -613,8 +613,8 @@ class FakeHost:
 
     def infotext(self, p: Processing, k: int) -> str:
         own = {key: value[k] if isinstance(value, list) else value for key, value in p.extra_generation_params.items()}
-        told = {"Seed": p.seeds[k], **own}
-        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in told.items() if value is not None)
+        params = {"Seed": p.seeds[k], **own}
+        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in params.items() if value is not None)
 
     def sampled(self, p: Processing) -> None:
         """For a test to do something while an image is being made."""
@@ -622,10 +622,10 @@ class FakeHost:
     def image_grid(self, images: list[Any], rows: int = 1) -> Any:
         columns = len(images) // rows
         width, height = images[0].size
-        made = Image.new("RGB", (columns * width, rows * height))
+        grid = Image.new("RGB", (columns * width, rows * height))
         for k, image in enumerate(images):
-            made.paste(image, (k % columns * width, k // columns * height))
-        return made
+            grid.paste(image, (k % columns * width, k // columns * height))
+        return grid
 
     def draw_grid_annotations(self, grid: Any, width: int, height: int, across: Any, down: Any) -> Any:
         assert (grid.width // width, grid.height // height) == (len(across), len(down)), "as the hosts assert"
@@ -795,12 +795,12 @@ class Forge(FakeHost):
             return [{"text": cond["crossattn"] if isinstance(cond, dict) else cond, "model_conds": {}}]
 
         def compile_weighted_conditions(cond: Any, parts: list[list[tuple[int, float]]]) -> list[dict[str, Any]]:
-            found = []
+            conditions = []
             for column in zip(*parts, strict=False):
                 rows = [row for row, _ in column]
                 text = cond["crossattn"] if isinstance(cond, dict) else cond
-                found.append({"text": text[rows], "strength": column[-1][1], "model_conds": {}})
-            return found
+                conditions.append({"text": text[rows], "strength": column[-1][1], "model_conds": {}})
+            return conditions
 
         return {"compile_conditions": compile_conditions, "compile_weighted_conditions": compile_weighted_conditions}
 
@@ -812,17 +812,17 @@ class Forge(FakeHost):
     def calc(self, model: Any, conds: Any, unconds: Any, x: Any, sigma: Any, options: Any) -> Any:
         assert all(entry.get("control") is self.controlnet for entry in conds + (unconds or []))
         total = sum(entry["strength"] for entry in conds)
-        found = sum(self.apply(options, x, sigma, entry["text"]) * entry["strength"] for entry in conds) / total
-        return found, self.apply(options, x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
+        cond = sum(self.apply(options, x, sigma, entry["text"]) * entry["strength"] for entry in conds) / total
+        return cond, self.apply(options, x, sigma, unconds[0]["text"]) if unconds else torch.zeros_like(x)
 
     def apply(self, options: dict[str, Any], x: Any, sigma: Any, text: Any) -> Any:
         """Through a wrapper, where one hangs on the model, and through the patches inside of it."""
 
         def apply_model(x: Any, sigma: Any, text: Any) -> Any:
-            found = self.network(x, sigma, text)
+            output = self.network(x, sigma, text)
             for patch in options.get("transformer_options", {}).get("patches", {}).get("output_block_patch", []):
-                found = patch(found)
-            return found
+                output = patch(output)
+            return output
 
         wrapper = options.get("model_function_wrapper")
         if wrapper is None:
@@ -911,7 +911,7 @@ class ReForge(Forge):
         self.cond_stage_key = "txt"
         self.model_type = "EPS"
         self.object_patches: dict[str, Any] = {}
-        self.left_behind: dict[str, Any] = {}
+        self.leftovers: dict[str, Any] = {}
 
     def calc_batch(self, model: Any, conds: list[Any], x: torch.Tensor, sigma: Any, options: Any) -> Any:
         cond, uncond = conds
@@ -922,17 +922,17 @@ class ReForge(Forge):
         return list(self.calc(model, cond, uncond, x, sigma, options))
 
     def model(self, p: Processing) -> Any:
-        made = super().model(p)
+        model = super().model(p)
         self.unet.object_patches = self.object_patches
         self.unet.model = type(self.engine, (types.SimpleNamespace,), {})(
             model_type=types.SimpleNamespace(name=self.model_type),
             model_sampling=types.SimpleNamespace(sigmas=SIGMAS),
             diffusion_model=self.network,
         )
-        made.model = types.SimpleNamespace(conditioning_key=self.conditioning_key)
-        made.cond_stage_key, made.is_sdxl_inpaint = self.cond_stage_key, self.is_sdxl_inpaint
-        vars(made).update(self.left_behind)
-        return made
+        model.model = types.SimpleNamespace(conditioning_key=self.conditioning_key)
+        model.cond_stage_key, model.is_sdxl_inpaint = self.cond_stage_key, self.is_sdxl_inpaint
+        vars(model).update(self.leftovers)
+        return model
 
     def uncond(self, p: Processing) -> Any:
         return FakeHost.uncond(self, p)
@@ -969,7 +969,7 @@ class NeoUntried(Neo):
 
 
 class NeoVideo(Neo):
-    """Wan: one noise of several frames, while p has a seed and a prompt for every picture of the video."""
+    """Wan: one noise of several frames, while p has a seed and a prompt for every image of the video."""
 
     shape = (16, 2, 8, 8)
     engine = "Wan"

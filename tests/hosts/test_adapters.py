@@ -15,10 +15,10 @@ from test_batches import job
 def adapter(host, latent=None, seeds=(1,), prompt="a", uc="there", **settings):
     """The host's adapter for one batch; settings are those of the processing object."""
     seeds = list(seeds)
-    named = {name: settings.pop(name) for name in list(settings) if not hasattr(host.processing, name)}
+    attributes = {name: settings.pop(name) for name in list(settings) if not hasattr(host.processing, name)}
     p = host.processing([prompt] * len(seeds), [""] * len(seeds), seeds, **settings)
-    vars(p).update(named)
-    p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), named.get("modified_noise")
+    vars(p).update(attributes)
+    p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), attributes.get("modified_noise")
     noise = host.draw(host.shape, seeds)
     latent = None if latent is None else torch.full_like(noise, latent)
     return host.loaded.HOST(p, noise, multicond(p.prompts), host.uncond(p) if uc == "there" else uc, latent)
@@ -67,26 +67,26 @@ def test_the_page_is_told_while_the_model_is_made_ready_and_all_is_put_back(host
 
 @torch.no_grad()
 def test_a_second_question_counts_anew(host):
-    batch, seen = adapter(host), []
-    host.network.before = lambda: seen.append((host.state.textinfo, host.state.sampling_step))
+    batch, states = adapter(host), []
+    host.network.before = lambda: states.append((host.state.textinfo, host.state.sampling_step))
     for _ in range(2):
         with batch.predicting(2):
             for fraction in (1.0, 0.5):
                 level = batch.level(fraction)
                 batch.denoise(batch.place(batch.noise, level), level, False)
-    assert seen == [("Noise Order: asking the model 1/2", 0), ("Noise Order: asking the model 2/2", 1)] * 2
+    assert states == [("Noise Order: asking the model 1/2", 0), ("Noise Order: asking the model 2/2", 1)] * 2
     assert batch.evaluations == 4
 
 
 def test_a_preview_shows_the_first_frame(host):
-    shown = []
-    host.loaded.HOST.preview.__globals__["sd_samplers_common"].single_sample_to_image = lambda *told: shown.append(told)
+    calls = []
+    host.loaded.HOST.preview.__globals__["sd_samplers_common"].single_sample_to_image = lambda *call: calls.append(call)
     one, frames = torch.randn(4, 8, 8), torch.randn(4, 3, 8, 8)
     host.loaded.HOST.preview(one)
     host.loaded.HOST.preview(frames)
-    assert [kind for _, kind in shown] == [2, 2]
-    assert torch.equal(shown[0][0], one)
-    assert torch.equal(shown[1][0], frames[:, 0])
+    assert [kind for _, kind in calls] == [2, 2]
+    assert torch.equal(calls[0][0], one)
+    assert torch.equal(calls[1][0], frames[:, 0])
 
 
 @pytest.mark.parametrize(("fraction", "index"), [(1.0, 999), (0.5, 500), (0.05, 50), (0.0004, 0)])
@@ -99,8 +99,8 @@ def test_levels_of_txt2img_are_positions_in_the_whole_table(host, fraction, inde
 @pytest.mark.parametrize(("strength", "steps"), [(1.0, 1), (0.5, 2), (0.75, 20), (1.0, 10)])
 def test_levels_of_img2img_begin_where_the_sampler_does(host, strength, steps):
     batch = adapter(host, latent=0.3, steps=steps, denoising_strength=strength)
-    all_steps, said = host.setup_img2img_steps(batch.p)
-    run = said + batch.unsaid_steps
+    all_steps, t_enc = host.setup_img2img_steps(batch.p)
+    run = t_enc + batch.unsaid_steps
     first = batch.p.sampler.get_sigmas(batch.p, all_steps)[all_steps - run]
     assert batch.level(1.0).sigma == pytest.approx(first.item())
 
@@ -115,14 +115,14 @@ def test_timesteps_are_positions_in_the_table_and_end_with_it(host, begins, inde
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_writing_keeps_what_another_extension_added(host, noise):
     batch = adapter(host)
-    handed = batch.noise
-    batch.p.modified_noise = handed + 0.25
-    batch.write(torch.full_like(handed, noise))
-    assert torch.equal(handed, torch.full_like(handed, noise))
-    torch.testing.assert_close(batch.p.modified_noise, torch.full_like(handed, noise + 0.25))
+    original = batch.noise
+    batch.p.modified_noise = original + 0.25
+    batch.write(torch.full_like(original, noise))
+    assert torch.equal(original, torch.full_like(original, noise))
+    torch.testing.assert_close(batch.p.modified_noise, torch.full_like(original, noise + 0.25))
     batch.p.modified_noise = None
-    batch.write(torch.ones_like(handed))
-    assert torch.equal(handed, torch.ones_like(handed))
+    batch.write(torch.ones_like(original))
+    assert torch.equal(original, torch.ones_like(original))
     assert batch.p.modified_noise is None
 
 
@@ -192,15 +192,15 @@ def test_weights_cancel_out_where_their_sum_is_next_to_nothing(host, weight, can
 
 
 def test_modifiers_are_told_the_seed_of_the_first_image(patcher_host):
-    told = []
+    seeds = []
 
     def modifier(model, x, sigma, uncond, cond, scale, options, seed):
-        told.append(seed)
+        seeds.append(seed)
         return model, x, sigma, uncond, cond, scale, options, seed
 
     patcher_host.options["conditioning_modifiers"] = [modifier]
     patcher_host.txt2img(True, seeds=[5, 6, 7], prompts=["a"] * 3, negative=[""] * 3)
-    assert told == [5]
+    assert seeds == [5]
 
 
 @pytest.mark.parametrize("is_img2img", [False, True])

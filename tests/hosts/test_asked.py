@@ -13,30 +13,30 @@ from test_batches import job
 HIRES = {"passes": "hires"}
 
 
-def refused(result, told):
+def refused(result, reason):
     assert torch.equal(result.noise, result.untouched)
     assert list(result.infotext) == ["Noise Order error"]
-    assert told in result.infotext["Noise Order error"]
+    assert reason in result.infotext["Noise Order error"]
     return True
 
 
 @pytest.mark.parametrize(("second", "run"), [(0, 10), (20, 20), (7, 7)])
 def test_the_hires_pass_begins_where_its_own_steps_say(host, second, run):
     """At denoising strength 0.5 the sampler takes so many of twice the steps."""
-    made = job(host, {**HIRES, "direction": "denoised", "first_level": 1.0}, hires=True, hr_second_pass_steps=second)
-    assert made.changed[1::2] == [True] * 3
+    result = job(host, {**HIRES, "direction": "denoised", "first_level": 1.0}, hires=True, hr_second_pass_steps=second)
+    assert result.changed[1::2] == [True] * 3
     begin = torch.linspace(999, 0, 2 * run).long()[run]
-    for x, sigma, _ in host.network.seen:
+    for x, sigma, _ in host.network.inputs:
         assert sigma.item() == pytest.approx(host.sigmas[begin].item())
         assert x.shape[-1] == 16
 
 
 def test_the_first_pass_knows_no_steps_of_the_second(host):
-    asked = []
+    sigmas = []
     for second in (0, 20):
         job(host, {"direction": "denoised"}, seeds=[1], hr_second_pass_steps=second)
-        asked.append(host.network.seen[-1][1].item())
-    assert asked[0] == asked[1]
+        sigmas.append(host.network.inputs[-1][1].item())
+    assert sigmas[0] == sigmas[1]
 
 
 def test_the_hires_pass_is_guided_by_its_own_scale(host):
@@ -52,7 +52,7 @@ def test_the_hires_pass_is_guided_by_its_own_scale(host):
     assert torch.equal(one, other_second) is not has_its_own
 
 
-def test_the_first_pass_is_guided_by_the_scale_of_the_picture(host):
+def test_the_first_pass_is_guided_by_the_scale_of_the_image(host):
     settings = {"direction": "look-ahead", "erase": 1}
     one, hires, first = (
         job(host, settings, seeds=[1], cfg_scale=cfg, hr_cfg=hr).noises[0] for cfg, hr in ((5, 2), (5, 9), (7, 2))
@@ -106,15 +106,15 @@ def test_evaluations_of_prompts_unlike_each_other_are_told_as_the_next_whole_num
 
 
 @pytest.mark.parametrize(
-    ("many", "told"),
+    ("many", "reason"),
     [
         ({"seeds": [1, 2], "prompts": ["a"], "negative": [""]}, "1 prompts for a batch of 2 images"),
         ({"seeds": [1], "prompts": ["a", "b"], "negative": [""]}, "2 prompts for a batch of 1 images"),
         ({"seeds": [1], "prompts": ["a"], "negative": ["", ""]}, "2 negative prompts for a batch of 1 images"),
     ],
 )
-def test_lists_of_another_length_than_the_batch_are_refused(host, many, told):
-    assert refused(host.txt2img(True, **many), f"{told}: give one for every image")
+def test_lists_of_another_length_than_the_batch_are_refused(host, many, reason):
+    assert refused(host.txt2img(True, **many), f"{reason}: give one for every image")
     assert host.network.calls == 0
 
 
@@ -129,10 +129,10 @@ def test_an_answer_that_is_not_finite_is_refused(host, value, call):
 
     class Spoiled(type(host.network)):
         def __call__(self, x, sigma, cond):
-            found = answer(self, x, sigma, cond)
+            output = answer(self, x, sigma, cond)
             if self.calls == call + 1:
-                found[..., -1] = value
-            return found
+                output[..., -1] = value
+            return output
 
     host.network.__class__ = Spoiled
     result = host.txt2img({"direction": "denoised", "levels": 3})
@@ -176,12 +176,12 @@ def test_models_by_what_else_they_are_conditioned_on(inpainting_host, key, suppo
     p = inpainting_host.processing(["a"], [""], [1])
     p.sd_model = inpainting_host.model(p)
 
-    made = inpainting_host.loaded.HOST(p, torch.zeros(1, 4, 8, 8), fakes.multicond(["a"]), None)
+    batch = inpainting_host.loaded.HOST(p, torch.zeros(1, 4, 8, 8), fakes.multicond(["a"]), None)
     if supported:
-        assert made.inpaints() is (key in ("hybrid", "concat"))
+        assert batch.inpaints() is (key in ("hybrid", "concat"))
         return
     with pytest.raises(Unsupported, match=f'models with "{key}" conditioning'):
-        made.inpaints()
+        batch.inpaints()
 
 
 @pytest.mark.parametrize(
@@ -203,18 +203,18 @@ def test_the_draws_of_the_hires_pass_are_the_stored_ones(host):
     """What the sampler of the second pass begins with, by the formula and the stored keys."""
     from lib_noiseorder.core.streams import stream_seed
 
-    made = job(host, {**HIRES, "inject": 0, "erase": 3, "variant": 5}, hires=True, seeds=[7])
-    shape = made.untouched[1].shape[1:]
+    result = job(host, {**HIRES, "inject": 0, "erase": 3, "variant": 5}, hires=True, seeds=[7])
+    shape = result.untouched[1].shape[1:]
     draws = [torch.randn(shape, generator=torch.Generator().manual_seed(stream_seed(7, k, 5, "hires"))) for k in (2, 3)]
-    expected = (made.untouched[1] + sum(draws)) / math.sqrt(3)
-    torch.testing.assert_close(made.noises[1], expected, rtol=1e-5, atol=1e-6)
+    expected = (result.untouched[1] + sum(draws)) / math.sqrt(3)
+    torch.testing.assert_close(result.noises[1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_draws_of_the_first_pass_are_the_stored_ones(host):
     from lib_noiseorder.core.streams import stream_seed
 
-    made = job(host, {"inject": 0, "erase": 3, "variant": 5}, seeds=[7])
-    shape = made.untouched[0].shape[1:]
+    result = job(host, {"inject": 0, "erase": 3, "variant": 5}, seeds=[7])
+    shape = result.untouched[0].shape[1:]
     draws = [torch.randn(shape, generator=torch.Generator().manual_seed(stream_seed(7, k, 5))) for k in (2, 3)]
-    expected = (made.untouched[0] + sum(draws)) / math.sqrt(3)
-    torch.testing.assert_close(made.noises[0], expected, rtol=1e-5, atol=1e-6)
+    expected = (result.untouched[0] + sum(draws)) / math.sqrt(3)
+    torch.testing.assert_close(result.noises[0], expected, rtol=1e-5, atol=1e-6)

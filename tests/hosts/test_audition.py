@@ -11,12 +11,12 @@ from test_compare import generate, pixels, processing, same
 SETTINGS = {"erase": 2.0, "inject": 0.05}
 
 
-def ticket(host, **told):
+def ticket(host, **changes):
     from lib_noiseorder.config import FIELDS
 
     values = [True, 2.0, 0.05]
     defaults = [field.default for field in FIELDS[3:]]
-    return [*values, *defaults, json.dumps({"id": "a", "candidates": 3, "depth": 0.75, "scored": True, **told})]
+    return [*values, *defaults, json.dumps({"id": "a", "candidates": 3, "depth": 0.75, "scored": True, **changes})]
 
 
 def audition_of(host):
@@ -29,8 +29,8 @@ def sheets(host):
 
 def with_scores(host, scores):
     """A critic that gives these, in the order it is asked."""
-    left = list(scores)
-    audition_of(host).critic = lambda denoised, asked: [left.pop(0) for _ in denoised]
+    queue = list(scores)
+    audition_of(host).critic = lambda denoised, batch: [queue.pop(0) for _ in denoised]
 
 
 def variant_of(text):
@@ -38,8 +38,8 @@ def variant_of(text):
 
 
 def test_off_is_absent(host):
-    made = generate(host, SETTINGS)
-    assert "audition" not in made.infotexts[0]
+    result = generate(host, SETTINGS)
+    assert "audition" not in result.infotexts[0]
     assert host.steps_run == [10]
     assert "denoised" not in str(vars(host.state))
 
@@ -49,28 +49,28 @@ def test_every_image_goes_on_with_its_best(host, batch_size, n_iter):
     """The scores come batch by batch and within it variant by variant."""
     size = {"batch_size": batch_size, "n_iter": n_iter, "do_not_save_grid": True}
     count = batch_size * n_iter
-    wanted = [2, 0, 1, 2][:count]
+    winners = [2, 0, 1, 2][:count]
     scores = [
-        float(wanted[n * batch_size + k] == candidate)
+        float(winners[n * batch_size + k] == candidate)
         for n in range(n_iter)
         for candidate in range(3)
         for k in range(batch_size)
     ]
     with_scores(host, scores)
-    made = generate(host, {**SETTINGS, "audition": 3, "variant": 4}, **size)
-    assert [variant_of(text) for text in made.infotexts] == [4 + w for w in wanted]
-    assert all("Noise Order auditioned: 3" in text for text in made.infotexts)
-    assert not any("Noise Order audition:" in text for text in made.infotexts)
-    for k, chosen in enumerate(wanted):
-        alone = generate(host, {**SETTINGS, "variant": 4 + chosen}, seed=1 + k, do_not_save_grid=True)
-        # The picture itself; in its first pixel the fakes put what the VAE drew.
-        assert (pixels(made.images)[k].ravel()[3:] == pixels(alone.images)[0].ravel()[3:]).all()
+    result = generate(host, {**SETTINGS, "audition": 3, "variant": 4}, **size)
+    assert [variant_of(text) for text in result.infotexts] == [4 + w for w in winners]
+    assert all("Noise Order auditioned: 3" in text for text in result.infotexts)
+    assert not any("Noise Order audition:" in text for text in result.infotexts)
+    for k, winner in enumerate(winners):
+        alone = generate(host, {**SETTINGS, "variant": 4 + winner}, seed=1 + k, do_not_save_grid=True)
+        # The image itself; in its first pixel the fakes put what the VAE drew.
+        assert (pixels(result.images)[k].ravel()[3:] == pixels(alone.images)[0].ravel()[3:]).all()
 
 
-def test_the_chosen_variant_is_the_picture_of_that_variant(host):
-    made = generate(host, {**SETTINGS, "audition": 4})
-    alone = generate(host, {**SETTINGS, "variant": variant_of(made.infotexts[0])})
-    assert same(made.images, alone.images)
+def test_the_chosen_variant_is_the_image_of_that_variant(host):
+    result = generate(host, {**SETTINGS, "audition": 4})
+    alone = generate(host, {**SETTINGS, "variant": variant_of(result.infotexts[0])})
+    assert same(result.images, alone.images)
 
 
 def test_the_built_in_critic_is_asked_and_the_same_image_chooses_the_same_in_any_batch(host):
@@ -81,10 +81,10 @@ def test_the_built_in_critic_is_asked_and_the_same_image_chooses_the_same_in_any
 
 def test_evaluations_are_as_told(host, capsys):
     generate(host, {**SETTINGS, "audition": 4})
-    told = capsys.readouterr().out
+    console = capsys.readouterr().out
     steps = host.steps_run[0]
     assert host.steps_run == [steps] * 4 + [10]
-    assert f"auditioned 4 candidates at {steps} of 10 steps for each image" in told
+    assert f"auditioned 4 candidates at {steps} of 10 steps for each image" in console
     # Of the fakes' samplers the steps cost nothing: five times two for the noise, and four for the critic.
     assert host.network.rows == 5 * 2 + 4
 
@@ -110,25 +110,27 @@ def test_random_numbers_and_states_go_on_as_without(host):
     generate(host, {**SETTINGS, "variant": 0})
     expected = torch.get_rng_state()
     with_scores(host, [1.0, 0.0])
-    made = generate(host, {**SETTINGS, "audition": 2})
+    result = generate(host, {**SETTINGS, "audition": 2})
     assert torch.equal(torch.get_rng_state(), expected)
     assert host.state.textinfo == "before"
     assert host.cmd_opts.no_prompt_history is False
     assert host.state.job_no == host.state.job_count == 3
-    assert host.params_txt == made.infotexts[0]
+    assert host.params_txt == result.infotexts[0]
 
 
 def test_a_random_seed_is_drawn_once(host):
-    made = generate(host, {**SETTINGS, "audition": 2}, seed=-1)
-    assert "Seed: 4711" in made.infotexts[0]
-    assert same(made.images, generate(host, {**SETTINGS, "variant": variant_of(made.infotexts[0])}, seed=4711).images)
+    result = generate(host, {**SETTINGS, "audition": 2}, seed=-1)
+    assert "Seed: 4711" in result.infotexts[0]
+    assert same(
+        result.images, generate(host, {**SETTINGS, "variant": variant_of(result.infotexts[0])}, seed=4711).images
+    )
 
 
 def test_nothing_of_the_candidates_is_saved_or_shown(host):
     host.opts.save_incomplete_images = False
-    made = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
+    result = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
     assert len(host.saved) == 2
-    assert len(made.images) == 3
+    assert len(result.images) == 3
     assert len(host.saved_grids) == 1
 
 
@@ -138,91 +140,91 @@ def test_candidates_are_saved_with_incomplete_images(host):
     assert len(host.saved) == 3 + 1
 
 
-def test_compared_pictures_have_the_winners_variant(host):
+def test_compared_images_have_the_winners_variant(host):
     with_scores(host, [0.0, 0.0, 1.0])
-    made = generate(host, {**SETTINGS, "audition": 3, "compare_erased": True, "compare_original": True})
+    result = generate(host, {**SETTINGS, "audition": 3, "compare_erased": True, "compare_original": True})
     alone = generate(host, {**SETTINGS, "variant": 2, "compare_erased": True, "compare_original": True})
-    assert same(made.images[1:], alone.images[1:])
+    assert same(result.images[1:], alone.images[1:])
     assert len(host.steps_run) == 3 + 3 + 3
-    assert variant_of(made.infotexts[-1]) == 2
+    assert variant_of(result.infotexts[-1]) == 2
 
 
 @pytest.mark.parametrize("bad", [float("nan"), None])
 def test_scores_that_are_no_numbers_do_not_win(host, bad):
     audition = audition_of(host)
     scores = iter([bad, -3.0, -2.0])
-    audition.critic = lambda denoised, asked: [next(scores)]
-    made = generate(host, {**SETTINGS, "audition": 3})
+    audition.critic = lambda denoised, batch: [next(scores)]
+    result = generate(host, {**SETTINGS, "audition": 3})
     # A score that is none at all is a failing critic: nobody else's score is lost.
-    assert variant_of(made.infotexts[0]) == 2
+    assert variant_of(result.infotexts[0]) == 2
 
 
 def test_an_image_without_scores_claims_no_audition(host):
     from lib_noiseorder.webui import outcome
 
     audition_of(host).judge = lambda p, denoised, audition: [None, 1.0]
-    made = generate(host, {**SETTINGS, "audition": 3, "variant": 1}, batch_size=2, do_not_save_grid=True)
-    assert ["Noise Order auditioned: 3" in text for text in made.infotexts] == [False, True]
-    assert "None" not in made.infotexts[0]
-    assert [variant_of(text) for text in made.infotexts] == [1, 1]
+    result = generate(host, {**SETTINGS, "audition": 3, "variant": 1}, batch_size=2, do_not_save_grid=True)
+    assert ["Noise Order auditioned: 3" in text for text in result.infotexts] == [False, True]
+    assert "None" not in result.infotexts[0]
+    assert [variant_of(text) for text in result.infotexts] == [1, 1]
     assert "Went on with variant 1, best of 3" in outcome.last["txt2img"]
 
 
 @pytest.mark.parametrize("score", [float("nan"), None])
 def test_where_no_image_has_a_score_nothing_is_claimed(host, score, capsys):
     audition_of(host).judge = lambda p, denoised, audition: [score] * len(denoised)
-    made = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
-    assert "auditioned" not in "".join(made.infotexts)
+    result = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
+    assert "auditioned" not in "".join(result.infotexts)
     assert "Nothing was auditioned: the critic gave no scores" in capsys.readouterr().out
 
 
-def test_a_failing_critic_leaves_the_picture(host, capsys):
-    audition_of(host).critic = lambda denoised, asked: 1 / 0
-    made = generate(host, {**SETTINGS, "audition": 3})
+def test_a_failing_critic_leaves_the_image(host, capsys):
+    audition_of(host).critic = lambda denoised, batch: 1 / 0
+    result = generate(host, {**SETTINGS, "audition": 3})
     console = capsys.readouterr().out
     assert console.count("The critic failed. ZeroDivisionError: division by zero\n") == 3
     assert "Nothing was auditioned: the critic gave no scores" in console
-    assert "auditioned" not in made.infotexts[0]
-    assert same(made.images, generate(host, SETTINGS).images)
-    assert variant_of(made.infotexts[0]) == 0
+    assert "auditioned" not in result.infotexts[0]
+    assert same(result.images, generate(host, SETTINGS).images)
+    assert variant_of(result.infotexts[0]) == 0
     generate(host, *ticket(host))
     assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"] * 3
 
 
-def test_a_failing_candidate_leaves_the_picture(host):
+def test_a_failing_candidate_leaves_the_image(host):
     def fail(p):
         if hasattr(p, "_noiseorder_variant"):
             raise RuntimeError("out of memory")
 
     host.sampled = fail
-    made = generate(host, {**SETTINGS, "audition": 3})
-    assert "Nothing was auditioned. RuntimeError: out of memory" in made.comments
-    assert "auditioned:" not in made.infotexts[0]
+    result = generate(host, {**SETTINGS, "audition": 3})
+    assert "Nothing was auditioned. RuntimeError: out of memory" in result.comments
+    assert "auditioned:" not in result.infotexts[0]
     host.sampled = lambda p: None
-    assert same(made.images, generate(host, SETTINGS).images)
+    assert same(result.images, generate(host, SETTINGS).images)
 
 
 def test_refused_noise_is_not_auditioned(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
-    made = generate(host, {**SETTINGS, "audition": 3})
-    assert "Noise Order error" in made.infotexts[0]
-    assert "auditioned:" not in made.infotexts[0]
+    result = generate(host, {**SETTINGS, "audition": 3})
+    assert "Noise Order error" in result.infotexts[0]
+    assert "auditioned:" not in result.infotexts[0]
     assert host.steps_run == [1, 1, 1, 10]
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_interruption(host, at):
-    seen = []
+    generations = []
 
     def interrupt(p):
-        seen.append(p)
-        if len(seen) == at:
+        generations.append(p)
+        if len(generations) == at:
             host.state.interrupted = True
 
     host.sampled = interrupt
-    made = generate(host, {**SETTINGS, "audition": 3})
-    assert len(made.images) == (at == 4)
-    assert ("Nothing was auditioned: interrupted\n" in made.comments) is (at < 4)
+    result = generate(host, {**SETTINGS, "audition": 3})
+    assert len(result.images) == (at == 4)
+    assert ("Nothing was auditioned: interrupted\n" in result.comments) is (at < 4)
     host.sampled, host.state.interrupted = (lambda p: None), False
     assert len(generate(host, {**SETTINGS, "audition": 3}).images) == 1
 
@@ -233,9 +235,9 @@ def test_skipping_ends_the_audition_alone(host):
             host.state.skipped = True
 
     host.sampled = skip
-    made = generate(host, {**SETTINGS, "audition": 3})
-    assert len(made.images) == 1
-    assert "auditioned:" not in made.infotexts[0]
+    result = generate(host, {**SETTINGS, "audition": 3})
+    assert len(result.images) == 1
+    assert "auditioned:" not in result.infotexts[0]
 
 
 def skip(host, at):
@@ -247,43 +249,43 @@ def skip(host, at):
     host.sampled = skipping
 
 
-@pytest.mark.parametrize(("at", "chosen"), [(0, 2), (1, 2)])
-def test_a_skipped_candidate_takes_no_other_ones_score(host, at, chosen):
+@pytest.mark.parametrize(("at", "variant"), [(0, 2), (1, 2)])
+def test_a_skipped_candidate_takes_no_other_ones_score(host, at, variant):
     skip(host, at)
     with_scores(host, [0.0, 1.0])
-    assert variant_of(generate(host, {**SETTINGS, "audition": 3}).infotexts[0]) == chosen
+    assert variant_of(generate(host, {**SETTINGS, "audition": 3}).infotexts[0]) == variant
 
 
 def test_previews_behind_a_skipped_candidate_are_told_as_what_they_are(host):
     skip(host, 1)
     generate(host, *ticket(host), batch_size=2)
-    found = sheets(host)["a"]
-    assert [(each.image, each.seed, each.variant) for each in found.previews] == [
+    sheet = sheets(host)["a"]
+    assert [(each.image, each.seed, each.variant) for each in sheet.previews] == [
         (k, 1 + k, v) for v in (0, 2) for k in (0, 1)
     ]
-    assert [variant_of(text) for text in found.infotexts] == [0, 0, 2, 2]
+    assert [variant_of(text) for text in sheet.infotexts] == [0, 0, 2, 2]
 
 
 def test_a_sheet_tells_why_a_candidate_is_missing(host):
-    left = [RuntimeError("no more"), RuntimeError("no")]
+    errors = [RuntimeError("no more"), RuntimeError("no")]
 
     def fail():
-        if left:
-            raise left.pop()
+        if errors:
+            raise errors.pop()
 
     host.network.before = fail
     generate(host, *ticket(host))
-    found = sheets(host)["a"]
-    assert found.notes == ["the noise was left as it is: RuntimeError: no more"], "the last reason"
-    assert [each.variant for each in found.previews] == [variant_of(text) for text in found.infotexts] == [2]
+    sheet = sheets(host)["a"]
+    assert sheet.notes == ["the noise was left as it is: RuntimeError: no more"], "the last reason"
+    assert [each.variant for each in sheet.previews] == [variant_of(text) for text in sheet.infotexts] == [2]
 
 
 def test_where_the_noise_of_the_candidates_is_left_the_image_is_made_and_told(host):
-    left = [RuntimeError("no")]
+    errors = [RuntimeError("no")]
 
     def fail():
-        if left:
-            raise left.pop()
+        if errors:
+            raise errors.pop()
 
     host.network.before = fail
     p = processing(host, {**SETTINGS, "audition": 2})
@@ -302,24 +304,24 @@ def test_the_upscale_button_and_adetailer_do_not_audition(host):
 
 
 def test_a_sheet_is_the_tabs_own_generation(host):
-    made = generate(host, *ticket(host), batch_size=2)
+    result = generate(host, *ticket(host), batch_size=2)
     sheet = sheets(host)["a"]
     steps = host.steps_run[0]
     assert host.steps_run == [steps] * 3
     assert (sheet.steps, sheet.of, sheet.images, sheet.variants) == (steps, 10, 2, (0, 1, 2))
     assert sheet.done
-    assert len(made.images) == len(sheet.previews) == 6, "and no grid"
+    assert len(result.images) == len(sheet.previews) == 6, "and no grid"
     assert [(each.image, each.variant) for each in sheet.previews] == [(k, v) for v in range(3) for k in range(2)]
     assert [each.seed for each in sheet.previews] == [1, 2] * 3
     assert all(each.score < 0 for each in sheet.previews)
-    assert sheet.infotexts == made.infotexts
-    assert host.params_txt == "", "that is for pictures"
+    assert sheet.infotexts == result.infotexts
+    assert host.params_txt == "", "that is for images"
     assert host.cmd_opts.no_prompt_history is False
-    for text, each in zip(made.infotexts, sheet.previews, strict=True):
+    for text, each in zip(result.infotexts, sheet.previews, strict=True):
         assert variant_of(text) == each.variant
         assert f"Seed: {each.seed}" in text
         assert "auditioned" not in text
-    assert same([each.picture for each in sheet.previews], made.images)
+    assert same([each.picture for each in sheet.previews], result.images)
     assert host.state.job_no == host.state.job_count == 3
     # Two evaluations for each step and for the noise, and one for the critic.
     assert sheet.cost == pytest.approx(3 * (2 * steps + 2 + 1) / (2 * 10 + 2))
@@ -333,9 +335,9 @@ def test_the_cost_without_a_negative_prompt(forge):
 
 def test_a_ticket_is_good_once(host):
     generate(host, *ticket(host))
-    made = generate(host, *ticket(host))
+    result = generate(host, *ticket(host))
     assert host.steps_run[3:] == [10]
-    assert len(made.images) == 1
+    assert len(result.images) == 1
     generate(host, *ticket(host, id="b"))
     assert len(host.steps_run) == 4 + 3
 
@@ -346,7 +348,7 @@ def test_old_sheets_are_forgotten(host):
     assert list(sheets(host)) == [str(k) for k in range(6, 10)]
 
 
-def test_what_is_seen_is_what_the_picture_shows_at_that_step(host):
+def test_what_is_seen_is_what_the_image_shows_at_that_step(host):
     """The fakes' x̂0 is the noise and the step: guided, as the callback tells it."""
     generate(host, *ticket(host))
     for k, preview in enumerate(sheets(host)["a"].previews):
@@ -362,9 +364,9 @@ def test_the_live_preview_decodes_and_the_cheap_one_where_it_cannot(host):
     assert host.approximations[2:] == [None, 2, None, 2]
 
 
-def test_previews_have_the_size_of_the_picture(host):
-    made = generate(host, *ticket(host), width=64, height=32)
-    assert {image.size for image in made.images} == {(64, 32)}
+def test_previews_have_the_size_of_the_image(host):
+    result = generate(host, *ticket(host), width=64, height=32)
+    assert {image.size for image in result.images} == {(64, 32)}
     sheet = sheets(host)["a"]
     assert sheet.size == (64, 32)
     assert {each.picture.size for each in sheet.previews} == {(8, 8)}, "kept small"
@@ -386,9 +388,9 @@ def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host)
         return
     p.hr_sampler_name, p.hr_scheduler, p.hr_second_pass_steps = "Euler a", "Automatic", 7
     host.process_images(p)
-    written = {key: value for key, value in p.extra_generation_params.items() if key[:5] in ("Hires", "Denoi")}
-    assert (written.pop("Hires prompt")(), written.pop("Hires negative prompt")()) == ("hires prompt", "")
-    assert written == {
+    infotext = {key: value for key, value in p.extra_generation_params.items() if key[:5] in ("Hires", "Denoi")}
+    assert (infotext.pop("Hires prompt")(), infotext.pop("Hires negative prompt")()) == ("hires prompt", "")
+    assert infotext == {
         "Hires sampler": "Euler a",
         "Hires upscaler": "Latent",
         "Hires steps": 7,
@@ -398,7 +400,7 @@ def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         ({"candidates": 1}, "must be from 2 to 16"),
         ({"candidates": 17}, "must be from 2 to 16"),
@@ -407,10 +409,10 @@ def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host)
         ({"depth": "deep"}, "must be a number from 0.05 to 1"),
     ],
 )
-def test_a_ticket_that_cannot_be(host, changes, told):
-    made = generate(host, *ticket(host, **changes))
-    assert told in made.comments
-    assert made.images == []
+def test_a_ticket_that_cannot_be(host, changes, reason):
+    result = generate(host, *ticket(host, **changes))
+    assert reason in result.comments
+    assert result.images == []
     host.state.interrupted = False
     assert len(generate(host, SETTINGS).images) == 1
 
@@ -423,18 +425,18 @@ def test_tickets_are_told_what_is_wrong(host):
         ([first, 0.5, *rest[1:]], "Erase (erase) = 0.5"),
         ([*ticket(host)[:-1], "?"], "cannot be read"),
     ]
-    for number, (args, told) in enumerate(cases):
+    for number, (args, reason) in enumerate(cases):
         args[-1] = args[-1].replace('"a"', f'"{number}"')
         p = processing(host, *args, batch_size=2, n_iter=2)
-        made = host.process_images(p)
-        assert told in made.comments
-        assert made.images == []
+        result = host.process_images(p)
+        assert reason in result.comments
+        assert result.images == []
         assert (p.n_iter, p.batch_size, p.steps) == (1, 1, 1), "what the host still does is little"
-        if told != "cannot be read":
-            found = sheets(host)[str(number)]
-            (note,) = found.notes
-            assert told in note
-            assert found.done, "the page does not wait for more"
+        if reason != "cannot be read":
+            sheet = sheets(host)[str(number)]
+            (note,) = sheet.notes
+            assert reason in note
+            assert sheet.done, "the page does not wait for more"
         host.state.interrupted = False
     p = processing(host, *ticket(host, id="x"))
     p.script_args = (2, *p.script_args[1:])
@@ -458,41 +460,41 @@ def test_the_estimate_is_what_is_then_run(host, depth):
     from lib_noiseorder.webui.cost import Job
 
     audition = audition_of(host)
-    asked = Job(10, width=8, height=8), depth
-    assert audition.plan(host.loaded.HOST, *asked) is None, "no model is loaded"
+    arguments = Job(10, width=8, height=8), depth
+    assert audition.plan(host.loaded.HOST, *arguments) is None, "no model is loaded"
     p = processing(host, *ticket(host, depth=depth))
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
-    assert audition.plan(host.loaded.HOST, *asked) == (host.steps_run[0], 10, 1)
+    assert audition.plan(host.loaded.HOST, *arguments) == (host.steps_run[0], 10, 1)
 
 
-def test_the_estimate_asks_for_the_schedule_of_this_picture(host, monkeypatch):
+def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
     """Some samplers' begin below pure noise, and some depend on the size."""
     from fakes import Sampler
 
     from lib_noiseorder.webui.cost import Job
 
-    asked = []
+    calls = []
 
     def get_sigmas(self, p, steps):
-        asked.append((p.width, p.height, p.steps, p.denoising_strength))
+        calls.append((p.width, p.height, p.steps, p.denoising_strength))
         return torch.cat([self.table[torch.linspace(800, 0, steps).long()], torch.zeros(1)])
 
     monkeypatch.setattr(Sampler, "get_sigmas", get_sigmas)
     p = processing(host, *ticket(host, depth=0.7))
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
-    asked.clear()
-    told = audition_of(host).plan(host.loaded.HOST, Job(10, width=64, height=32), 0.7)
-    assert told == (host.steps_run[0], 10, 1)
-    assert set(asked) == {(64, 32, 10, 1.0)}
+    calls.clear()
+    plan = audition_of(host).plan(host.loaded.HOST, Job(10, width=64, height=32), 0.7)
+    assert plan == (host.steps_run[0], 10, 1)
+    assert set(calls) == {(64, 32, 10, 1.0)}
 
 
 def test_a_sampler_of_second_order_asks_twice_a_step(host):
     """As the hosts' tables of samplers say it; some of them say nothing."""
     order = audition_of(host).order
-    told = [{"second_order": True}, {"second_order": False}, {}, None]
-    assert [order(type("Data", (), {"options": options})()) for options in told] == [2, 1, 1, 1]
+    cases = [{"second_order": True}, {"second_order": False}, {}, None]
+    assert [order(type("Data", (), {"options": options})()) for options in cases] == [2, 1, 1, 1]
     assert order(None) == 1
 
 
@@ -535,10 +537,10 @@ def test_no_inspector_and_nothing_beside_a_sheet(host):
 
 def test_infotexts_that_another_script_took_away_are_missing(a1111):
     p = processing(a1111, *ticket(a1111))
-    made = a1111.process_images(p)
-    del made.infotexts[2:]
-    audition_of(a1111).finish(p, made)
-    assert sheets(a1111)["a"].infotexts == made.infotexts
+    result = a1111.process_images(p)
+    del result.infotexts[2:]
+    audition_of(a1111).finish(p, result)
+    assert sheets(a1111)["a"].infotexts == result.infotexts
 
 
 def test_stopping_after_this_batch_keeps_it(host):
@@ -578,19 +580,19 @@ def test_a_failure_before_the_first_step_leaves_the_hosts_history_alone(host):
         with pytest.raises(RuntimeError, match="no"):
             generate(host, *args)
         host.process_before_every_sampling = original
-        made = generate(host, SETTINGS)
+        result = generate(host, SETTINGS)
         assert host.cmd_opts.no_prompt_history is False
-        assert host.params_txt == made.infotexts[0]
+        assert host.params_txt == result.infotexts[0]
 
 
 def test_a_webui_that_is_not_supported_makes_no_candidates(host):
     host.loaded.HOST = None
-    made = generate(host, *ticket(host))
-    assert "not supported" in made.comments
+    result = generate(host, *ticket(host))
+    assert "not supported" in result.comments
     assert host.steps_run == []
 
 
-def test_the_folder_of_pictures_that_are_not_saved_is_there(neo, tmp_path):
+def test_the_folder_of_images_that_are_not_saved_is_there(neo, tmp_path):
     neo.opts.temp_dir = str(tmp_path / "data" / "tmp")
     for name in "ab":  # made when it is missing, and left where it is there
         generate(neo, *ticket(neo, id=name))

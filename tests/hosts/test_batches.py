@@ -12,12 +12,12 @@ from fakes import Sampler, multicond
 
 
 @dataclass
-class Made:
+class JobResult:
     """What the sampler began with, pass by pass, and what was said."""
 
     noises: list[torch.Tensor] = field(default_factory=list)
     untouched: list[torch.Tensor] = field(default_factory=list)
-    told: list[dict[str, str]] = field(default_factory=list)
+    infotexts: list[dict[str, str]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
 
     @property
@@ -28,27 +28,27 @@ class Made:
 @torch.no_grad()
 def job(host, *args, seeds=(1, 2, 3), hires=False, before=lambda n: None, prompt="a cat", **settings):
     """One job of a batch for each seed, in the order of the hosts; before(n) is called before each."""
-    p, made = host.processing([prompt], [""], [1], enable_hr=hires, **settings), Made()
+    p, result = host.processing([prompt], [""], [1], enable_hr=hires, **settings), JobResult()
     p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), None
-    host.swallow(made.errors, lambda: host.script.process(p, *args))
+    host.swallow(result.errors, lambda: host.script.process(p, *args))
     *rest, height, width = host.shape
     for n, seed in enumerate(seeds):
         before(n)
         p.seeds, p.is_hr_pass = [seed], False
-        host.swallow(made.errors, lambda n=n: host.script.process_batch(p, *args, batch_number=n))
+        host.swallow(result.errors, lambda n=n: host.script.process_batch(p, *args, batch_number=n))
         for is_hires in (False, True)[: 1 + hires]:
             noise = host.draw((*rest, height * (1 + is_hires), width * (1 + is_hires)), p.seeds)
-            made.untouched.append(noise.clone())
+            result.untouched.append(noise.clone())
             c, uc = multicond([prompt]), host.uncond(p)
             if is_hires:
                 p.is_hr_pass = True
-                call = (p, args, made.errors, torch.full_like(noise, 0.3), noise, c, uc)
-                made.noises.append(p.sample_hr_pass(host, call))
+                call = (p, args, result.errors, torch.full_like(noise, 0.3), noise, c, uc)
+                result.noises.append(p.sample_hr_pass(host, call))
             else:
-                made.noises.append(host.process_before_every_sampling(p, args, made.errors, noise, noise, c, uc))
-        made.told.append(dict(p.extra_generation_params))
-    assert made.errors == []
-    return made
+                result.noises.append(host.process_before_every_sampling(p, args, result.errors, noise, noise, c, uc))
+        result.infotexts.append(dict(p.extra_generation_params))
+    assert result.errors == []
+    return result
 
 
 def fails_in(host, *batches):
@@ -63,51 +63,51 @@ def fails_in(host, *batches):
 @pytest.mark.parametrize("hires", [False, True])
 def test_every_batch_is_the_one_made_alone(host, hires):
     settings = {"passes": "both" if hires else "first"}
-    made = job(host, settings, hires=hires)
+    result = job(host, settings, hires=hires)
     alone = [job(host, settings, seeds=[seed], hires=hires) for seed in (1, 2, 3)]
-    assert made.changed == [True] * len(made.noises)
-    for ours, theirs in zip(made.noises, [noise for each in alone for noise in each.noises], strict=True):
+    assert result.changed == [True] * len(result.noises)
+    for ours, theirs in zip(result.noises, [noise for each in alone for noise in each.noises], strict=True):
         assert torch.equal(ours, theirs)
-    assert made.told == [each.told[0] for each in alone]
+    assert result.infotexts == [each.infotexts[0] for each in alone]
 
 
 @pytest.mark.parametrize("passes", ["hires", "both"])
 def test_the_hires_pass_of_every_batch_is_modulated(host, passes):
-    made = job(host, {"passes": passes}, hires=True)
-    assert made.changed == [passes == "both", True] * 3
+    result = job(host, {"passes": passes}, hires=True)
+    assert result.changed == [passes == "both", True] * 3
     assert host.network.rows == 3 * 2 * (1 + (passes == "both"))
 
 
 @pytest.mark.parametrize("batches", [(0,), (1,), (0, 1)])
 def test_after_a_refused_batch_later_ones_are_modulated_again(host, batches):
     plain = job(host, True)
-    made = job(host, True, before=fails_in(host, *batches))
-    assert made.changed == [n not in batches for n in range(3)]
+    result = job(host, True, before=fails_in(host, *batches))
+    assert result.changed == [n not in batches for n in range(3)]
     for n in range(3):
         if n in batches:
-            assert made.told[n] == {"Noise Order error": "RuntimeError: once"}
+            assert result.infotexts[n] == {"Noise Order error": "RuntimeError: once"}
         else:
-            assert torch.equal(made.noises[n], plain.noises[n])
-            assert made.told[n] == plain.told[n]
+            assert torch.equal(result.noises[n], plain.noises[n])
+            assert result.infotexts[n] == plain.infotexts[n]
 
 
 def test_after_a_refused_batch_the_hires_pass_of_later_ones_is_modulated_again(host):
-    made = job(host, {"passes": "both"}, hires=True, before=fails_in(host, 0))
-    assert made.changed == [False, False, True, True, True, True]
-    assert "Noise Order" not in made.told[0]
-    assert made.told[1]["Noise Order pass"] == made.told[2]["Noise Order pass"] == "both"
-    assert "Noise Order error" not in made.told[1]
+    result = job(host, {"passes": "both"}, hires=True, before=fails_in(host, 0))
+    assert result.changed == [False, False, True, True, True, True]
+    assert "Noise Order" not in result.infotexts[0]
+    assert result.infotexts[1]["Noise Order pass"] == result.infotexts[2]["Noise Order pass"] == "both"
+    assert "Noise Order error" not in result.infotexts[1]
 
 
 def test_what_is_refused_before_anything_is_made_is_refused_in_every_batch(host):
-    made = job(host, {"erase": 99}, before=lambda n: None)
-    assert made.changed == [False] * 3
-    assert all(list(told) == ["Noise Order error"] for told in made.told)
+    result = job(host, {"erase": 99}, before=lambda n: None)
+    assert result.changed == [False] * 3
+    assert all(list(infotext) == ["Noise Order error"] for infotext in result.infotexts)
 
 
 def test_two_jobs_in_a_row_know_nothing_of_each_other(host):
-    failed = job(host, True, before=fails_in(host, 0, 1, 2))
-    assert failed.changed == [False] * 3
+    result = job(host, True, before=fails_in(host, 0, 1, 2))
+    assert result.changed == [False] * 3
     host.network.before = lambda: None
     assert job(host, True).changed == [True] * 3
     assert job(host, False).changed == [False] * 3
@@ -145,10 +145,10 @@ def test_a_cell_that_is_off_knows_nothing_of_the_one_before(host, args, copied):
 def test_a_processing_object_without_what_only_txt2img_has(host, is_img2img):
     """Neither `is_hr_pass` nor `enable_hr`: img2img has them in no host."""
     host.script.is_img2img = is_img2img
-    made = host.processing(["a cat"], [""], [1])
-    names = set(vars(made)) - {"is_hr_pass", "enable_hr"}
-    p = types.SimpleNamespace(**{name: getattr(made, name) for name in names}, modified_noise=None)
-    p.sd_model, p.sampler = host.model(made), Sampler(host.network)
+    processing = host.processing(["a cat"], [""], [1])
+    names = set(vars(processing)) - {"is_hr_pass", "enable_hr"}
+    p = types.SimpleNamespace(**{name: getattr(processing, name) for name in names}, modified_noise=None)
+    p.sd_model, p.sampler = host.model(processing), Sampler(host.network)
     host.script.process(p, {"passes": "hires"})
     assert ("Noise Order error" in p.extra_generation_params) is not is_img2img
     host.script.process(p, {"direction": "denoised"})

@@ -13,12 +13,12 @@ from test_compare import ALL, generate, processing, same
 
 def random_seeds(host, monkeypatch):
     """As the hosts do with −1: a seed at random for each processing object, known only once it begins."""
-    drawn = iter(range(1000, 2000, 7))
+    seeds = iter(range(1000, 2000, 7))
     process = host.script.process
 
     def resolved(p, *args):
         if p.seed == -1:
-            first, count = next(drawn), p.batch_size * p.n_iter
+            first, count = next(seeds), p.batch_size * p.n_iter
             p.all_seeds, p.all_subseeds = ([first + k for k in range(count)] for _ in range(2))
         process(p, *args)
 
@@ -29,16 +29,16 @@ def random_seeds(host, monkeypatch):
 def test_variants_keep_the_seed_that_was_drawn(host, monkeypatch, batch_size):
     random_seeds(host, monkeypatch)
     size = {"batch_size": batch_size, "do_not_save_grid": True}
-    made = generate(host, ALL, seed=-1, **size)
-    assert made.all_seeds == [1000 + k for k in range(batch_size)] * 4
-    seeds = [text.partition("Seed: ")[2].partition(",")[0] for text in made.infotexts[1:]]
-    assert seeds == [str(seed) for seed in made.all_seeds]
+    result = generate(host, ALL, seed=-1, **size)
+    assert result.all_seeds == [1000 + k for k in range(batch_size)] * 4
+    seeds = [text.partition("Seed: ")[2].partition(",")[0] for text in result.infotexts[1:]]
+    assert seeds == [str(seed) for seed in result.all_seeds]
     again = generate(host, ALL, seed=1000, subseed=1000, **size)
-    assert same(made.images, again.images)
-    assert made.infotexts == again.infotexts
+    assert same(result.images, again.images)
+    assert result.infotexts == again.infotexts
 
 
-def test_the_kept_copy_shares_no_list_with_the_picture(host):
+def test_the_kept_copy_shares_no_list_with_the_image(host):
     from lib_noiseorder.generation.copies import duplicate
 
     p = processing(host, ALL)
@@ -96,10 +96,10 @@ def test_without_variants_no_job_is_counted(host):
 
 
 def test_what_is_made_beside_is_told_on_the_page_while_it_is_made(host):
-    seen = []
-    host.sampled = lambda p: seen.append((host.state.textinfo, host.cmd_opts.no_prompt_history))
+    states = []
+    host.sampled = lambda p: states.append((host.state.textinfo, host.cmd_opts.no_prompt_history))
     generate(host, ALL)
-    assert seen == [
+    assert states == [
         ("before", False),
         ("Noise Order: also making original", True),
         ("Noise Order: also making erased", True),
@@ -109,50 +109,50 @@ def test_what_is_made_beside_is_told_on_the_page_while_it_is_made(host):
 
 
 def test_random_numbers_begin_anew_for_each_variant(host):
-    """The fakes' VAE draws one, and a patched network one more: as in the picture."""
-    drawn = []
-    host.sampled = lambda p: drawn.append(torch.rand(1).item())
+    """The fakes' VAE draws one, and a patched network one more: as in the image."""
+    numbers = []
+    host.sampled = lambda p: numbers.append(torch.rand(1).item())
     generate(host, ALL)
-    assert len(drawn) == 4
-    assert len(set(drawn)) == 1
+    assert len(numbers) == 4
+    assert len(set(numbers)) == 1
 
 
 @pytest.mark.parametrize("name", ["interrupted", "skipped", "stopping_generation"])
 def test_whatever_stops_the_host_stops_what_is_made_beside(host, name):
     host.sampled = lambda p: setattr(host.state, name, True)
-    made = generate(host, ALL)
-    assert len(made.images) == 1
-    assert "Noise Order: Not made: original: interrupted\n" in made.comments
+    result = generate(host, ALL)
+    assert len(result.images) == 1
+    assert "Noise Order: Not made: original: interrupted\n" in result.comments
 
 
 def test_what_was_not_made_is_told_in_one_line(host, capsys):
-    made = generate(host, {**ALL, "inject": 0.0})
-    told = "Not made: erased: the same as another image; injected: the same as another image"
-    assert made.comments == f"Noise Order: {told}\n"
-    assert f"[Noise Order] {told}\n" in capsys.readouterr().out
+    result = generate(host, {**ALL, "inject": 0.0})
+    message = "Not made: erased: the same as another image; injected: the same as another image"
+    assert result.comments == f"Noise Order: {message}\n"
+    assert f"[Noise Order] {message}\n" in capsys.readouterr().out
 
 
-def test_a_refused_picture_is_not_compared_and_the_reason_is_told(host):
+def test_a_refused_image_is_not_compared_and_the_reason_is_told(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
-    made = generate(host, ALL)
-    assert made.comments.endswith(
+    result = generate(host, ALL)
+    assert result.comments.endswith(
         "Noise Order: Not made: nothing to compare with: the noise was left as it is, or there is no image\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reason"),
     [
         ({"txt2img_upscale": True}, "the upscale button replaces one image by one"),
         ({}, None),
     ],
 )
-def test_why_nothing_is_made_beside(host, settings, told):
+def test_why_nothing_is_made_beside(host, settings, reason):
     p = processing(host, ALL)
     vars(p).update(settings)
-    made = host.process_images(p)
-    assert len(made.images) == (1 if told else 5)
-    assert made.comments == (f"Noise Order: Nothing is made beside the image. {told}\n" if told else "")
+    result = host.process_images(p)
+    assert len(result.images) == (1 if reason else 5)
+    assert result.comments == (f"Noise Order: Nothing is made beside the image. {reason}\n" if reason else "")
 
 
 def test_a_copy_of_a_processing_object_begins_anew(host):
@@ -166,45 +166,45 @@ def test_a_copy_of_a_processing_object_begins_anew(host):
     assert getattr(p, compare.KEPT) is None
     host.process_images(processing(host, ALL))
     p = processing(host, ALL)
-    made = host.process_images(p)
+    result = host.process_images(p)
     assert getattr(p, compare.KEPT) is None
-    assert len(made.images) == 5
+    assert len(result.images) == 5
 
 
 def test_the_global_random_numbers_of_every_device_are_put_back_for_each_variant(host, monkeypatch):
-    """Where there is a GPU: what it had drawn before the picture, in every device; and what it had after it."""
-    drawn = ["first", "second"]
+    """Where there is a GPU: what it had drawn before the image, in every device; and what it had after it."""
+    generators = ["first", "second"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(drawn))
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: drawn.__setitem__(slice(None), states))
-    seen = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(generators))
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: generators.__setitem__(slice(None), states))
+    snapshots = []
     process = host.script.process
 
     def draws(p, *args):
-        seen.append(list(drawn))
-        drawn[:] = [f"{state} drawn" for state in drawn]
+        snapshots.append(list(generators))
+        generators[:] = [f"{state} drawn" for state in generators]
         process(p, *args)
 
     monkeypatch.setattr(host.script, "process", draws)
     assert len(generate(host, {**ALL, "inject": 0.05}).images) == 5
-    assert seen == [["first", "second"]] * 4
-    assert drawn == ["first drawn", "second drawn"]
+    assert snapshots == [["first", "second"]] * 4
+    assert generators == ["first drawn", "second drawn"]
 
 
 def script(name, title):
     return types.SimpleNamespace(filename=f"/x/scripts/{name}", title=lambda: title)
 
 
-@pytest.mark.parametrize(("chosen", "images"), [(0, 5), (1, 5), (2, 1), (3, 5), (-1, 5), (None, 5), ("x", 5)], ids=str)
-def test_the_chosen_script_decides(host, chosen, images):
+@pytest.mark.parametrize(("choice", "images"), [(0, 5), (1, 5), (2, 1), (3, 5), (-1, 5), (None, 5), ("x", 5)], ids=str)
+def test_the_chosen_script_decides(host, choice, images):
     """Its place in the list is told from 1 on; 0 is none, and what is no number at all is none either."""
     scripts = [script("xyz_grid.py", "X/Y/Z plot"), script("loopback.py", "Loopback")]
     p = processing(host, ALL, scripts=types.SimpleNamespace(selectable_scripts=scripts))
-    p.script_args = (chosen, ALL)
-    made = host.process_images(p)
-    assert len(made.images) == images
-    told = 'Noise Order: Nothing is made beside the image. the script "Loopback" counts on the images it asked for\n'
-    assert made.comments == (told if images == 1 else "")
+    p.script_args = (choice, ALL)
+    result = host.process_images(p)
+    assert len(result.images) == images
+    comment = 'Noise Order: Nothing is made beside the image. the script "Loopback" counts on the images it asked for\n'
+    assert result.comments == (comment if images == 1 else "")
 
 
 def test_no_script_arguments_at_all(host):
@@ -232,23 +232,23 @@ def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
     assert pictures(p, processed) == ([0, 1], ["a", "b"])
 
 
-def test_what_comes_without_infotexts_gets_that_of_the_first_picture(host):
+def test_what_comes_without_infotexts_gets_that_of_the_first_image(host):
     mask = Image.new("RGB", (8, 8), "red")
     host.opts.return_mask = True
-    made = generate(host, {"compare_original": True}, batch_size=2, mask_for_overlay=mask, do_not_save_grid=True)
-    _, first, second, *added = made.infotexts
+    result = generate(host, {"compare_original": True}, batch_size=2, mask_for_overlay=mask, do_not_save_grid=True)
+    _, first, second, *added = result.infotexts
     assert first != second
     assert added[:2] == [first] * 2
     assert all("compare: original" in text for text in added[2:])
 
 
-def test_the_grid_has_the_infotext_of_the_first_picture(host):
-    made = generate(host, ALL, batch_size=2, do_not_save_grid=True)
-    grid, first, second, *_ = made.infotexts
+def test_the_grid_has_the_infotext_of_the_first_image(host):
+    result = generate(host, ALL, batch_size=2, do_not_save_grid=True)
+    grid, first, second, *_ = result.infotexts
     assert grid == first != second
     host.opts.enable_pnginfo = False
-    made = generate(host, ALL, do_not_save_grid=True)
-    assert "parameters" not in made.images[0].info
+    result = generate(host, ALL, do_not_save_grid=True)
+    assert "parameters" not in result.images[0].info
 
 
 @pytest.mark.parametrize("extended", [True, False])
@@ -261,12 +261,12 @@ def test_the_grid_is_saved_as_the_host_saves_grids(host, monkeypatch, extended):
     monkeypatch.setattr(
         sys.modules["modules.images"], "save_image", lambda *arguments, **settings: saved.append((arguments, settings))
     )
-    made = generate(host, ALL, seed=7, n_iter=2, outpath_grids="there")
+    result = generate(host, ALL, seed=7, n_iter=2, outpath_grids="there")
     ((arguments, settings),) = saved
-    assert arguments[0] is made.images[0]
+    assert arguments[0] is result.images[0]
     assert arguments[1:] == ("there", "grid", 7, "a cat", "png")
     assert isinstance(settings.pop("p"), host.processing)
-    assert settings == {"info": made.infotexts[0], "short_filename": not extended, "grid": True}
+    assert settings == {"info": result.infotexts[0], "short_filename": not extended, "grid": True}
 
 
 def test_files_of_variants_are_numbered_where_the_seed_alone_would_name_them(host):
@@ -277,7 +277,7 @@ def test_files_of_variants_are_numbered_where_the_seed_alone_would_name_them(hos
     assert host.overridden == [("save_images_add_number", True)] * 3
 
 
-def test_a_picture_that_was_refused_without_variants_has_nothing_told_of_comparing(host):
+def test_an_image_that_was_refused_without_variants_has_nothing_told_of_comparing(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
     assert "compare" not in generate(host, True).comments
 
@@ -289,11 +289,11 @@ def test_a_failing_variant_and_a_failing_grid_are_traced_in_the_console(host, ca
 
     host.sampled = fail
     host.draw_grid_annotations = lambda *arguments: 1 / 0
-    made = generate(host, ALL)
-    told = capsys.readouterr()
-    assert "the variant" in told.err
-    assert "ZeroDivisionError" in told.err
-    assert "Not made: erased: RuntimeError: the variant; grid: ZeroDivisionError" in made.comments
+    result = generate(host, ALL)
+    console = capsys.readouterr()
+    assert "the variant" in console.err
+    assert "ZeroDivisionError" in console.err
+    assert "Not made: erased: RuntimeError: the variant; grid: ZeroDivisionError" in result.comments
 
 
 def test_a_name_the_host_does_not_know_is_a_setting_that_is_off(host):
@@ -308,6 +308,6 @@ def test_nothing_is_made_beside_the_passes_of_adetailer_although_they_are_modula
     host.opts.data["noiseorder_adetailer"] = True
     p = processing(host, ALL)
     p._ad_inner = True
-    made = host.process_images(p)
-    assert len(made.images) == 1
-    assert "Noise Order: 1" in made.infotexts[0]
+    result = host.process_images(p)
+    assert len(result.images) == 1
+    assert "Noise Order: 1" in result.infotexts[0]

@@ -13,8 +13,8 @@ ALL = {"compare_original": True, "compare_erased": True, "compare_injected": Tru
 
 
 def processing(host, *args, **settings):
-    told = {"prompt": "a cat", "negative_prompt": "bad", **settings}
-    p = host.processing([], [], [], script_args=(0, *args), **told)
+    values = {"prompt": "a cat", "negative_prompt": "bad", **settings}
+    p = host.processing([], [], [], script_args=(0, *args), **values)
     p.modified_noise = None
     return p
 
@@ -43,7 +43,7 @@ def test_without_being_asked_nothing_is_different(host):
 
 
 @pytest.mark.parametrize(("batch_size", "n_iter"), [(1, 1), (2, 1), (1, 2), (2, 2)])
-def test_each_variant_is_the_picture_its_own_settings_make(host, batch_size, n_iter):
+def test_each_variant_is_the_image_its_own_settings_make(host, batch_size, n_iter):
     size = {"batch_size": batch_size, "n_iter": n_iter, "do_not_save_grid": True}
     n = batch_size * n_iter
     both = generate(host, {**ALL, "erase": 2.0}, **size)
@@ -72,36 +72,36 @@ def test_infotexts_say_what_each_is_and_how_to_make_it_again(host):
         assert f"Noise Order compare: {name}" in text
         assert f"Noise Order {setting}" in text
         assert "Noise Order: 1" in text
-        assert "True" not in text, "pasted, it is to make one picture"
+        assert "True" not in text, "pasted, it is to make one image"
     assert "Noise Order compare:" not in main
 
 
 def test_the_grid_is_labelled_and_holds_every_image(host):
-    made = generate(host, ALL, batch_size=2, do_not_save_grid=True)
+    result = generate(host, ALL, batch_size=2, do_not_save_grid=True)
     assert host.labels == [["Noise Order"], ["Original"], ["Erased"], ["Injected"], ["Seed 1"], ["Seed 2"]]
-    grid = np.asarray(made.images[0])
-    side = made.images[1].width
-    order = [made.images[i] for i in (1, 3, 5, 7, 2, 4, 6, 8)]
+    grid = np.asarray(result.images[0])
+    side = result.images[1].width
+    order = [result.images[i] for i in (1, 3, 5, 7, 2, 4, 6, 8)]
     for k, image in enumerate(order):
         row, column = divmod(k, 4)
         cell = grid[row * side : (row + 1) * side, column * side : (column + 1) * side]
         assert np.array_equal(cell, np.asarray(image))
-    assert made.images[0].info["parameters"] == made.infotexts[0]
+    assert result.images[0].info["parameters"] == result.infotexts[0]
 
 
 def test_the_hosts_own_grid_stays(host):
-    made = generate(host, {"compare_original": True}, batch_size=2)
-    assert made.index_of_first_image == 2
-    assert len(made.images) == len(made.infotexts) == 2 + 4
-    assert same(made.images[1:2], generate(host, True, batch_size=2).images[:1])
+    result = generate(host, {"compare_original": True}, batch_size=2)
+    assert result.index_of_first_image == 2
+    assert len(result.images) == len(result.infotexts) == 2 + 4
+    assert same(result.images[1:2], generate(host, True, batch_size=2).images[:1])
 
 
 @pytest.mark.parametrize(("grid_save", "do_not", "saved"), [(True, False, 1), (True, True, 0), (False, False, 0)])
 def test_the_grid_is_saved_where_the_host_saves_grids(host, grid_save, do_not, saved):
     host.opts.grid_save = grid_save
-    made = generate(host, ALL, do_not_save_grid=do_not)
+    result = generate(host, ALL, do_not_save_grid=do_not)
     assert len(host.saved_grids) == saved
-    assert all(settings["info"] == made.infotexts[0] and settings["grid"] for _, settings in host.saved_grids)
+    assert all(settings["info"] == result.infotexts[0] and settings["grid"] for _, settings in host.saved_grids)
 
 
 def test_only_the_hosts_own_grid_and_ours_are_saved(host):
@@ -124,8 +124,8 @@ def test_nothing_of_the_variants_stays_on_the_processing_object(host):
 
 def test_show_grid_in_results_off(host):
     host.opts.return_grid = False
-    made = generate(host, ALL)
-    assert (made.index_of_first_image, len(made.images), len(made.infotexts)) == (0, 4, 4)
+    result = generate(host, ALL)
+    assert (result.index_of_first_image, len(result.images), len(result.infotexts)) == (0, 4, 4)
     assert len(host.saved_grids) == 1
 
 
@@ -143,38 +143,38 @@ def test_files_named_by_the_seed_alone_are_not_overwritten(host):
 
 
 @pytest.mark.parametrize(
-    ("settings", "made", "left_out"),
+    ("settings", "variants", "duplicates"),
     [
         ({"inject": 0.0}, ["original"], ["erased", "injected"]),
         ({"erase": 1.0}, ["original"], ["erased", "injected"]),
         ({"erase": 1.0, "compare_original": False}, ["erased"], ["injected"]),
     ],
 )
-def test_no_picture_is_made_twice(host, settings, made, left_out):
+def test_no_image_is_made_twice(host, settings, variants, duplicates):
     result = generate(host, {**ALL, **settings})
-    assert [text.partition("compare: ")[2].split(",")[0] for text in result.infotexts[2:]] == made
-    for name in left_out:
+    assert [text.partition("compare: ")[2].split(",")[0] for text in result.infotexts[2:]] == variants
+    for name in duplicates:
         assert f"{name}: the same as another image" in result.comments
 
 
 def test_inactive_settings_are_not_made_active(host):
-    made = generate(host, {**ALL, "erase": 1.0, "inject": 0.0})
-    assert len(made.images) == 1
-    assert "Noise Order" not in made.infotexts[0]
+    result = generate(host, {**ALL, "erase": 1.0, "inject": 0.0})
+    assert len(result.images) == 1
+    assert "Noise Order" not in result.infotexts[0]
 
 
 def test_masks_are_no_pictures(host):
     mask = Image.new("RGB", (8, 8), "red")
-    asked = {"batch_size": 2, "mask_for_overlay": mask, "do_not_save_grid": True}
+    options = {"batch_size": 2, "mask_for_overlay": mask, "do_not_save_grid": True}
     # First with the settings as they come: ersatzForge has none for masks in results.
     for masks in range(1 + hasattr(host.opts, "return_mask")):
         if masks:
             host.opts.return_mask = True
-        made = generate(host, {"compare_original": True}, **asked)
-        plain = generate(host, False, **asked)
-        assert len(made.images) == len(made.infotexts) == 1 + 2 * (1 + masks) + 2
-        assert same(made.images[-2:], plain.images[:: 1 + masks])
-        assert all("compare: original" in text for text in made.infotexts[-2:])
+        result = generate(host, {"compare_original": True}, **options)
+        plain = generate(host, False, **options)
+        assert len(result.images) == len(result.infotexts) == 1 + 2 * (1 + masks) + 2
+        assert same(result.images[-2:], plain.images[:: 1 + masks])
+        assert all("compare: original" in text for text in result.infotexts[-2:])
 
 
 def test_styles_and_wildcards_are_resolved_once(host):
@@ -188,13 +188,13 @@ def test_styles_and_wildcards_are_resolved_once(host):
     script.process = wildcard
     p = processing(host, {"compare_original": True})
     p.prompt, p.styles = "__pet__", ["painted"]
-    made = host.process_images(p)
-    assert [text.splitlines()[0] for text in made.infotexts] == ["a dog painted"] * 3
+    result = host.process_images(p)
+    assert [text.splitlines()[0] for text in result.infotexts] == ["a dog painted"] * 3
 
 
 def test_params_txt_holds_what_was_asked_for(host):
-    made = generate(host, ALL)
-    assert host.params_txt == made.infotexts[1]
+    result = generate(host, ALL)
+    assert host.params_txt == result.infotexts[1]
     assert host.cmd_opts.no_prompt_history is False
 
 
@@ -239,11 +239,11 @@ def test_hires_prompts_are_resolved_once(host):
 
 
 def interrupt_at(host, count, name="interrupted"):
-    seen = []
+    generations = []
 
     def sampled(p):
-        seen.append(p)
-        if len(seen) == count:
+        generations.append(p)
+        if len(generations) == count:
             setattr(host.state, name, True)
 
     host.sampled = sampled
@@ -252,20 +252,20 @@ def interrupt_at(host, count, name="interrupted"):
 @pytest.mark.parametrize(("at", "images"), [(1, 1), (2, 1), (3, 3)])
 def test_interruption_stops_making_further_variants(host, at, images):
     interrupt_at(host, at)
-    made = generate(host, ALL)
-    assert len(made.images) == images
-    assert "interrupted" in made.comments
+    result = generate(host, ALL)
+    assert len(result.images) == images
+    assert "interrupted" in result.comments
 
 
-def test_a_failing_variant_leaves_the_pictures(host):
+def test_a_failing_variant_leaves_the_images(host):
     def fail(p):
         if "erased" in str(p.extra_generation_params.get("Noise Order compare")):
             raise RuntimeError("out of memory")
 
     host.sampled = fail
-    made = generate(host, ALL)
-    assert len(made.images) == 1 + 3
-    assert "erased: RuntimeError: out of memory" in made.comments
+    result = generate(host, ALL)
+    assert len(result.images) == 1 + 3
+    assert "erased: RuntimeError: out of memory" in result.comments
     host.sampled = lambda p: None
     assert host.cmd_opts.no_prompt_history is False
     assert len(generate(host, ALL).images) == 5
@@ -277,23 +277,23 @@ def test_a_variant_whose_noise_was_left_alone_is_not_shown_as_one(host):
             raise RuntimeError("no")
 
     host.network.before = fail
-    made = generate(host, ALL)
-    assert [text.partition("compare: ")[2].split(",")[0] for text in made.infotexts[2:]] == ["original", "erased"]
-    assert "injected: the noise was left as it is" in made.comments
+    result = generate(host, ALL)
+    assert [text.partition("compare: ")[2].split(",")[0] for text in result.infotexts[2:]] == ["original", "erased"]
+    assert "injected: the noise was left as it is" in result.comments
 
 
-def test_nothing_is_compared_with_a_picture_that_was_refused(host):
+def test_nothing_is_compared_with_an_image_that_was_refused(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
-    made = generate(host, ALL)
-    assert len(made.images) == 1
-    assert "nothing to compare with" in made.comments
+    result = generate(host, ALL)
+    assert len(result.images) == 1
+    assert "nothing to compare with" in result.comments
 
 
 def test_a_failing_grid_leaves_the_images(host):
     host.draw_grid_annotations = lambda *arguments: 1 / 0
-    made = generate(host, ALL)
-    assert (len(made.images), made.index_of_first_image) == (4, 0)
-    assert "grid: ZeroDivisionError" in made.comments
+    result = generate(host, ALL)
+    assert (len(result.images), result.index_of_first_image) == (4, 0)
+    assert "grid: ZeroDivisionError" in result.comments
 
 
 def test_scripts_that_count_on_their_images_are_left_alone(host):
@@ -301,12 +301,12 @@ def test_scripts_that_count_on_their_images_are_left_alone(host):
         types.SimpleNamespace(filename="/x/scripts/sd_upscale.py", title=lambda: "SD upscale"),
         types.SimpleNamespace(filename="/x/scripts/xyz_grid.py", title=lambda: "X/Y/Z plot"),
     ]
-    for chosen, images in ((1, 1), (2, 5)):
+    for choice, images in ((1, 1), (2, 5)):
         p = processing(host, ALL, scripts=types.SimpleNamespace(selectable_scripts=scripts))
-        p.script_args = (chosen, ALL)
-        made = host.process_images(p)
-        assert len(made.images) == images
-        assert ("SD upscale" in made.comments) is (chosen == 1)
+        p.script_args = (choice, ALL)
+        result = host.process_images(p)
+        assert len(result.images) == images
+        assert ("SD upscale" in result.comments) is (choice == 1)
 
 
 def test_the_upscale_button_and_adetailer_are_left_alone(host):
@@ -317,17 +317,17 @@ def test_the_upscale_button_and_adetailer_are_left_alone(host):
 
 
 def test_bad_settings_are_told_once(host):
-    made = generate(host, {**ALL, "erase": 0.5})
-    assert len(made.images) == 1
-    assert made.comments.count("erase") == 1
+    result = generate(host, {**ALL, "erase": 0.5})
+    assert len(result.images) == 1
+    assert result.comments.count("erase") == 1
 
 
 def test_what_the_host_shows_besides_is_untouched(forge):
     p = processing(forge, ALL)
     p.extra_result_images = ["a map"]
-    made = forge.process_images(p)
-    assert made.extra_images == ["a map"]
-    assert len(made.images) == 5
+    result = forge.process_images(p)
+    assert result.extra_images == ["a map"]
+    assert len(result.images) == 5
 
 
 def combinatorial(host, monkeypatch, before):
@@ -352,23 +352,23 @@ def combinatorial(host, monkeypatch, before):
 
 def test_variants_follow_what_other_scripts_made_of_the_prompt(host, monkeypatch):
     combinatorial(host, monkeypatch, before=True)
-    made = generate(host, ALL)
-    assert "Not made" not in made.comments
-    texts = [text.splitlines()[0] for text in made.infotexts[made.index_of_first_image :]]
+    result = generate(host, ALL)
+    assert "Not made" not in result.comments
+    texts = [text.splitlines()[0] for text in result.infotexts[result.index_of_first_image :]]
     assert texts == ["a cat red", "a cat blue", "a cat green"] * 4
 
 
 def test_a_script_after_us_that_makes_other_images_is_named_as_the_reason(host, monkeypatch):
-    made_of = iter([1, 3, 3, 3])
+    counts = iter([1, 3, 3, 3])
     ours = host.script.process
 
     def process(p, *args):
         ours(p, *args)
-        p.n_iter = count = next(made_of)
+        p.n_iter = count = next(counts)
         p.all_prompts, p.all_negative_prompts = p.all_prompts[:1] * count, p.all_negative_prompts[:1] * count
         p.all_seeds, p.all_subseeds = p.all_seeds[:1] * count, p.all_subseeds[:1] * count
 
     monkeypatch.setattr(host.script, "process", process)
-    made = generate(host, ALL)
-    assert "original: 3 instead of 1 images, by another script" in made.comments
-    assert "the noise was left" not in made.comments
+    result = generate(host, ALL)
+    assert "original: 3 instead of 1 images, by another script" in result.comments
+    assert "the noise was left" not in result.comments

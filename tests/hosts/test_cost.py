@@ -23,17 +23,17 @@ def modules(host):
     return NoiseOrderConfig, cost, host.loaded.rates()
 
 
-def expected(host, settings, cfg=5.0, **job):
+def estimate(host, settings, cfg=5.0, **job):
     config, cost, rates = modules(host)
     plain, added = cost.evaluations(config(True, **settings), cost.Job(steps=10, cfg=cfg, **job), rates)
     return plain + sum(added.values()), added
 
 
-def counted(host, settings, parts, cfg=5.0, **changes):
+def count(host, settings, parts, cfg=5.0, **changes):
     """Evaluations for each image: those of the noise, and the sampler's, which cost the fakes nothing."""
     host.network.rows, host.steps_run[:] = 0, []
-    made = generate(host, settings, cfg_scale=cfg, do_not_save_grid=True, **changes)
-    assert "Noise Order error" not in made.infotexts[0]
+    result = generate(host, settings, cfg_scale=cfg, do_not_save_grid=True, **changes)
+    assert "Noise Order error" not in result.infotexts[0]
     images = changes.get("batch_size", 1) * changes.get("n_iter", 1)
     # As the samplers of the hosts do it, A1111's always.
     negative = cfg != 1 or type(host).__name__.startswith("A1111")
@@ -65,8 +65,8 @@ def test_the_line_counts_what_is_evaluated(host, settings):
     ):
         host.opts.data["noiseorder_inspector"] = inspects
         parts = prompt.count("AND") + 1
-        told, added = expected(host, settings, parts=parts)
-        assert counted(host, settings, parts, prompt=prompt, **changes) == told, (prompt, inspects, added)
+        total, added = estimate(host, settings, parts=parts)
+        assert count(host, settings, parts, prompt=prompt, **changes) == total, (prompt, inspects, added)
         assert ("Noise inspector" in added) is inspects
 
 
@@ -74,15 +74,15 @@ def test_the_line_counts_what_is_evaluated(host, settings):
 def test_at_cfg_1(host, direction):
     settings = {"direction": direction, "levels": 2, "audition": 2}
     load(host)
-    told, added = expected(host, settings, cfg=1.0)
-    assert counted(host, settings, 1, cfg=1.0) == told, added
+    total, added = estimate(host, settings, cfg=1.0)
+    assert count(host, settings, 1, cfg=1.0) == total, added
 
 
 @pytest.mark.parametrize("passes", ["first", "hires", "both"])
 def test_the_hires_pass(host, passes):
     settings = {"passes": passes, "levels": 2}
     host.opts.data["noiseorder_inspector"] = True
-    _, added = expected(host, settings, hires=True)
+    _, added = estimate(host, settings, hires=True)
     assert not host.txt2img(settings, hires=True).errors
     assert host.network.rows == sum(added.values()) == (16 if passes == "both" else 8)
 
@@ -105,23 +105,23 @@ def test_passes_of_the_sampler():
 def test_words():
     from lib_noiseorder.config import NoiseOrderConfig
 
-    def told(job=None, inspects=False, **settings):
+    def describe(job=None, inspects=False, **settings):
         rates = Rates(inspects=lambda: inspects)
         return line(NoiseOrderConfig(True, **settings), job or Job(), rates)
 
-    assert told() == "Cost: +2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)"
-    assert told(direction="denoised", job=Job(steps=60)) == (
+    assert describe() == "Cost: +2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)"
+    assert describe(direction="denoised", job=Job(steps=60)) == (
         "Cost: +1 model evaluation per image, +less than 1 % of 120 (60 steps, CFG 7)"
     )
-    assert told(job=Job(steps=4, hires=True, hires_steps=2), inspects=True, **ALL) == (
+    assert describe(job=Job(steps=4, hires=True, hires_steps=2), inspects=True, **ALL) == (
         "Cost: +42 model evaluations per image, +350 % of 12 (4 + 2 steps, CFG 7): "
         "Inject 2, Also make 38, Noise inspector 2"
     )
-    assert told(job=Job(img2img=True, strength=0.5), passes="hires").endswith(
+    assert describe(job=Job(img2img=True, strength=0.5), passes="hires").endswith(
         "+9 % of 22 (20 steps, denoising 0.5, CFG 7)"
     )
-    assert told(inject=0.0) == "Costs nothing."
-    assert told(inject=0.0, erase=1.0) == "Nothing is changed: Erase is 1 and Inject is 0."
+    assert describe(inject=0.0) == "Costs nothing."
+    assert describe(inject=0.0, erase=1.0) == "Nothing is changed: Erase is 1 and Inject is 0."
 
 
 @pytest.mark.parametrize(

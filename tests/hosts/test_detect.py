@@ -12,7 +12,7 @@ from fakes import A1111, A1111SD3, Ersatz, Forge, ForgeFlow, Neo, ReForge
 FAKES = [A1111, Forge, ReForge, Neo, Ersatz]
 
 
-def found_again():
+def find_again():
     """What a fresh start of the WebUI finds."""
     from lib_noiseorder.hosts.detect import find_host
 
@@ -24,7 +24,7 @@ def found_again():
 @pytest.mark.parametrize("fake", [A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo, Ersatz])
 def test_each_host_is_found_with_all_its_symbols(fake, monkeypatch):
     fake(monkeypatch)
-    host, why_not = found_again()
+    host, why_not = find_again()
     assert why_not == ""
     assert host.__module__.startswith("lib_noiseorder.hosts.")
 
@@ -33,17 +33,17 @@ def symbols():
     """Every symbol of every adapter, by the fake that has it."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        found = []
+        cases = []
         for fake in FAKES:
             fake(monkeypatch)
             from lib_noiseorder.hosts.detect import SYMBOLS, adapter
 
-            found += [(fake, symbol, count) for symbol, count in {**SYMBOLS, **adapter().symbols}.items()]
+            cases += [(fake, symbol, count) for symbol, count in {**SYMBOLS, **adapter().symbols}.items()]
     # This runs while tests are collected: those that come later are to import modules that know each other.
     for name in set(sys.modules) - before:
         if name.partition(".")[0] == "lib_noiseorder":
             del sys.modules[name]
-    return found
+    return cases
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_a_missing_or_changed_symbol_switches_us_off_with_its_name(fake, symbol,
         original = getattr(sys.modules[module], name)
         monkeypatch.setattr(sys.modules[module], name, lambda *, only_named=None: None)
         if count:
-            host, why_not = found_again()
+            host, why_not = find_again()
             assert host is None
             assert symbol in why_not
             assert "other arguments" in why_not
         monkeypatch.setattr(sys.modules[module], name, original)
     monkeypatch.delattr(sys.modules[module], name)
-    host, why_not = found_again()
+    host, why_not = find_again()
     assert host is None
     assert name in why_not
     assert "not supported yet" in why_not
@@ -97,8 +97,8 @@ def test_the_panel_says_so(fake, monkeypatch):
     with gr.Blocks() as page:
         host.script.ui(False)
     texts = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)]
-    told = any("does nothing here" in str(text) and "never calls the hook" in str(text) for text in texts)
-    assert told is (fake is Old)
+    warning = any("does nothing here" in str(text) and "never calls the hook" in str(text) for text in texts)
+    assert warning is (fake is Old)
 
 
 class Deaf(A1111):
@@ -117,8 +117,8 @@ def test_what_was_not_done_is_not_claimed(passes, monkeypatch):
     assert "did not run" in result.comments[0]
 
 
-@pytest.mark.parametrize(("passes", "done"), [("first", None), ("hires", "hires"), ("both", "hires")])
-def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, done, monkeypatch):
+@pytest.mark.parametrize(("passes", "pass_name"), [("first", None), ("hires", "hires"), ("both", "hires")])
+def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, pass_name, monkeypatch):
     def skip_first(p, args, errors, x, noise, c, uc):
         return noise if not p.is_hr_pass else original(p, args, errors, x, noise, c, uc)
 
@@ -126,9 +126,9 @@ def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, done, monkey
     monkeypatch.setattr(host, "process_before_every_sampling", skip_first)
     result = host.txt2img({"enabled": True, "passes": passes}, hires=True)
     assert torch.equal(result.noise, result.untouched)
-    assert torch.equal(result.hires_noise, result.hires_untouched) is (done is None)
-    assert ("Noise Order" in result.infotext) is (done is not None)
-    assert result.infotext.get("Noise Order pass") == done
+    assert torch.equal(result.hires_noise, result.hires_untouched) is (pass_name is None)
+    assert ("Noise Order" in result.infotext) is (pass_name is not None)
+    assert result.infotext.get("Noise Order pass") == pass_name
     assert ("Noise Order error" in result.infotext) is (passes != "hires")
 
 

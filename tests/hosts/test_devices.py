@@ -16,13 +16,13 @@ class OnDevice(torch.Tensor):
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        made = super().__torch_function__(func, types, args, kwargs or {})
+        output = super().__torch_function__(func, types, args, kwargs or {})
         if func is torch.Tensor.cpu:
-            return made.as_subclass(torch.Tensor)
-        for tensor in made if isinstance(made, (tuple, list)) else [made]:
+            return output.as_subclass(torch.Tensor)
+        for tensor in output if isinstance(output, (tuple, list)) else [output]:
             if isinstance(tensor, OnDevice) and tensor.dtype == torch.float64:
                 raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support it")
-        return made
+        return output
 
 
 @pytest.fixture(params=FAKES, ids=lambda fake: fake.__name__)
@@ -76,15 +76,15 @@ def test_the_inspector_too(device_host):
 @pytest.mark.parametrize("device", ["cuda", "mps", "xpu"])
 def test_the_generators_of_every_device_are_put_back(host, device, monkeypatch):
     """As the CPU's are: token merging and VAEs draw there."""
-    drawn = [7]
+    generator = [7]
     module = getattr(torch, device)
     suffix = "" if device == "mps" else "_all"
     monkeypatch.setattr(torch.backends.mps if device == "mps" else module, "is_available", lambda: True)
-    monkeypatch.setattr(module, f"get_rng_state{suffix}", lambda: list(drawn))
-    monkeypatch.setattr(module, f"set_rng_state{suffix}", lambda state: drawn.__setitem__(slice(None), state))
-    host.network.before = lambda: drawn.__setitem__(0, drawn[0] + 1)
+    monkeypatch.setattr(module, f"get_rng_state{suffix}", lambda: list(generator))
+    monkeypatch.setattr(module, f"set_rng_state{suffix}", lambda state: generator.__setitem__(slice(None), state))
+    host.network.before = lambda: generator.__setitem__(0, generator[0] + 1)
     host.txt2img(ON)
-    assert drawn == [7]
+    assert generator == [7]
 
 
 def test_an_inference_tensor_outside_of_inference_mode_is_written_whole(a1111):

@@ -8,18 +8,18 @@ import torch
 ON = {"enabled": True, "levels": 3, "direction": "denoised"}
 
 
-def assert_untouched(host, result, told):
+def assert_untouched(host, result, reason):
     assert torch.equal(result.noise, result.untouched)
     assert list(result.infotext) == ["Noise Order error"]
-    assert told in result.infotext["Noise Order error"]
-    assert told in result.comments[0]
+    assert reason in result.infotext["Noise Order error"]
+    assert reason in result.comments[0]
     assert result.errors == []
     assert (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps) == ("before", 4, 9)
 
 
 @pytest.mark.parametrize("call", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reason"),
     [
         (lambda x: x * torch.nan, "NaN or infinity"),
         (lambda x: x * torch.inf, "NaN or infinity"),
@@ -28,17 +28,17 @@ def assert_untouched(host, result, told):
         (lambda x: x.flatten(1), "answered with the shape"),
     ],
 )
-def test_an_answer_of_no_use(host, call, answer, told, monkeypatch):
+def test_an_answer_of_no_use(host, call, answer, reason, monkeypatch):
     forward, calls = type(host.network).forward, []
 
     def broken(self, x, *rest):
         calls.append(x)
-        found = forward(self, x, *rest)
-        return answer(found) if len(calls) == call + 1 else found
+        output = forward(self, x, *rest)
+        return answer(output) if len(calls) == call + 1 else output
 
     monkeypatch.setattr(type(host.network), "forward", broken)
-    assert_untouched(host, host.txt2img(ON), told)
-    # The next picture is as if nothing had been.
+    assert_untouched(host, host.txt2img(ON), reason)
+    # The next image is as if nothing had been.
     again = host.txt2img(ON)
     assert not torch.equal(again.noise, again.untouched)
 
@@ -64,14 +64,14 @@ def test_another_script_changes_the_noise_before_us(host):
     """What is found is modulated."""
 
     def halve(p):
-        seen.append(p)
+        calls.append(p)
 
-    seen = []
+    calls = []
     draw = host.draw
     plain = host.txt2img({"enabled": True, "erase": 1, "inject": 0.05}, before_hook=halve)
     host.draw = lambda *args: draw(*args) * 0.5
     halved = host.txt2img({"enabled": True, "erase": 1, "inject": 0.05})
-    assert len(seen) == 1
+    assert len(calls) == 1
     assert halved.noise.std().item() == pytest.approx(plain.noise.std().item() / 2, rel=0.01)
 
 

@@ -83,7 +83,7 @@ def allowed(field, value):
     return field.minimum <= value <= field.maximum and whole
 
 
-def drawn(rng):
+def draw_settings(rng):
     """Settings by name: most are good, so that some are good altogether."""
     share = rng.choice((0.0, 0.0, 0.05, 0.3))
     names = rng.sample([field.name for field in FIELDS], rng.randint(0, len(FIELDS)))
@@ -97,7 +97,7 @@ def positional(values):
     return [values.get(field.name, True if field.name == "enabled" else field.default) for field in FIELDS]
 
 
-def expected(values):
+def expect(values):
     """OFF, the settings, or the names of which one must be told."""
     if values.get("enabled", True) is False:
         return OFF
@@ -114,24 +114,24 @@ def expected(values):
     return NoiseOrderConfig(**settings)
 
 
-def taken(read):
+def attempt(read):
     """The settings, or the sentence that refuses them; anything else that is raised fails the test."""
     try:
         return read()
     except SettingError as refusal:
-        told = str(refusal)
-    assert told.encode()
-    assert "\n" not in told
-    assert len(told) < 1000
-    return told
+        message = str(refusal)
+    assert message.encode()
+    assert "\n" not in message
+    assert len(message) < 1000
+    return message
 
 
-def agree(found, wanted):
-    if isinstance(wanted, list):
-        assert isinstance(found, str), (found, wanted)
-        assert any(name in found for name in wanted), (found, wanted)
+def agree(result, expected):
+    if isinstance(expected, list):
+        assert isinstance(result, str), (result, expected)
+        assert any(name in result for name in expected), (result, expected)
     else:
-        assert found == wanted
+        assert result == expected
 
 
 def cost_line(*values):
@@ -147,16 +147,16 @@ def test_ten_thousand_settings_of_page_and_api():
     rng = random.Random(1)
     applied = 0
     for _ in range(5_000):
-        values = drawn(rng)
-        wanted = expected(values)
-        agree(taken(lambda values=values: parse((values,))), wanted)
+        values = draw_settings(rng)
+        expected = expect(values)
+        agree(attempt(lambda values=values: parse((values,))), expected)
         arguments = positional(values)
-        agree(taken(lambda arguments=arguments: parse(arguments)), wanted)
+        agree(attempt(lambda arguments=arguments: parse(arguments)), expected)
         # What the page tells of the same values, at each of their changes.
         line, drawing = cost_line(*arguments[1:]), curve(*arguments[1:])
-        refused = isinstance(expected({**values, "enabled": True}), list)
+        refused = isinstance(expect({**values, "enabled": True}), list)
         assert line.startswith("⚠") is refused is (drawing == "")
-        applied += isinstance(wanted, NoiseOrderConfig) and wanted.active
+        applied += isinstance(expected, NoiseOrderConfig) and expected.active
     assert 1_000 < applied < 4_500
 
 
@@ -166,7 +166,7 @@ def test_a_thousand_unknown_names():
         key = rng.choice((*HOSTILE[-14:-9], "Erase", "erase ", "x" * 5000, 3, None, "\ud800", "__class__", "self"))
         if isinstance(key, (list, dict)):
             continue
-        assert "Unknown setting" in taken(lambda key=key: parse(({**drawn(rng), key: rng.choice(HOSTILE)},)))
+        assert "Unknown setting" in attempt(lambda key=key: parse(({**draw_settings(rng), key: rng.choice(HOSTILE)},)))
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_five_thousand_infotexts(quiet):
         "None",
     )
     for _ in range(5_000):
-        values = drawn(rng)
+        values = draw_settings(rng)
         entries = {
             BY_NAME[name].infotext: rng.choice((infotext.text(v), rng.choice(noise)))
             for name, v in values.items()
@@ -209,12 +209,12 @@ def test_five_thousand_infotexts(quiet):
         params = dict(PARAM.findall(text.rpartition("\n")[2]))
         infotext.pasted(text, params)
         read = {field.name: infotext.reader(field)(params) for field in FIELDS}
-        made_by = params.get(infotext.MARKER)
-        if made_by != "1":
+        marker = params.get(infotext.MARKER)
+        if marker != "1":
             assert read == {"enabled": False, **{field.name: None for field in FIELDS[1:]}}
             continue
         assert all(allowed(BY_NAME[name], value) for name, value in read.items())
-        agree(taken(lambda read=read: NoiseOrderConfig(**read)), expected(read))
+        agree(attempt(lambda read=read: NoiseOrderConfig(**read)), expect(read))
 
 
 @settings(max_examples=300, deadline=None)
@@ -238,10 +238,10 @@ json_values = st.recursive(
 
 @settings(max_examples=700, deadline=None)
 @given(st.dictionaries(st.sampled_from([*BY_NAME, "other"]), json_values, max_size=4) | json_values)
-def test_any_json_can_be_sent(sent):
-    found = taken(lambda: parse((sent,)))
-    if isinstance(sent, dict):
-        agree(found, ["Unknown setting"] if set(sent) - set(BY_NAME) else expected(sent))
+def test_any_json_can_be_sent(value):
+    result = attempt(lambda: parse((value,)))
+    if isinstance(value, dict):
+        agree(result, ["Unknown setting"] if set(value) - set(BY_NAME) else expect(value))
 
 
 class AxisOption:
@@ -277,13 +277,13 @@ def test_four_thousand_texts_of_the_xyz_plot():
             values = [option.type(text)]
         except (ValueError, OverflowError):
             continue
-        p, refused = types.SimpleNamespace(), ""
+        p, message = types.SimpleNamespace(), ""
         try:
             option.confirm(p, values)
         except RuntimeError as refusal:
-            refused = str(refusal)
-        if refused:
-            assert option.label in refused
+            message = str(refusal)
+        if message:
+            assert option.label in message
             with pytest.raises(SettingError):
                 option.apply(p, values[0], values)
             assert xyz.overrides(p) == {}
@@ -301,7 +301,7 @@ def test_three_thousand_presets_in_files_written_by_hand(tmp_path):
     for _ in range(30):
         entries = {}
         for k in range(100):
-            values = {name: value for name, value in drawn(rng).items() if value is not DEEP}
+            values = {name: value for name, value in draw_settings(rng).items() if value is not DEEP}
             entry = values if rng.random() < 0.9 else rng.choice((None, 3, "x", [], [values], {"other": 1}))
             try:
                 json.dumps(entry)
@@ -310,16 +310,16 @@ def test_three_thousand_presets_in_files_written_by_hand(tmp_path):
             entries[f"{k} {rng.choice(('', '🌲', '![p](x)', 'x' * 300))}"] = entry
         text = json.dumps({"version": 1, "presets": entries}, ensure_ascii=rng.random() < 0.5)
         presets.path.write_text(text, rng.choice(("utf-8", "utf-8-sig")), "surrogatepass")
-        found = presets.usable()
+        names = presets.usable()
         for name, entry in entries.items():
-            wanted = ["must be an object", "Unknown"]
+            expected = ["must be an object", "Unknown"]
             if isinstance(entry, dict) and set(entry) <= set(BY_NAME):
-                wanted = expected({**entry, "enabled": True})
-            agree(taken(lambda name=name: presets.get(name)), wanted)
-            assert (name in found) is not isinstance(wanted, list)
+                expected = expect({**entry, "enabled": True})
+            agree(attempt(lambda name=name: presets.get(name)), expected)
+            assert (name in names) is not isinstance(expected, list)
         presets.save("Mine", NoiseOrderConfig(True))
-        assert list(presets.usable()) == [*found, "Mine"]
-        usable += len(found)
+        assert list(presets.usable()) == [*names, "Mine"]
+        usable += len(names)
     assert usable > 500
 
 
@@ -328,17 +328,17 @@ def test_generations(host):
     rng = random.Random(6)
     counts = {"applied": 0, "refused": 0, "off": 0}
     for number in range(GENERATIONS // 7):
-        values = drawn(rng)
+        values = draw_settings(rng)
         hires = rng.random() < 0.2
         host.script.is_img2img = not hires and rng.random() < 0.3
-        wanted = expected(values)
-        if isinstance(wanted, NoiseOrderConfig) and wanted.active:
+        expected = expect(values)
+        if isinstance(expected, NoiseOrderConfig) and expected.active:
             # A few draws and levels are like many, and faster.
             values = {**values, "erase": min(values.get("erase", 4), 6.0), "levels": min(values.get("levels", 1), 3)}
-            wanted = expected(values)
+            expected = expect(values)
         by_xyz = {} if rng.random() < 0.8 else {"enabled": True, "inject": rng.uniform(-1, 1)}
         if by_xyz:
-            wanted = expected({**values, **by_xyz})
+            expected = expect({**values, **by_xyz})
         arguments = rng.choice(([values], positional(values)))
         count = rng.choice((1, 1, 2))
         mask = torch.tensor([[float(rng.random() < 0.5) for _ in range(8)] for _ in range(8)])
@@ -359,23 +359,23 @@ def test_generations(host):
             pairs.append((result.hires_noise, result.hires_untouched))
         assert all(torch.isfinite(noise).all() for noise, _ in pairs)
         changed = [not torch.equal(noise, untouched) for noise, untouched in pairs]
-        told = result.infotext.get(infotext.ERROR)
-        if isinstance(wanted, list):
-            agree(told, wanted)
-        elif told is not None:
+        error = result.infotext.get(infotext.ERROR)
+        if isinstance(expected, list):
+            agree(error, expected)
+        elif error is not None:
             # Right in itself, but not in this tab.
-            assert re.match('Pass is "hires", but hires fix is off', told)
-        if told is not None:
+            assert re.match('Pass is "hires", but hires fix is off', error)
+        if error is not None:
             assert list(result.infotext) == [infotext.ERROR]
             assert result.comments
             assert not any(changed)
             counts["refused"] += 1
         elif infotext.MARKER in result.infotext:
-            assert wanted.active
+            assert expected.active
             assert any(changed)
             counts["applied"] += 1
         else:
-            assert not wanted.active
+            assert not expected.active
             assert result.infotext == {}
             assert not any(changed)
             counts["off"] += 1

@@ -66,10 +66,10 @@ def test_evaluations_are_exactly_what_was_promised(host, settings, rows):
 
 def test_the_network_is_fed_the_erased_noise_itself(host):
     result = host.txt2img({**ON, "erase": 1, "direction": "denoised", "levels": 2, "first_level": 1.0})
-    for x, sigma, _ in host.network.seen:
+    for x, sigma, _ in host.network.inputs:
         scale = 1 if host.kind == "const" else math.sqrt(1 + sigma.item() ** 2)
         torch.testing.assert_close(x / scale, result.untouched, rtol=1e-6, atol=1e-6)
-    top = host.network.seen[0][1].item()
+    top = host.network.inputs[0][1].item()
     assert top == pytest.approx(1.0 if host.kind == "const" else math.exp(2.68))
 
 
@@ -97,29 +97,29 @@ def test_random_numbers_of_others_are_left_alone(host):
 
 def test_state_of_the_host_is_put_back(host):
     host.state.current_latent = latent = torch.zeros(1)
-    seen = []
+    states = []
 
     def disturb():
-        seen.append((host.state.textinfo, host.state.sampling_step, host.state.sampling_steps))
+        states.append((host.state.textinfo, host.state.sampling_step, host.state.sampling_steps))
         host.state.current_latent = torch.ones(1)  # as a preview of what is asked would
 
     host.network.before = disturb
     host.txt2img({**ON, "direction": "denoised", "levels": 3})
-    assert len(seen) == 3
-    for asked in seen:
-        assert all(a != b for a, b in zip(asked, ("before", 4, 9), strict=True)), "nothing there to be put back"
+    assert len(states) == 3
+    for state in states:
+        assert all(a != b for a, b in zip(state, ("before", 4, 9), strict=True)), "nothing there to be put back"
     assert (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps) == ("before", 4, 9)
     assert host.state.current_latent is latent
 
 
 @pytest.mark.parametrize("direction", ["denoised", "look-ahead"])
 def test_text_and_bar_move_while_the_model_works(host, direction):
-    seen = []
-    host.network.before = lambda: seen.append(
+    states = []
+    host.network.before = lambda: states.append(
         (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps)
     )
     host.txt2img({**ON, "levels": 3, "direction": direction})
-    assert sorted(set(seen)) == [(f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)]
+    assert sorted(set(states)) == [(f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("call", [0, 1])
@@ -183,14 +183,14 @@ def test_skipping_is_an_interruption(host):
         ({"variant": [1]}, "variant", "a whole number"),
     ],
 )
-def test_a_bad_setting_is_named_and_the_picture_is_made_without(host, settings, field, allowed, capsys):
+def test_a_bad_setting_is_named_and_the_image_is_made_without(host, settings, field, allowed, capsys):
     result = host.txt2img({**ON, **settings})
     assert not changed(result)
     assert host.network.calls == 0
     assert result.errors == []
-    for told in (result.infotext["Noise Order error"], result.comments[0], capsys.readouterr().out):
-        assert field in told
-        assert allowed in told
+    for message in (result.infotext["Noise Order error"], result.comments[0], capsys.readouterr().out):
+        assert field in message
+        assert allowed in message
     assert len(result.infotext) == 1
 
 
@@ -209,23 +209,23 @@ def test_a_later_success_is_made_and_told_again_after_a_failure(host):
     """One job of two batches: the model fails in the first, the second is as if that had not been."""
     p = host.processing(["a cat"], [""], [1])
     p.sd_model, p.sampler, p.modified_noise = host.model(p), fakes.Sampler(host.network), None
-    noises, told = [], []
+    noises, infotexts = [], []
     host.script.process(p, True)
     for fails in (True, False):
         host.network.before = (lambda: (_ for _ in ()).throw(RuntimeError("once"))) if fails else lambda: None
         host.script.process_batch(p, True)
-        told.append(dict(p.extra_generation_params))
+        infotexts.append(dict(p.extra_generation_params))
         noise = host.draw(host.shape, p.seeds)
         noises.append((noise.clone(), noise))
         host.script.process_before_every_sampling(
             p, True, x=noise, noise=noise, c=fakes.multicond(["a cat"]), uc=host.uncond(p)
         )
-        told.append(dict(p.extra_generation_params))
-    (untouched, refused), (_, made) = noises
+        infotexts.append(dict(p.extra_generation_params))
+    (untouched, refused), (_, modulated) = noises
     assert torch.equal(refused, untouched)
-    torch.testing.assert_close(made, host.txt2img(True).noise, rtol=0, atol=0)
-    assert not torch.equal(made, untouched)
-    before, after, *second = told
+    torch.testing.assert_close(modulated, host.txt2img(True).noise, rtol=0, atol=0)
+    assert not torch.equal(modulated, untouched)
+    before, after, *second = infotexts
     assert before["Noise Order"] == "1"
     assert after == {"Noise Order error": "RuntimeError: once"}
     assert second == [before, before]
@@ -235,8 +235,8 @@ def test_keys_of_an_earlier_cell_are_taken_out(host):
     """X/Y/Z cells are copies of one p that share one extra_generation_params."""
     stale = {"Noise Order": "1", "Noise Order erase": "9", "Noise Order error": "x", "Steps": "4"}
     assert host.txt2img(False, extra_generation_params=dict(stale)).infotext == {"Steps": "4"}
-    told = host.txt2img({"erase": 4, "inject": 0}, extra_generation_params=dict(stale)).infotext
-    assert told == {
+    infotext = host.txt2img({"erase": 4, "inject": 0}, extra_generation_params=dict(stale)).infotext
+    assert infotext == {
         "Steps": "4",
         "Noise Order": "1",
         "Noise Order erase": "4",
@@ -263,7 +263,7 @@ def test_img2img_asks_around_the_image_and_inside_the_part_that_will_run(img2img
         {**ON, "erase": 1, "direction": "denoised", "levels": 2, "first_level": 1.0, "last_level": 0.5}
     )
     table = img2img.sigmas
-    for (x, sigma, _), part in zip(img2img.network.seen, (1.0, 0.5), strict=True):
+    for (x, sigma, _), part in zip(img2img.network.inputs, (1.0, 0.5), strict=True):
         assert sigma.item() == pytest.approx(table[round(part * img2img.begins)].item(), rel=2e-3)
         image, noise = 0.3, result.untouched
         s = sigma.item()
@@ -319,7 +319,7 @@ def test_timestep_samplers_begin_at_their_timestep(img2img):
         {**ON, "direction": "denoised", "first_level": 1.0},
         before_process=lambda p: setattr(p, "sampler", Timesteps()),
     )
-    assert img2img.network.seen[0][1].item() == pytest.approx(img2img.sigmas[img2img.begins_timestep].item())
+    assert img2img.network.inputs[0][1].item() == pytest.approx(img2img.sigmas[img2img.begins_timestep].item())
 
 
 def test_inner_pass_of_adetailer_is_not_ours(host):
@@ -519,18 +519,18 @@ def test_cleans_up_after_a_failure(patcher_host):
 @pytest.mark.parametrize(("direction", "negatives"), [("guidance", 1), ("denoised", 0)])
 def test_asks_with_the_modified_conditions(patcher_host, direction, negatives):
     """As Revision modifies them; it goes over the negative ones too and takes no None."""
-    told = []
+    calls = []
 
     def modifier(model, x, sigma, uncond, cond, scale, options, seed):
-        told.append((len(uncond), scale, seed))
+        calls.append((len(uncond), scale, seed))
         return model, x, sigma, uncond, [{**entry, "text": -entry["text"]} for entry in cond], scale, options, seed
 
     settings = {"enabled": True, "direction": direction}
     plain = patcher_host.txt2img(settings, cfg_scale=5.0)
     patcher_host.options["conditioning_modifiers"] = [modifier]
-    made = patcher_host.txt2img(settings, cfg_scale=5.0)
-    assert [entry[:2] for entry in told] == [(negatives, 5.0)]
-    assert not torch.equal(made.noise, plain.noise)
+    result = patcher_host.txt2img(settings, cfg_scale=5.0)
+    assert [entry[:2] for entry in calls] == [(negatives, 5.0)]
+    assert not torch.equal(result.noise, plain.noise)
 
 
 def test_keeps_what_controlnet_inpaint_added(patcher_host):
@@ -547,18 +547,18 @@ def test_keeps_what_controlnet_inpaint_added(patcher_host):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "reason"),
     [
         ("model_type", "EDM", 'predict "EDM"'),
         ("object_patches", {"model_sampling": object()}, "switch it off"),
-        ("left_behind", {"create_denoiser": object()}, "load the checkpoint again"),
+        ("leftovers", {"create_denoiser": object()}, "load the checkpoint again"),
     ],
 )
-def test_reforge_with_another_sampling_is_refused(reforge, setting, value, told):
+def test_reforge_with_another_sampling_is_refused(reforge, setting, value, reason):
     setattr(reforge, setting, value)
     result = reforge.txt2img(True)
     assert not changed(result)
-    assert told in result.infotext["Noise Order error"]
+    assert reason in result.infotext["Noise Order error"]
 
 
 def test_reforge_without_a_negative_prompt_in_the_hires_pass(reforge):
@@ -578,7 +578,7 @@ def test_neo_video_is_refused(neo_video, is_img2img):
     assert "videos are not supported" in result.infotext["Noise Order error"]
 
 
-def test_neo_video_model_with_one_frame_is_a_picture(neo_video):
+def test_neo_video_model_with_one_frame_is_an_image(neo_video):
     neo_video.shape = (16, 1, 8, 8)
     assert changed(neo_video.txt2img(True, seeds=[5], prompts=["a"]))
     assert neo_video.network.rows == 2

@@ -1,4 +1,4 @@
-"""The inspector in the hosts: what it sees, and that it is not to be seen in the picture."""
+"""The inspector in the hosts: what it sees, and that it is not to be seen in the image."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def inspector(host):
 
 @pytest.mark.parametrize("settings", [{}, {"erase": 1}, {"inject": 0}, {"direction": "look-ahead", "levels": 3}])
 def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
-    made = {}
+    results = {}
     for on in (False, True):
         host.opts.data["noiseorder_inspector"] = on
         torch.manual_seed(0)
         # As token merging does.
         host.network.before = lambda: torch.rand(1)
         result = host.txt2img({**settings}, seeds=[1, 2], prompts=["a", "b"], negative=["", ""])
-        made[on] = (result.noise, torch.get_rng_state())
+        results[on] = (result.noise, torch.get_rng_state())
         assert result.errors == []
         assert "inspect" not in str(result.infotext)
         assert host.state.textinfo == "before"
-    assert all(torch.equal(a, b) for a, b in zip(made[False], made[True], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(results[False], results[True], strict=True))
 
 
 @pytest.mark.parametrize("erase", [1.0, 2.0])
@@ -88,7 +88,7 @@ def test_no_model_is_asked_for_images_beyond_those_kept(host, inspector):
     assert host.network.rows == 2 * 4
 
 
-def test_what_is_made_beside_the_picture_is_not_looked_at(host, inspector):
+def test_what_is_made_beside_the_image_is_not_looked_at(host, inspector):
     generate(host, ALL)
     assert len(inspector.last.images) == 1
     assert inspector.last.config.compare_original
@@ -96,7 +96,7 @@ def test_what_is_made_beside_the_picture_is_not_looked_at(host, inspector):
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_failing_look_leaves_the_picture_and_the_numbers(host, inspector, call):
+def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspector, call):
     plain = host.txt2img({"direction": "denoised"})
     host.network.calls = 0
 

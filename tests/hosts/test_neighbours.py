@@ -35,14 +35,14 @@ def test_a_step_cache_is_not_asked_and_does_not_count(host, step_cache, place, m
         monkeypatch.setattr(Network, "forward", replaced)
     else:
         host.network.forward = replaced.__get__(host.network)
-    step_cache.StepCache.kept.append(torch.zeros(1))
+    step_cache.StepCache.answers.append(torch.zeros(1))
     result = host.txt2img(DENOISED)
     assert torch.equal(result.noise, expected.noise)
-    assert step_cache.StepCache.calls == next(step_cache.ASKED) == 0
+    assert step_cache.StepCache.calls == next(step_cache.COUNTER) == 0
     assert host.network.rows == 6
     # Afterwards it is where it was.
-    held = vars(host.network if place == "instance" else Network)["forward"]
-    assert getattr(held, "__func__", held) is replaced
+    method = vars(host.network if place == "instance" else Network)["forward"]
+    assert getattr(method, "__func__", method) is replaced
 
 
 class Outer:
@@ -64,23 +64,23 @@ def test_the_networks_own_method_is_as_its_file_has_it(host, step_cache, monkeyp
 def test_sets_are_remembered_and_lead_nowhere(host):
     from lib_noiseorder.hosts.neighbours import Memory
 
-    memory, held = Memory.__new__(Memory), {1, 2}
+    memory, numbers = Memory.__new__(Memory), {1, 2}
     memory.restorers = []
-    assert memory.remember(held) == []
-    held.add(3)
+    assert memory.remember(numbers) == []
+    numbers.add(3)
     for restore in memory.restorers:
         restore()
-    assert held == {1, 2}
+    assert numbers == {1, 2}
 
 
 def test_dicts_are_put_back_key_by_key(host):
     from lib_noiseorder.hosts.neighbours import put_back
 
-    kept = []
-    held = {"changed": 2, "new": 3, "equal": []}
-    put_back(held, {"changed": 1, "gone": 0, "equal": kept})
-    assert held == {"changed": 1, "gone": 0, "equal": []}
-    assert held["equal"] is kept, "the same object, not an equal one"
+    original = []
+    state = {"changed": 2, "new": 3, "equal": []}
+    put_back(state, {"changed": 1, "gone": 0, "equal": original})
+    assert state == {"changed": 1, "gone": 0, "equal": []}
+    assert state["equal"] is original, "the same object, not an equal one"
 
 
 @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
@@ -88,7 +88,7 @@ def test_hooks_of_others_on_the_network_are_set_aside(host, step_cache, register
     expected = host.txt2img(DENOISED)
     getattr(host.network, register)(step_cache.hook)
     assert torch.equal(host.txt2img(DENOISED).noise, expected.noise)
-    assert step_cache.StepCache.calls == next(step_cache.ASKED) == 0
+    assert step_cache.StepCache.calls == next(step_cache.COUNTER) == 0
     assert len(host.network._forward_hooks) + len(host.network._forward_pre_hooks) == 1
 
 
@@ -123,29 +123,29 @@ def test_controlnet_stays_on_the_network(a1111, monkeypatch):
     cache.StepCache.calls = 7
     a1111.txt2img({**DENOISED, "levels": 1})
     assert a1111.network.rows == 1
-    assert (cache.StepCache.calls, cache.StepCache.kept) == (7, []), "and what it remembers is put back"
+    assert (cache.StepCache.calls, cache.StepCache.answers) == (7, []), "and what it remembers is put back"
 
 
 def test_a_forecast_does_not_notice(patcher_host):
     expected = patcher_host.txt2img(DENOISED)
-    wrapper, told = extension("forecast").forecast(warmup=1)
+    wrapper, read_counts = extension("forecast").forecast(warmup=1)
     patcher_host.options["model_function_wrapper"] = wrapper
     # Each question is its first: it never comes to forecast.
     assert torch.equal(patcher_host.txt2img(DENOISED).noise, expected.noise)
-    assert told() == (0, 0, 0)
+    assert read_counts() == (0, 0, 0)
     assert patcher_host.options["model_function_wrapper"] is wrapper
 
 
 def test_a_forecast_is_no_answer(patcher_host):
     module = extension("forecast")
-    wrapper, told = module.forecast(warmup=0)
+    wrapper, read_counts = module.forecast(warmup=0)
     history = next(cell.cell_contents for cell in wrapper.__closure__ if isinstance(cell.cell_contents, dict))
     history["forecasters"][0].history.append(torch.zeros(1, *patcher_host.shape))
     patcher_host.options["model_function_wrapper"] = wrapper
     result = patcher_host.txt2img(DENOISED)
     assert torch.equal(result.noise, result.untouched)
     assert '"forecast" answers in the place of the model: switch it off' in result.infotext["Noise Order error"]
-    assert told()[0] == 0
+    assert read_counts()[0] == 0
 
 
 def test_what_answers_without_a_name_is_another_extension(patcher_host):
@@ -175,9 +175,9 @@ def test_a_window_is_as_in_the_first_step(patcher_host, left_open):
 
 def test_a_window_is_given_the_samplers_own_denoiser(patcher_host):
     module = extension("window")
-    given, window = [], module.Window()
+    calls, window = [], module.Window()
     denoiser = type(
-        "Denoiser", (), {"look": lambda self, params: given.append((params.denoiser, params.sampling_step))}
+        "Denoiser", (), {"look": lambda self, params: calls.append((params.denoiser, params.sampling_step))}
     )()
     entry = type("Entry", (), {"callback": staticmethod(window.on_step)})
     patcher_host.denoiser_callbacks.append(entry)
@@ -187,7 +187,7 @@ def test_a_window_is_given_the_samplers_own_denoiser(patcher_host):
         p.sampler.model_wrap_cfg = denoiser
 
     patcher_host.txt2img(DENOISED, before_hook=give)
-    assert set(given) == {(denoiser, 0)}
+    assert set(calls) == {(denoiser, 0)}
 
 
 def test_callbacks_that_have_nothing_on_the_model_are_not_called(patcher_host):
@@ -214,10 +214,10 @@ def test_what_fails_in_another_extension_is_named(host, monkeypatch):
     monkeypatch.setattr(Network, "forward", module.forward(Network.forward))
     result = host.txt2img(DENOISED)
     assert torch.equal(result.noise, result.untouched)
-    told = result.infotext["Noise Order error"]
-    assert 'the extension "needs-callback" fails when the model is asked before sampling' in told
-    assert "TypeError: object of type 'NoneType' has no len()" in told
-    assert "switch it off, or set Inject to 0" in told
+    reason = result.infotext["Noise Order error"]
+    assert 'the extension "needs-callback" fails when the model is asked before sampling' in reason
+    assert "TypeError: object of type 'NoneType' has no len()" in reason
+    assert "switch it off, or set Inject to 0" in reason
 
 
 def test_with_erase_alone_the_model_is_not_touched(host, monkeypatch):
@@ -239,13 +239,13 @@ def test_with_erase_alone_the_model_is_not_touched(host, monkeypatch):
 def test_out_of_memory_at_any_question(host, times, call):
     """Once the host frees memory and the question is asked again; a second time it is refused."""
     expected = host.txt2img(DENOISED)
-    left = times
+    failures = times
     host.network.calls = 0
 
     def fail():
-        nonlocal left
-        if host.network.calls == call and left:
-            left -= 1
+        nonlocal failures
+        if host.network.calls == call and failures:
+            failures -= 1
             raise RuntimeError("MPS backend out of memory")
 
     host.network.before = fail
@@ -272,7 +272,7 @@ def test_what_hangs_deeper_stays_and_forgets_our_questions(host, register):
     result = host.txt2img(DENOISED)
     assert "Noise Order error" not in result.infotext
     assert host.network.rows == 3
-    assert (cache.StepCache.calls, cache.StepCache.kept) == (0, [])
+    assert (cache.StepCache.calls, cache.StepCache.answers) == (0, [])
 
 
 def test_what_counts_the_samplers_own_calls_is_refused_by_name(host, monkeypatch):

@@ -54,11 +54,11 @@ def test_what_is_not_supported_ends_the_generation_if_wanted(host, choice):
 
 
 @pytest.mark.parametrize("choice", ["continue", "stop"])
-def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_a_picture(host, choice):
+def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_an_image(host, choice):
     host.opts.data["noiseorder_on_failure"] = choice
-    seen = []
-    result = host.txt2img(BAD, before_hook=lambda p: seen.append(host.state.interrupted))
-    assert seen == [False], "both hosts fail where a generation ends without a single picture"
+    states = []
+    result = host.txt2img(BAD, before_hook=lambda p: states.append(host.state.interrupted))
+    assert states == [False], "both hosts fail where a generation ends without a single image"
     assert host.state.interrupted is (choice == "stop")
     assert "from 1 to 64" in result.infotext["Noise Order error"]
 
@@ -74,9 +74,9 @@ def test_what_was_skipped_by_hand_is_no_failure(host):
 def test_console(host, choice, lines, capsys):
     host.opts.data["noiseorder_console"] = choice
     host.txt2img({"levels": 2})
-    told = capsys.readouterr().out
-    assert told.count("[Noise Order]") == told.count("\n") == lines
-    assert ("0.7 (sigma " in told) is (choice == "everything")
+    console = capsys.readouterr().out
+    assert console.count("[Noise Order]") == console.count("\n") == lines
+    assert ("0.7 (sigma " in console) is (choice == "everything")
     failing(host)
     host.txt2img(True)
     assert "out of memory" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from test_audition import with_scores
 from test_compare import ALL, generate
 
 
-def told(host):
+def read_outcome(host):
     from lib_noiseorder.webui import outcome
 
     return outcome.last.get("img2img" if host.script.is_img2img else "txt2img")
@@ -20,42 +20,42 @@ def test_what_was_done(host):
     assert re.fullmatch(
         r"Noise: 100 % of the seed's own kept, turned by 2\.9°, standard deviation (\S+) → \1, "
         "2 model evaluations per image",
-        told(host),
+        read_outcome(host),
     )
 
 
 def test_half_of_the_seed(host):
     generate(host, {"inject": 0.0}, batch_size=2, n_iter=2)
-    kept = re.match(r"Noise: (\d+) % of the seed's own kept, standard deviation", told(host))
-    assert abs(int(kept[1]) - 50) < 12, "of four images with 256 numbers each"
-    assert told(host).endswith(" 0 model evaluations per image")
+    match = re.match(r"Noise: (\d+) % of the seed's own kept, standard deviation", read_outcome(host))
+    assert abs(int(match[1]) - 50) < 12, "of four images with 256 numbers each"
+    assert read_outcome(host).endswith(" 0 model evaluations per image")
 
 
 def test_what_makes_the_noise_stronger_says_so(host):
     generate(host, {"erase": 1.0, "inject": 1.0, "direction": "noise", "normalisation": "as printed"})
-    before, after = map(float, re.search(r"deviation (\S+) → (\S+),", told(host)).groups())
+    before, after = map(float, re.search(r"deviation (\S+) → (\S+),", read_outcome(host)).groups())
     assert after != before
-    assert "1 model evaluation per image" in told(host)
+    assert "1 model evaluation per image" in read_outcome(host)
 
 
 def test_nothing_is_told_of_a_generation_without(host):
     generate(host, True)
-    assert told(host)
+    assert read_outcome(host)
     generate(host, False)
-    assert told(host) is None
+    assert read_outcome(host) is None
     generate(host, {"erase": 1.0, "inject": 0.0})
-    assert told(host) is None
+    assert read_outcome(host) is None
 
 
 def test_both_passes(host):
     from lib_noiseorder.generation import hook
     from lib_noiseorder.webui import outcome
 
-    seen = []
-    result = host.txt2img({"passes": "both"}, hires=True, before_hook=seen.append)
+    generations = []
+    result = host.txt2img({"passes": "both"}, hires=True, before_hook=generations.append)
     assert not result.errors
-    seen[0].n_iter = 1
-    hook.finish(seen[0], False)
+    generations[0].n_iter = 1
+    hook.finish(generations[0], False)
     assert re.match(r"First pass: .* per image\. Hires pass: .* per image$", outcome.last["txt2img"])
 
 
@@ -69,24 +69,24 @@ def test_why_not(host, fails_at, some):
 
     host.network.before = fail
     generate(host, {"direction": "denoised"}, n_iter=2)
-    assert told(host).endswith(f"Noise left as it is{some}: RuntimeError: once")
-    assert told(host).startswith("Noise: ") is bool(some)
+    assert read_outcome(host).endswith(f"Noise left as it is{some}: RuntimeError: once")
+    assert read_outcome(host).startswith("Noise: ") is bool(some)
 
 
 def test_settings_that_cannot_be_used(host):
     generate(host, {"erase": 99}, n_iter=2)
-    assert told(host) == "Noise left as it is: Erase (erase) = 99: must be a number from 1 to 64"
+    assert read_outcome(host) == "Noise left as it is: Erase (erase) = 99: must be a number from 1 to 64"
 
 
 def test_what_is_made_beside_it_is_not_told(host):
     generate(host, {**ALL, "inject": 0.05})
-    assert "turned by 2.9°" in told(host), "and not the injected or the erased one"
+    assert "turned by 2.9°" in read_outcome(host), "and not the injected or the erased one"
 
 
 def test_an_audition(host):
     with_scores(host, [0.0, 1.0, 0.0])
     generate(host, {"audition": 3, "variant": 4})
-    assert told(host).endswith("Went on with variant 5, best of 3")
+    assert read_outcome(host).endswith("Went on with variant 5, best of 3")
 
 
 def test_the_page_asks_for_it(host):
@@ -98,7 +98,7 @@ def test_the_page_asks_for_it(host):
     ask = TestClient(app).get
     assert ask("/noiseorder/v1/outcome?tab=txt2img").json() == {"told": ""}
     generate(host, True)
-    assert ask("/noiseorder/v1/outcome?tab=txt2img").json()["told"] == told(host)
+    assert ask("/noiseorder/v1/outcome?tab=txt2img").json()["told"] == read_outcome(host)
     assert ask("/noiseorder/v1/outcome?tab=img2img").json() == {"told": ""}
 
 
@@ -113,7 +113,7 @@ def test_auto_follows_the_model_of_each_generation(a1111, checkpoint, direction,
     followed = generate(host, {"direction": "auto", "erase": 2.0})
     assert f"Noise Order direction: {direction}" in followed.infotexts[0]
     assert f"Noise Order auto: {name}" in followed.infotexts[0]
-    assert told(host).endswith(f"Auto: “{name}”")
+    assert read_outcome(host).endswith(f"Auto: “{name}”")
     alone = generate(host, {"direction": direction, "erase": 2.0})
     assert followed.images[0].tobytes() == alone.images[0].tobytes()
     assert "Noise Order auto" not in alone.infotexts[0]

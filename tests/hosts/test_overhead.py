@@ -33,22 +33,22 @@ print(time.process_time() - began[0])
 def test_the_script_is_imported_quickly(fake):
     here = Path(__file__).parent
     code = f"import sys; sys.path[:0] = {[str(here.parents[1]), str(here)]!r}; sys.dont_write_bytecode = True\n{START}"
-    taken = []
+    times = []
     for _ in range(3):
-        made = subprocess.run([sys.executable, "-c", code, fake], capture_output=True, text=True, check=True)
-        taken.append(float(made.stdout.split()[-1]))
-    assert min(taken) < IMPORTED, taken
+        process = subprocess.run([sys.executable, "-c", code, fake], capture_output=True, text=True, check=True)
+        times.append(float(process.stdout.split()[-1]))
+    assert min(times) < IMPORTED, times
 
 
 def hooks(host, p, settings):
     """Every hook in the host's order, switched off."""
     script, noise = host.script, host.draw(host.shape, p.seeds)
-    given = {"x": noise, "noise": noise, "c": multicond(p.prompts), "uc": host.uncond(p)}
+    arguments = {"x": noise, "noise": noise, "c": multicond(p.prompts), "uc": host.uncond(p)}
     return {
         "before_process": lambda: script.before_process(p, *settings),
         "process": lambda: script.process(p, *settings),
         "process_batch": lambda: script.process_batch(p, *settings, batch_number=0),
-        "process_before_every_sampling": lambda: script.process_before_every_sampling(p, *settings, **given),
+        "process_before_every_sampling": lambda: script.process_before_every_sampling(p, *settings, **arguments),
         "post_sample": lambda: script.post_sample(p, None, *settings),
         "postprocess": lambda: script.postprocess(p, None, *settings),
     }
@@ -61,12 +61,12 @@ def test_every_hook_is_quick_while_it_is_off(host, settings):
     p.sd_model = host.model(p)
     for name, hook in hooks(host, p, settings).items():
         hook()
-        best = min(measured(hook) for _ in range(5))
+        best = min(measure(hook) for _ in range(5))
         assert best < OFF, f"{name}: {best * 1e6:.0f} µs"
 
 
-def measured(hook, count=200):
-    began = time.process_time()
+def measure(hook, count=200):
+    start = time.process_time()
     for _ in range(count):
         hook()
-    return (time.process_time() - began) / count
+    return (time.process_time() - start) / count

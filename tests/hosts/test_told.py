@@ -1,4 +1,4 @@
-"""What a person is told: in the console, below the picture and in the infotext, word by word."""
+"""What a person is told: in the console, below the image and in the infotext, word by word."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def test_a_failure_is_told_everywhere_in_one_line_and_traced_in_the_console(host
     reason = "RuntimeError: out of memory today"
     assert result.infotext == {"Noise Order error": reason}
     assert result.comments == [f"Noise Order: Noise left as it is. {reason}"]
-    told = capsys.readouterr()
-    assert told.out == f"[Noise Order] Noise left as it is. {reason}\n"
-    assert "Traceback (most recent call last)" in told.err
+    console = capsys.readouterr()
+    assert console.out == f"[Noise Order] Noise left as it is. {reason}\n"
+    assert "Traceback (most recent call last)" in console.err
 
 
 def test_what_is_not_supported_is_no_failure_to_be_traced(host, capsys):
     result = host.txt2img(True, prompts=["a", "b"])
-    told = capsys.readouterr()
-    assert told.out == f"[Noise Order] Noise left as it is. {result.infotext['Noise Order error']}\n"
-    assert told.err == ""
+    console = capsys.readouterr()
+    assert console.out == f"[Noise Order] Noise left as it is. {result.infotext['Noise Order error']}\n"
+    assert console.err == ""
 
 
 def test_an_interruption_in_words(host):
@@ -74,10 +74,10 @@ def test_a_webui_that_is_not_supported_in_words(monkeypatch):
             self.module("ldm_patched", __path__=[])
 
     result = FirstForge(monkeypatch).txt2img(True)
-    told = result.infotext["Noise Order error"]
-    assert told == (
+    reason = result.infotext["Noise Order error"]
+    assert reason == (
         "this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge, reForge, Forge Neo, ersatzForge are supported"
-    ) or told.endswith("; AUTOMATIC1111 1.10, Forge, reForge, Forge Neo, ersatzForge are")
+    ) or reason.endswith("; AUTOMATIC1111 1.10, Forge, reForge, Forge Neo, ersatzForge are")
 
 
 @pytest.mark.parametrize("passes", ["hires", "both"])
@@ -87,16 +87,16 @@ def test_a_failure_in_the_hires_pass_says_which(host, passes):
             raise RuntimeError("once")
 
     host.network.before = fail
-    made = job(host, {**ON, "passes": passes}, hires=True, seeds=[1])
-    assert made.changed == [passes == "both", False]
-    assert made.told[0]["Noise Order error"] == "hires pass: RuntimeError: once"
-    assert ("Noise Order" in made.told[0]) is (passes == "both")
-    assert "Noise Order pass" not in made.told[0]
+    result = job(host, {**ON, "passes": passes}, hires=True, seeds=[1])
+    assert result.changed == [passes == "both", False]
+    assert result.infotexts[0]["Noise Order error"] == "hires pass: RuntimeError: once"
+    assert ("Noise Order" in result.infotexts[0]) is (passes == "both")
+    assert "Noise Order pass" not in result.infotexts[0]
 
 
 def test_a_failure_in_the_first_pass_does_not_speak_of_the_second(host):
-    made = job(host, {**ON, "passes": "both"}, hires=True, seeds=[1], before=fails_in(host, 0))
-    assert made.told == [{"Noise Order error": "RuntimeError: once"}]
+    result = job(host, {**ON, "passes": "both"}, hires=True, seeds=[1], before=fails_in(host, 0))
+    assert result.infotexts == [{"Noise Order error": "RuntimeError: once"}]
 
 
 def test_everything_in_the_console(host, capsys):
@@ -121,9 +121,9 @@ def test_everything_in_the_console(host, capsys):
 def test_the_inspector_tells_its_cost(host, choice, lines, capsys):
     host.opts.data.update({"noiseorder_inspector": True, "noiseorder_console": choice})
     host.txt2img({**ON, "levels": 3})
-    told = capsys.readouterr().out.splitlines()
-    assert len(told) == lines
-    assert ("[Noise Order] inspector: 6 more evaluations per image" in told) is (choice != "errors only")
+    console = capsys.readouterr().out.splitlines()
+    assert len(console) == lines
+    assert ("[Noise Order] inspector: 6 more evaluations per image" in console) is (choice != "errors only")
 
 
 def test_a_look_that_fails_is_traced_in_the_console(host, capsys):
@@ -135,12 +135,12 @@ def test_a_look_that_fails_is_traced_in_the_console(host, capsys):
     host.network.before = fail
     result = host.txt2img(ON)
     assert not torch.equal(result.noise, result.untouched)
-    told = capsys.readouterr()
-    assert "while looking" in told.err
-    assert "[Noise Order] inspector: 0 more evaluations per image" in told.out
+    console = capsys.readouterr()
+    assert "while looking" in console.err
+    assert "[Noise Order] inspector: 0 more evaluations per image" in console.out
 
 
-def test_a_host_without_a_place_below_the_picture(host, capsys):
+def test_a_host_without_a_place_below_the_image(host, capsys):
     p = types.SimpleNamespace(extra_generation_params={})
     host.script.process(p, {"erase": 99})
     assert list(p.extra_generation_params) == ["Noise Order error"]

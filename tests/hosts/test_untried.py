@@ -7,7 +7,7 @@ import torch
 from fakes import Ersatz, Forge, ForgeFlow, Neo, NeoUntried, ReForge
 from test_asked import refused
 
-TOLD = "[Noise Order] not tried by us on "
+NOTICE = "[Noise Order] not tried by us on "
 
 
 class ReForgeUntried(ReForge):
@@ -46,10 +46,10 @@ def test_a_model_of_a_kind_nobody_tried_works(untried, direction):
 def test_it_is_told_once_in_the_console(untried, capsys):
     for _ in range(3):
         untried.txt2img(True)
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(TOLD)]
-    assert len(told) == 1
-    assert f'"{untried.engine}"' in told[0]
-    assert untried.loaded.HOST.name in told[0]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(NOTICE)]
+    assert len(lines) == 1
+    assert f'"{untried.engine}"' in lines[0]
+    assert untried.loaded.HOST.name in lines[0]
 
 
 def test_each_kind_is_told(monkeypatch, capsys):
@@ -57,8 +57,8 @@ def test_each_kind_is_told(monkeypatch, capsys):
     for engine in ("QwenImage21", "Other", "QwenImage21", "QwenImage"):
         host.engine = engine
         assert changed(host.txt2img(True))
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(TOLD)]
-    assert [line.split('"')[1] for line in told] == ["QwenImage21", "Other"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(NOTICE)]
+    assert [line.split('"')[1] for line in lines] == ["QwenImage21", "Other"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_nothing_is_told_of_models_that_were_tried(monkeypatch, capsys, fake, en
     for engine in engines:
         host.engine = engine
         assert changed(host.txt2img(True))
-    assert TOLD not in capsys.readouterr().out
+    assert NOTICE not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("direction", ["guidance", "denoised"])
@@ -95,12 +95,12 @@ def test_a_model_whose_answer_does_not_move_with_the_prompt_is_refused_each_time
 
 
 def test_the_answer_is_looked_at_until_it_has_moved_once(untried):
-    asked = []
+    rows = []
     for _ in range(2):
         before = untried.network.rows
         assert changed(untried.txt2img({"direction": "denoised", "levels": 2}))
-        asked.append(untried.network.rows - before)
-    assert asked == [3, 2]
+        rows.append(untried.network.rows - before)
+    assert rows == [3, 2]
 
 
 @pytest.mark.parametrize("fake", [NeoUntried, ForgeUntried, ErsatzUntried])
@@ -159,7 +159,7 @@ def test_a_mixture_of_noise_and_image_of_its_own_is_refused(monkeypatch, fake):
 
 
 def test_what_is_known_not_to_work_is_refused_with_the_reason(neo):
-    """PiD: works on the pixels of a finished picture, through windows of its own."""
+    """PiD: works on the pixels of a finished image, through windows of its own."""
     neo.engine = "PiD"
     assert refused(neo.txt2img(True), 'models of the class "PiD"')
     assert neo.network.calls == 0
@@ -168,7 +168,7 @@ def test_what_is_known_not_to_work_is_refused_with_the_reason(neo):
 
 @pytest.mark.parametrize("shape", [(4, 8), (2, 4, 2, 8, 8), (16, 3, 8, 8)])
 @pytest.mark.parametrize("fake", [NeoUntried, ForgeUntried])
-def test_latents_that_are_no_single_pictures_are_refused(monkeypatch, fake, shape):
+def test_latents_that_are_no_single_images_are_refused(monkeypatch, fake, shape):
     monkeypatch.setattr(fake, "shape", shape)
     result = fake(monkeypatch).txt2img({"inject": 0})
     assert refused(result, "only single images" if len(shape) == 4 else f"latents of {len(shape) + 1} dimensions")

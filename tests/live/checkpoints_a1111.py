@@ -51,7 +51,7 @@ VAE = {
 }
 
 SD3_DEPTH, SD3_SIDE = 2, 16
-"""Blocks of the MMDiT, which A1111 reads off its width, 64 a block; and how many 16 pixels wide a picture may be."""
+"""Blocks of the MMDiT, which A1111 reads off its width, 64 a block; and how many 16 pixels wide an image may be."""
 SD3_LAYERS = 3
 """Of its CLIP encoders: it takes the last but one, and A1111 wants one more than that."""
 
@@ -209,7 +209,7 @@ def centre(layer: Any, out: Any, size: float) -> None:
     layer.bias[:channels] = (layer.bias[:channels] - out.mean((0, 2, 3))) * scale
 
 
-def pictures(generator: Any) -> Any:
+def make_images(generator: Any) -> Any:
     import torch
 
     small = torch.rand(4, 3, 8, 8, generator=generator) * 2 - 1
@@ -217,13 +217,13 @@ def pictures(generator: Any) -> Any:
 
 
 def autoencoder(generator: Any) -> Any:
-    """The VAE, scaled so that latents and pictures have ordinary sizes."""
+    """The VAE, scaled so that latents and images have ordinary sizes."""
     import torch
     from ldm.models.autoencoder import AutoencoderKL
 
     vae = AutoencoderKL(ddconfig=dict(VAE), lossconfig={"target": "torch.nn.Identity"}, embed_dim=4).eval()
     randomise(vae, generator)
-    centre(vae.quant_conv, vae.quant_conv(vae.encoder(pictures(generator)))[:, :4], 5)
+    centre(vae.quant_conv, vae.quant_conv(vae.encoder(make_images(generator)))[:, :4], 5)
     vae.quant_conv.weight[4:] *= 0.01
     # The variance of the encoding, which is drawn from the global generator: enough to tell when that was disturbed,
     # too little to tell an image of a batch from the same image alone.
@@ -248,7 +248,7 @@ def sd3_parts(webui: Path, text_config: Any, generator: Any) -> dict[str, Any]:
             self.encoder, self.decoder = sd3_impls.VAEEncoder(ch=32), sd3_impls.VAEDecoder(ch=32)
 
     vae = VAE().eval()
-    centre(vae.encoder.conv_out, vae.encoder(pictures(generator))[:, :16], 0.65)
+    centre(vae.encoder.conv_out, vae.encoder(make_images(generator))[:, :16], 0.65)
     vae.encoder.conv_out.weight[16:] *= 0.01
     vae.encoder.conv_out.bias[16:] = -12  # as in the VAE of the others
     centre(vae.decoder.conv_out, vae.decoder(torch.randn(4, 16, 16, 16, generator=generator) * 0.65), 0.4)

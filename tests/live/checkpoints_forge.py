@@ -325,7 +325,7 @@ def gain(name: str) -> float:
 
 
 def narrow_posterior(state: State) -> None:
-    """Give the VAE's encoder a small variance (log −6), so that img2img starts from the picture and not from noise."""
+    """Give the VAE's encoder a small variance (log −6), so that img2img starts from the image and not from noise."""
     last = [name for name in state if name.endswith(".quant_conv.bias")]
     for name in last or [name for name in state if name.endswith("encoder.conv_out.bias")]:
         state[name][len(state[name]) // 2 :] = -6
@@ -412,19 +412,19 @@ def plan(maker: Maker, webui: Path) -> tuple[list[str], dict[str, str]]:
     """The kinds this machine has memory and disk for, and why not the others."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     disk = shutil.disk_usage(tempfile.gettempdir()).free
-    kinds, left_out = [], {}
+    kinds, reasons = [], {}
     for kind in maker.kinds:
         size = BYTES * sum(value.numel() for value in layout(maker, webui, kind).values())
         # The file's own numbers, the same in fp32, and the program.
         needed = 3 * size + PROGRAM
         if needed > memory:
-            left_out[kind] = f"needs {needed / 1e9:.1f} GB of memory, this machine has {memory / 1e9:.1f} GB"
+            reasons[kind] = f"needs {needed / 1e9:.1f} GB of memory, this machine has {memory / 1e9:.1f} GB"
         elif size > disk:
-            left_out[kind] = f"its checkpoint needs {size / 1e9:.1f} GB of disk, {max(disk, 0) / 1e9:.1f} GB are left"
+            reasons[kind] = f"its checkpoint needs {size / 1e9:.1f} GB of disk, {max(disk, 0) / 1e9:.1f} GB are left"
         else:
             kinds.append(kind)
             disk -= size
-    return kinds, left_out
+    return kinds, reasons
 
 
 def enter(webui: Path) -> None:
@@ -463,8 +463,8 @@ def main(maker: Maker = FORGE, doc: str | None = __doc__) -> None:
     webui, data = options.webui.resolve(), options.out and options.out.resolve()
     maker.enter(webui)
     if options.plan:
-        kinds, left_out = plan(maker, webui)
-        print(json.dumps({"kinds": kinds, "left_out": left_out}))
+        kinds, reasons = plan(maker, webui)
+        print(json.dumps({"kinds": kinds, "left_out": reasons}))
         return
     for kind in options.kinds or maker.kinds:
         build(maker, webui, data, kind, options.gguf)

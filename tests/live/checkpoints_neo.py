@@ -26,7 +26,7 @@ FLAGS = ["--cpu", "--force-fp32", "--fp32-text-enc", "--use-pytorch-cross-attent
 NEO_SDXL_UNET = {**SDXL_UNET, "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_output": [0] * 9}
 
 
-def made(model: Callable[..., Any], *args: Any, **sizes: Any) -> State:
+def create(model: Callable[..., Any], *args: Any, **sizes: Any) -> State:
     """Names and shapes of a model built as Neo builds it, out of its own layers."""
     import torch
     from backend.operations import using_forge_operations
@@ -38,20 +38,20 @@ def made(model: Callable[..., Any], *args: Any, **sizes: Any) -> State:
 def language_model(name: str) -> State:
     from backend.nn.llm import llama
 
-    return made(getattr(llama, name), {})
+    return create(getattr(llama, name), {})
 
 
 def t5(configs: Path) -> State:
     from backend.loader import read_arbitrary_config
     from backend.nn.t5 import IntegratedT5
 
-    return made(IntegratedT5, read_arbitrary_config(configs))
+    return create(IntegratedT5, read_arbitrary_config(configs))
 
 
 def wan_vae(configs: Path) -> State:
     from backend.nn.wan_vae import WanVAE
 
-    return made(WanVAE.from_config, WanVAE.load_config(configs / "vae"))
+    return create(WanVAE.from_config, WanVAE.load_config(configs / "vae"))
 
 
 def chroma(webui: Path) -> State:
@@ -59,7 +59,7 @@ def chroma(webui: Path) -> State:
     from backend.nn.chroma import IntegratedChromaTransformer2DModel
     from small_neo import HEAD, WIDTH
 
-    transformer = made(
+    transformer = create(
         IntegratedChromaTransformer2DModel,
         in_channels=64,
         out_channels=64,
@@ -91,7 +91,7 @@ def lumina_2(webui: Path) -> State:
     from backend.nn.lumina import NextDiT
     from small_neo import LUMINA_HEAD, WIDTH
 
-    transformer = made(
+    transformer = create(
         NextDiT,
         patch_size=2,
         in_channels=16,
@@ -114,18 +114,18 @@ def krea_2(webui: Path) -> State:
     from small_neo import HEAD, WIDTH
 
     sizes = {"features": 2 * HEAD, "heads": 2, "kvheads": 1, "layers": 2}
-    transformer = made(SingleStreamDiT, **sizes, txtdim=WIDTH, txtheads=1, txtkvheads=1)
+    transformer = create(SingleStreamDiT, **sizes, txtdim=WIDTH, txtheads=1, txtkvheads=1)
     encoder = {"qwen3vl_4b.transformer": language_model("Qwen3VL")}
     return whole(transformer, encoder, wan_vae(webui / CONFIGS / "krea" / "Krea-2-Raw"))
 
 
 def ernie(webui: Path) -> State:
-    """ERNIE-Image: 128 channels at a sixteenth of the picture's size."""
+    """ERNIE-Image: 128 channels at a sixteenth of the image's size."""
     from backend.nn.ernie import ErnieImageModel
     from small_neo import HEAD, WIDTH
 
     sizes = {"hidden_size": 2 * HEAD, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 4 * HEAD}
-    transformer = made(ErnieImageModel, **sizes, text_in_dim=WIDTH)
+    transformer = create(ErnieImageModel, **sizes, text_in_dim=WIDTH)
     encoder = {"ministral3_3b.transformer": language_model("Ministral3_3B")}
     return whole(transformer, encoder, flux_2_vae(webui / CONFIGS / "baidu" / "ERNIE-Image"))
 
@@ -133,14 +133,14 @@ def ernie(webui: Path) -> State:
 def mugen(webui: Path) -> State:
     """Mugen: an SDXL of 32 channels that was made a flow model, with the VAE of Flux.2."""
     base = forge.sdxl(webui, {**NEO_SDXL_UNET, "in_channels": 32, "out_channels": 32})
-    kept = {name: value for name, value in base.items() if not name.startswith("first_stage_model.")}
-    return {**kept, **prefixed("vae.", flux_2_vae(webui / CONFIGS / "CabalResearch" / "Mugen"))}
+    state = {name: value for name, value in base.items() if not name.startswith("first_stage_model.")}
+    return {**state, **prefixed("vae.", flux_2_vae(webui / CONFIGS / "CabalResearch" / "Mugen"))}
 
 
 def flux_2_vae(configs: Path) -> State:
     from backend.nn.vae import AutoencoderKLFlux2
 
-    return made(AutoencoderKLFlux2.from_config, AutoencoderKLFlux2.load_config(configs / "vae"))
+    return create(AutoencoderKLFlux2.from_config, AutoencoderKLFlux2.load_config(configs / "vae"))
 
 
 def whole(transformer: State, encoders: dict[str, State], vae: State) -> State:
@@ -155,7 +155,7 @@ def z_image(webui: Path) -> State:
     from backend.nn.lumina import NextDiT
     from small_neo import HEAD, WIDTH
 
-    transformer = made(
+    transformer = create(
         NextDiT,
         patch_size=2,
         in_channels=16,
@@ -180,7 +180,7 @@ def flux_transformer(**more: Any) -> State:
     from small_neo import HEAD
 
     sizes = {"hidden_size": 2 * HEAD, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "theta": 10000}
-    return made(IntegratedFluxTransformer2DModel, **sizes, **more)
+    return create(IntegratedFluxTransformer2DModel, **sizes, **more)
 
 
 def flux(webui: Path, variant: str) -> State:
@@ -203,7 +203,7 @@ def flux(webui: Path, variant: str) -> State:
 
 
 def klein(webui: Path) -> State:
-    """Flux.2 Klein: 128 channels at a sixteenth of the picture's size."""
+    """Flux.2 Klein: 128 channels at a sixteenth of the image's size."""
     from small_neo import WIDTH
 
     transformer = flux_transformer(
@@ -229,7 +229,7 @@ def qwen(webui: Path) -> State:
     from backend.nn.qwen import QwenImageTransformer2DModel
     from small_neo import WIDTH
 
-    transformer = made(QwenImageTransformer2DModel, num_layers=2, num_attention_heads=2, joint_attention_dim=WIDTH)
+    transformer = create(QwenImageTransformer2DModel, num_layers=2, num_attention_heads=2, joint_attention_dim=WIDTH)
     encoder = {"qwen25_7b": language_model("Qwen25_7BVLI")}
     return whole(transformer, encoder, wan_vae(webui / CONFIGS / "Qwen" / "Qwen-Image"))
 
@@ -239,7 +239,7 @@ def wan(webui: Path) -> State:
     from backend.nn.wan import WanModel
     from small_neo import HEAD, WIDTH
 
-    transformer = made(WanModel, dim=2 * HEAD, num_heads=2, num_layers=2, ffn_dim=4 * HEAD, text_dim=WIDTH)
+    transformer = create(WanModel, dim=2 * HEAD, num_heads=2, num_layers=2, ffn_dim=4 * HEAD, text_dim=WIDTH)
     folder = webui / CONFIGS / "Wan-AI" / "Wan2.1-T2V-14B"
     return whole(transformer, {"umt5xxl": t5(folder / "text_encoder")}, wan_vae(folder))
 
@@ -249,7 +249,7 @@ def anima(webui: Path) -> State:
     from backend.nn.anima import Anima
     from small_neo import HEAD, WIDTH
 
-    transformer = made(
+    transformer = create(
         Anima,
         in_channels=16,
         out_channels=16,

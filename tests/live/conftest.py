@@ -19,10 +19,10 @@ def pytest_addoption(parser):
     group.addoption("--webui", type=Path, help="folder of an AUTOMATIC1111, Forge or reForge WebUI that already runs")
     group.addoption("--webui-python", type=Path, help="its Python; default: PATH/venv/bin/python")
     group.addoption("--extensions", type=Path, nargs="*", default=[], help="folders of other extensions to try beside")
-    group.addoption("--screenshots", type=Path, help="folder for pictures of the accordion; without it none are made")
+    group.addoption("--screenshots", type=Path, help="folder for images of the accordion; without it none are made")
     group.addoption("--soak", type=int, metavar="N", help="also make N mixed requests of three clients; 500 or more")
-    told = "of the model; gguf (Q8_0) for Forge's flux only; default: fp32"
-    group.addoption("--precision", choices=["fp32", "bf16", "fp16", "gguf"], default="fp32", help=told)
+    text = "of the model; gguf (Q8_0) for Forge's flux only; default: fp32"
+    group.addoption("--precision", choices=["fp32", "bf16", "fp16", "gguf"], default="fp32", help=text)
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
 
 
@@ -41,9 +41,9 @@ def kinds_of(config) -> list[str]:
     """The checkpoint kinds of this run."""
     from webui import plan
 
-    wanted = config.getoption("checkpoints")
+    selection = config.getoption("checkpoints")
     kinds, _ = plan(config.getoption("webui"), python_of(config))
-    return [kind for kind in kinds if not wanted or kind in wanted.split(",")]
+    return [kind for kind in kinds if not selection or kind in selection.split(",")]
 
 
 def pytest_generate_tests(metafunc):
@@ -53,9 +53,9 @@ def pytest_generate_tests(metafunc):
         from beside import cases
         from webui import host_of
 
-        there = [path.name for path in metafunc.config.getoption("extensions")]
-        found = cases(host_of(metafunc.config.getoption("webui")), kinds_of(metafunc.config), there)
-        metafunc.parametrize("neighbour", found, ids=[f"{name}-{kind}" for name, kind, _ in found])
+        folders = [path.name for path in metafunc.config.getoption("extensions")]
+        neighbours = cases(host_of(metafunc.config.getoption("webui")), kinds_of(metafunc.config), folders)
+        metafunc.parametrize("neighbour", neighbours, ids=[f"{name}-{kind}" for name, kind, _ in neighbours])
 
 
 def pytest_collection_modifyitems(config, items):
@@ -65,13 +65,13 @@ def pytest_collection_modifyitems(config, items):
     from webui import HOSTS, VIDEO, host_of
 
     host, kinds = host_of(config.getoption("webui")), kinds_of(config)
-    there = [path.name for path in config.getoption("extensions")]
+    folders = [path.name for path in config.getoption("extensions")]
     out = [
         item
         for item in items
         if any(host not in marker.args for marker in item.iter_markers("only"))
         or not (HOSTS[host].calls_the_hook or item.get_closest_marker("only"))
-        or any(name not in there for marker in item.iter_markers("beside") for name in marker.args)
+        or any(name not in folders for marker in item.iter_markers("beside") for name in marker.args)
         # Without any of them pytest would make one test of it, and skip that.
         or (
             "neighbour" in getattr(item, "fixturenames", ())
@@ -97,9 +97,9 @@ def pytest_report_header(config):
         return None
     from webui import describe, plan
 
-    kinds, left_out = plan(webui, python_of(config))
+    kinds, reasons = plan(webui, python_of(config))
     lines = [f"webui: {describe(webui)}, {config.getoption('precision')}", f"checkpoints: {', '.join(kinds)}"]
-    return lines + [f"left out: {kind}: {why}" for kind, why in left_out.items()]
+    return lines + [f"left out: {kind}: {reason}" for kind, reason in reasons.items()]
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -125,8 +125,8 @@ def server(request, tmp_path_factory):
     webui = WebUI(request.config.getoption("webui"), python_of(request.config), tmp_path_factory.mktemp("data"))
     webui.neighbours = request.config.getoption("extensions")
     webui.precision = request.config.getoption("precision")
-    wanted = request.config.getoption("checkpoints")
-    webui.make_checkpoints(wanted.split(",") if wanted else None)
+    selection = request.config.getoption("checkpoints")
+    webui.make_checkpoints(selection.split(",") if selection else None)
     with webui.running(extension=False):
         webui.baselines = {kind: webui.plain_pixels(kind) for kind in webui.kinds}
     with webui.running(extension=True):
@@ -174,16 +174,16 @@ def wan():
 def options(server):
     """Sets options and puts them back: what a request overrides, the hosts only put back if it was ever saved."""
     before = server.get("/sdapi/v1/options")
-    changed = {}
+    previous = {}
 
     def change(**values):
         # Forge's API tells only the options that were there before the extensions; ours is off.
-        changed.update({key: before.get(key, False) for key in values})
+        previous.update({key: before.get(key, False) for key in values})
         server.post("/sdapi/v1/options", values)
 
     yield change
-    if changed:
-        server.post("/sdapi/v1/options", changed)
+    if previous:
+        server.post("/sdapi/v1/options", previous)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from test_passes import hires, img2img, picture
+from test_passes import hires, img2img, make_image
 from test_xyz import plot
 from webui import Answer, at_once
 
@@ -19,7 +19,7 @@ SETTINGS = {"erase": 2.0, "inject": 0.0}
 AUTOMATIC = {**SETTINGS, "audition": 3}
 
 
-def variant_of(text):
+def get_variant(text):
     return int(text.partition("Noise Order variant: ")[2].partition(",")[0])
 
 
@@ -31,19 +31,19 @@ def audition(server, kind, *settings, **changes):
     return requests.post(f"{server.url}/noiseorder/v1/audition", json=body, timeout=300)
 
 
-def pixels(preview):
+def decode(preview):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(preview["picture"]))).convert("RGB"))
 
 
 def assert_winner_is_the_variant_alone(server, generate):
-    made = generate(AUTOMATIC)
-    first = made.info["index_of_first_image"]
-    for k, text in enumerate(made.infotexts[first:]):
+    answer = generate(AUTOMATIC)
+    first = answer.info["index_of_first_image"]
+    for k, text in enumerate(answer.infotexts[first:]):
         assert "Noise Order auditioned: 3" in text
         assert "Noise Order audition:" not in text
-        alone = generate({**SETTINGS, "variant": variant_of(text)})
-        assert (made.pixels[first + k] == alone.pixels[first + k]).all(), f"image {k + 1}"
-    return made
+        alone = generate({**SETTINGS, "variant": get_variant(text)})
+        assert (answer.pixels[first + k] == alone.pixels[first + k]).all(), f"image {k + 1}"
+    return answer
 
 
 TWO = pytest.param({"batch_size": 2}, marks=pytest.mark.batches)
@@ -54,7 +54,7 @@ def test_the_winner_is_that_variant_alone(server, kind, changes):
     assert_winner_is_the_variant_alone(server, lambda settings: server.txt2img(kind, settings, **changes))
 
 
-@pytest.mark.parametrize("changes", [{}, {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1}])
+@pytest.mark.parametrize("changes", [{}, {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": 1}])
 def test_img2img_and_inpainting(server, kind, changes):
     assert_winner_is_the_variant_alone(server, lambda settings: img2img(server, kind, settings, **changes))
 
@@ -69,33 +69,33 @@ def test_the_sheet_of_hires_fix_is_of_its_first_pass_and_its_infotexts_have_both
     upscale = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": server.facts.upscaler, "denoising_strength": 0.7}
     if server.facts.is_forge:
         upscale |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
-    told = audition(server, kind, **upscale).json()
-    assert [pixels(each).shape for each in told["previews"]] == [(64, 64, 3)] * 3
-    assert all("hires upscaler: " in each["infotext"].lower() for each in told["previews"])
-    assert not any(seen["is_hr_pass"] for seen in server.get("/noiseorder-probe")["hooks"])
+    sheet = audition(server, kind, **upscale).json()
+    assert [decode(each).shape for each in sheet["previews"]] == [(64, 64, 3)] * 3
+    assert all("hires upscaler: " in each["infotext"].lower() for each in sheet["previews"])
+    assert not any(hook["is_hr_pass"] for hook in server.get("/noiseorder-probe")["hooks"])
 
 
-def test_params_txt_holds_what_makes_a_picture(server, kind):
+def test_params_txt_holds_what_makes_an_image(server, kind):
     server.txt2img(kind, AUTOMATIC)
     path = server.data / ("params-t2i.txt" if server.host == "ersatz" else "params.txt")
-    written = path.read_text()
+    text = path.read_text()
     # The hosts write it before sampling: what a sampler adds (AUTOMATIC1111's of inpainting models) is not in it.
-    assert "Noise Order auditioned: 3" in written
-    assert "Noise Order audition:" not in written
+    assert "Noise Order auditioned: 3" in text
+    assert "Noise Order audition:" not in text
     audition(server, kind)
-    assert path.read_text() == written
+    assert path.read_text() == text
 
 
 def test_img2img_by_the_route(server, kind):
-    told = audition(server, kind, init_images=[picture("white")], denoising_strength=0.6)
-    assert told.ok, told.text
-    assert told.json()["of"] < 4 or server.host == "ersatz"
-    assert len(told.json()["previews"]) == 3
+    response = audition(server, kind, init_images=[make_image("white")], denoising_strength=0.6)
+    assert response.ok, response.text
+    assert response.json()["of"] < 4 or server.host == "ersatz"
+    assert len(response.json()["previews"]) == 3
 
 
 def test_xyz_axis(server):
-    made = Answer(plot(server, server.kinds[0], "Audition", "0,2").json(), {})
-    assert ["auditioned" in text for text in made.infotexts[-2:]] == [False, True]
+    answer = Answer(plot(server, server.kinds[0], "Audition", "0,2").json(), {})
+    assert ["auditioned" in text for text in answer.infotexts[-2:]] == [False, True]
 
 
 @pytest.mark.batches
@@ -103,18 +103,18 @@ def test_an_image_chooses_in_its_batch_as_alone(server, kind):
     together = server.txt2img(kind, AUTOMATIC, batch_size=2)
     alone = [server.txt2img(kind, AUTOMATIC, seed=seed) for seed in (1, 2)]
     first = together.info["index_of_first_image"]
-    assert [variant_of(text) for text in together.infotexts[first:]] == [variant_of(each.infotext) for each in alone]
+    assert [get_variant(text) for text in together.infotexts[first:]] == [get_variant(each.infotext) for each in alone]
 
 
 def test_pasting_the_winner_makes_it_again_and_pays_once(server, kind):
-    made = server.txt2img(kind, AUTOMATIC)
-    again = server.pasted(kind, made.infotext)
+    answer = server.txt2img(kind, AUTOMATIC)
+    again = server.paste(kind, answer.infotext)
     assert len(again.images) == 1
-    assert abs(again.pixels[0].astype(int) - made.pixels[0]).max() <= 1
+    assert abs(again.pixels[0].astype(int) - answer.pixels[0]).max() <= 1
     assert "auditioned" not in again.infotext
 
 
-def test_the_next_picture_is_as_if_nothing_had_been_auditioned(server, kind):
+def test_the_next_image_is_as_if_nothing_had_been_auditioned(server, kind):
     server.txt2img(kind, AUTOMATIC)
     assert server.txt2img(kind).digest == server.baselines[kind]
     plain = img2img(server, kind)
@@ -125,47 +125,47 @@ def test_the_next_picture_is_as_if_nothing_had_been_auditioned(server, kind):
 
 def test_the_sheet(server, kind):
     count = at_once(kind, 2)
-    answer = audition(server, kind, batch_size=count, depth=0.6)
-    assert answer.ok, answer.text
-    told = answer.json()
-    seen = server.get("/noiseorder-probe")
-    assert told["variants"] == [0, 1, 2]
-    assert [(each["image"], each["variant"]) for each in told["previews"]] == [
+    response = audition(server, kind, batch_size=count, depth=0.6)
+    assert response.ok, response.text
+    sheet = response.json()
+    record = server.get("/noiseorder-probe")
+    assert sheet["variants"] == [0, 1, 2]
+    assert [(each["image"], each["variant"]) for each in sheet["previews"]] == [
         (k, v) for v in range(3) for k in range(count)
     ]
-    assert 1 <= told["steps"] < told["of"] == 4
-    assert len({each["picture"] for each in told["previews"]}) == 3 * count
-    for each in told["previews"]:
-        assert pixels(each).shape == (64, 64, 3)
+    assert 1 <= sheet["steps"] < sheet["of"] == 4
+    assert len({each["picture"] for each in sheet["previews"]}) == 3 * count
+    for each in sheet["previews"]:
+        assert decode(each).shape == (64, 64, 3)
         assert each["score"] <= 0
-        assert variant_of(each["infotext"]) == each["variant"]
-    assert seen["hooks"][-1]["shape"][0] == count
-    pasted = server.pasted(kind, told["previews"][1]["infotext"])
-    assert len(pasted.images) == 1
+        assert get_variant(each["infotext"]) == each["variant"]
+    assert record["hooks"][-1]["shape"][0] == count
+    winner = server.paste(kind, sheet["previews"][1]["infotext"])
+    assert len(winner.images) == 1
 
 
 @pytest.mark.only("a1111")  # the others have no full decoder among their live previews
-def test_the_last_preview_is_the_picture(server, kind, options):
-    """Looked at after all steps and decoded in full: the x̂0 of the last step, guidance and all, is the picture."""
+def test_the_last_preview_is_the_image(server, kind, options):
+    """Looked at after all steps and decoded in full: the x̂0 of the last step, guidance and all, is the image."""
     options(show_progress_type="Full")
-    told = audition(server, kind, depth=0.05, steps=3).json()
-    assert told["steps"] == told["of"] == 3
-    for each in told["previews"]:
+    sheet = audition(server, kind, depth=0.05, steps=3).json()
+    assert sheet["steps"] == sheet["of"] == 3
+    for each in sheet["previews"]:
         whole = server.txt2img(kind, {**SETTINGS, "variant": each["variant"]}, steps=3)
-        assert abs(pixels(each).astype(int) - whole.pixels[0]).max() <= 1
+        assert abs(decode(each).astype(int) - whole.pixels[0]).max() <= 1
 
 
 @pytest.mark.parametrize("changes", [{}, {"sampler_name": "Heun"}, {"prompt": "a red cat AND a dog"}, {"cfg_scale": 1}])
 def test_evaluations_are_as_told(server, kind, changes):
     """As the probe counts them in the model: the sampler's own, and the critic's, one for each prompt."""
-    told = audition(server, kind, **changes).json()
+    sheet = audition(server, kind, **changes).json()
     rows = server.get("/noiseorder-probe")["rows"]
     whole = server.txt2img(kind, SETTINGS, **changes).seen["rows"]
-    assert told["cost"] == pytest.approx(rows / whole)
+    assert sheet["cost"] == pytest.approx(rows / whole)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"candidates": 1}, "must be from 2 to 16"),
         ({"candidates": "many"}, "must be a whole number"),
@@ -173,17 +173,17 @@ def test_evaluations_are_as_told(server, kind, changes):
         ({"steps": "x"}, "steps"),
     ],
 )
-def test_what_cannot_be_asked_is_told(server, changes, told):
-    answer = audition(server, server.kinds[0], **changes)
-    assert answer.status_code == 422
-    assert told in answer.text
+def test_what_cannot_be_asked_is_told(server, changes, message):
+    response = audition(server, server.kinds[0], **changes)
+    assert response.status_code == 422
+    assert message in response.text
 
 
 def test_settings_that_cannot_be_auditioned_are_told(server):
-    for settings, told in (({"erase": 1.0}, "set Erase above 1"), ({"enabled": False}, "switch it on")):
-        answer = audition(server, server.kinds[0], settings)
-        assert answer.status_code == 422
-        assert told in answer.text
+    for settings, message in (({"erase": 1.0}, "set Erase above 1"), ({"enabled": False}, "switch it on")):
+        response = audition(server, server.kinds[0], settings)
+        assert response.status_code == 422
+        assert message in response.text
 
 
 @pytest.mark.parametrize("settings", [AUTOMATIC, None])
@@ -215,21 +215,21 @@ def test_two_users_at_once(server):
     kind = server.kinds[0]
     expected = [server.txt2img(kind, AUTOMATIC, seed=seed).digest for seed in (3, 4)]
     sheets = [[each["picture"] for each in audition(server, kind, seed=seed).json()["previews"]] for seed in (3, 4)]
-    made = {}
+    results = {}
 
     def ask(seed):
         body = server.request(kind, seed=seed)
         body["alwayson_scripts"] = {"noise order": {"args": [AUTOMATIC]}}
-        made[seed] = Answer(server.post("/sdapi/v1/txt2img", body), {}).digest
-        made[-seed] = [each["picture"] for each in audition(server, kind, seed=seed).json()["previews"]]
+        results[seed] = Answer(server.post("/sdapi/v1/txt2img", body), {}).digest
+        results[-seed] = [each["picture"] for each in audition(server, kind, seed=seed).json()["previews"]]
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in (3, 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [made[3], made[4]] == expected
-    assert [made[-3], made[-4]] == sheets
+    assert [results[3], results[4]] == expected
+    assert [results[-3], results[-4]] == sheets
 
 
 def test_progress_knows_of_the_candidates(server, kind):

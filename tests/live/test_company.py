@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import requests
-from test_passes import hires, img2img, picture
+from test_passes import hires, img2img, make_image
 from webui import FIVE_DIMENSIONS, FLOW, Answer
 
 ON = {"enabled": True}
@@ -14,7 +14,7 @@ EXACT = {**ON, "erase": 1, "inject": 1e-9, "first_level": 1.0}
 """Asks the model at the very beginning and turns the noise by less than a float can tell."""
 
 
-def row(answer):
+def read_row(answer):
     """The first line of the first image's noise, as the sampler was given it."""
     return np.array(answer.seen["hooks"][0]["row"])
 
@@ -26,21 +26,21 @@ def test_the_prediction_is_the_hosts_own(server, kind, direction):
     options = {"sgm_noise_multiplier": kind not in FLOW}
     # As many tokens as the prompt: Forge repeats the tokens of the shorter one where it asks both together.
     request = {"override_settings": options, "negative_prompt": "a red dog"}
-    seen = server.txt2img(kind, {**EXACT, "direction": direction}, **request).seen
-    assert len(seen["agreement"]) == seen["own_rows"] == (2 if direction == "guidance" else 1)
-    for x, found in seen["agreement"]:
-        assert x <= 1e-4 * max(seen["first_sigma"], 1)
-        assert found <= 1e-4
+    record = server.txt2img(kind, {**EXACT, "direction": direction}, **request).seen
+    assert len(record["agreement"]) == record["own_rows"] == (2 if direction == "guidance" else 1)
+    for x, output in record["agreement"]:
+        assert x <= 1e-4 * max(record["first_sigma"], 1)
+        assert output <= 1e-4
 
 
 def test_around_an_image_the_prediction_is_the_hosts_own(server, kind):
     """There too: the image and the noise are mixed as the host mixes them."""
     steps, strength = server.facts.on_the_table
     changes = {"steps": steps, "denoising_strength": strength, "negative_prompt": "a red dog"}
-    seen = img2img(server, kind, {**EXACT, "direction": "denoised"}, **changes).seen
-    ((x, found),) = seen["agreement"]
-    assert x <= 1e-4 * max(seen["first_sigma"], 1)
-    assert found <= 1e-4
+    record = img2img(server, kind, {**EXACT, "direction": "denoised"}, **changes).seen
+    ((x, output),) = record["agreement"]
+    assert x <= 1e-4 * max(record["first_sigma"], 1)
+    assert output <= 1e-4
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,18 @@ def test_variation_seed_and_seed_resize_keep_their_meaning(server, kind, changes
         body = server.request(kind, **changes)
         assert requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=300).status_code == 500
         return
-    changed = row(server.txt2img(kind, **changes)) - row(server.txt2img(kind))
-    assert np.abs(changed).max() > 0.01
-    kept = row(server.txt2img(kind, ERASE, **changes)) - row(server.txt2img(kind, ERASE))
-    assert kept == pytest.approx(changed / 2, abs=1e-5)
+    change = read_row(server.txt2img(kind, **changes)) - read_row(server.txt2img(kind))
+    assert np.abs(change).max() > 0.01
+    erased_change = read_row(server.txt2img(kind, ERASE, **changes)) - read_row(server.txt2img(kind, ERASE))
+    assert erased_change == pytest.approx(change / 2, abs=1e-5)
 
 
 def test_eta_noise_seed_delta_is_the_samplers_own(server, kind):
-    asked = {"sampler_name": "Euler a"}
+    euler = {"sampler_name": "Euler a"}
     plain, moved = (
-        server.txt2img(kind, ERASE, **asked, override_settings={"eta_noise_seed_delta": delta}) for delta in (0, 31337)
+        server.txt2img(kind, ERASE, **euler, override_settings={"eta_noise_seed_delta": delta}) for delta in (0, 31337)
     )
-    assert (row(plain) == row(moved)).all()
+    assert (read_row(plain) == read_row(moved)).all()
     assert plain.digest != moved.digest
 
 
@@ -74,10 +74,10 @@ def test_tiling_and_token_merging(server, kind, changes):
         # A word there; its API still takes a bool, and fails on it.
         changes = {"override_settings": {"tiling": "X and Y"}}
     plain = server.txt2img(kind, **changes)
-    made = server.txt2img(kind, ON, **changes)
-    assert "error" not in made.infotext
-    assert made.seen["own_rows"] == 2
-    assert made.digest == server.txt2img(kind, ON, **changes).digest != plain.digest
+    answer = server.txt2img(kind, ON, **changes)
+    assert "error" not in answer.infotext
+    assert answer.seen["own_rows"] == 2
+    assert answer.digest == server.txt2img(kind, ON, **changes).digest != plain.digest
     assert server.txt2img(kind, **changes).digest == plain.digest
     assert server.txt2img(kind).digest == server.baselines[kind]
 
@@ -108,13 +108,13 @@ def test_every_sampler_of_the_host(server, sd15):
     black = []
     for name in names:
         plain = server.txt2img(sd15, sampler_name=name, steps=6)
-        made = server.txt2img(sd15, ON, sampler_name=name, steps=6)
-        assert "error" not in made.infotext, name
-        assert made.seen["own_rows"] == 2, name
+        answer = server.txt2img(sd15, ON, sampler_name=name, steps=6)
+        assert "error" not in answer.infotext, name
+        assert answer.seen["own_rows"] == 2, name
         if plain.pixels[0].std() == 0:
             black.append(name)
             continue
-        assert made.digest != plain.digest, name
+        assert answer.digest != plain.digest, name
         assert server.txt2img(sd15, sampler_name=name, steps=6).digest == plain.digest, name
     assert black == [name for name in names if name.startswith(server.facts.black)]
 
@@ -124,22 +124,22 @@ def test_refiner(server, sd15, sd15v):
     plain = server.txt2img(sd15, **refiner)
     assert "Refiner" in plain.infotext
     assert plain.digest != server.baselines[sd15]
-    made = server.txt2img(sd15, ON, **refiner)
-    assert "error" not in made.infotext
-    assert "Refiner" in made.infotext
-    assert made.seen["own_rows"] == 2
-    assert made.seen["hooks_without_noise"] == (1 if server.host == "ersatz" else 0)
+    answer = server.txt2img(sd15, ON, **refiner)
+    assert "error" not in answer.infotext
+    assert "Refiner" in answer.infotext
+    assert answer.seen["own_rows"] == 2
+    assert answer.seen["hooks_without_noise"] == (1 if server.host == "ersatz" else 0)
     # The noise is asked of the model that begins, so it is the same with and without the refiner.
-    assert (row(made) == row(server.txt2img(sd15, ON))).all()
-    # Neo loads the refiner anew for every picture, and its own refined pictures repeat to 1 of 255 only.
+    assert (read_row(answer) == read_row(server.txt2img(sd15, ON))).all()
+    # Neo loads the refiner anew for every image, and its own refined images repeat to 1 of 255 only.
     largest = 1 if server.host == "neo" else 0
-    assert difference(server.txt2img(sd15, ON, **refiner), made) <= largest < difference(made, plain)
+    assert difference(server.txt2img(sd15, ON, **refiner), answer) <= largest < difference(answer, plain)
     assert difference(server.txt2img(sd15, **refiner), plain) <= largest
     assert server.txt2img(sd15).digest == server.baselines[sd15]
 
 
 def difference(one, other):
-    """The largest between two pictures, of 255."""
+    """The largest between two images, of 255."""
     return int(np.abs(one.pixels[0].astype(int) - other.pixels[0]).max())
 
 
@@ -166,9 +166,9 @@ def test_zero_terminal_snr(server, sd15v):
     schedule = {"override_settings": {"sd_noise_schedule": "Zero Terminal SNR"}}
     plain = server.txt2img(sd15v, **schedule)
     assert plain.digest != server.baselines[sd15v]
-    seen = server.txt2img(sd15v, {**EXACT, "inject": 0.05}, **schedule).seen
-    assert "error" not in str(seen["hooks"][0]["infotext"])
-    assert seen["own_sigmas"][0] == pytest.approx(seen["first_sigma"], rel=1e-3)
+    record = server.txt2img(sd15v, {**EXACT, "inject": 0.05}, **schedule).seen
+    assert "error" not in str(record["hooks"][0]["infotext"])
+    assert record["own_sigmas"][0] == pytest.approx(record["first_sigma"], rel=1e-3)
     assert server.txt2img(sd15v, **schedule).digest == plain.digest
     assert server.txt2img(sd15v).digest == server.baselines[sd15v]
 
@@ -177,33 +177,33 @@ def test_zero_terminal_snr(server, sd15v):
 def test_advanced_model_sampling_is_refused(server, sd15, sd15v):
     """Its flow modes stay in the model after it has been switched off, until another is loaded."""
 
-    def made(*advanced):
+    def ask(*advanced):
         scripts = {"noise order": {"args": [ON]}, "advanced model sampling for reforge": {"args": list(advanced)}}
         return server.txt2img(sd15, alwayson_scripts=scripts)
 
-    for told, answer in {"switch it off": made(True, "SD3"), "load the checkpoint again": made(False)}.items():
-        assert told in answer.infotext
+    for message, answer in {"switch it off": ask(True, "SD3"), "load the checkpoint again": ask(False)}.items():
+        assert message in answer.infotext
         assert answer.seen["own_rows"] == 0
     server.load(sd15v)
-    assert "error" not in made(False).infotext
+    assert "error" not in ask(False).infotext
     assert server.txt2img(sd15).digest == server.baselines[sd15]
 
 
 def test_distilled_guidance_is_asked_too(server, flux):
-    asked = [server.txt2img(flux, EXACT, distilled_cfg_scale=scale).seen["outputs"] for scale in (1, 3.5, 3.5)]
-    assert asked[0] != asked[1] == asked[2]
+    outputs = [server.txt2img(flux, EXACT, distilled_cfg_scale=scale).seen["outputs"] for scale in (1, 3.5, 3.5)]
+    assert outputs[0] != outputs[1] == outputs[2]
 
 
 def test_tiles_of_an_upscaler_are_images_of_their_own(server, kind):
     """The noise of a tile is that of an image made alone with the tile's seed."""
     tiles = {"script_name": "SD upscale", "script_args": list(server.facts.upscale)}
-    body = server.request(kind, init_images=[picture((90, 120, 60), side=128)], denoising_strength=0.7, **tiles)
+    body = server.request(kind, init_images=[make_image((90, 120, 60), side=128)], denoising_strength=0.7, **tiles)
     body["alwayson_scripts"] = {"noise order": {"args": [ERASE]}}
     server.load(kind)
-    made = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))
-    assert made.images[0].size == (128, 128)
-    assert "Noise Order: 1" in made.infotext
-    (tile,) = made.seen["hooks"]
+    answer = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))
+    assert answer.images[0].size == (128, 128)
+    assert "Noise Order: 1" in answer.infotext
+    (tile,) = answer.seen["hooks"]
     (alone,) = img2img(server, kind, ERASE, seed=tile["seeds"][0]).seen["hooks"]
     assert tile["noise"] == alone["noise"]
 

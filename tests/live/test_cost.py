@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_page import OURS, generate, number, page  # noqa: F401  (a fixture)
+from test_page import OURS, fill, generate, page  # noqa: F401  (a fixture)
 
 
-def told(page):  # noqa: F811
+def read_cost(page):  # noqa: F811
     """What the line says of one image: without Noise Order, and what that adds; once the server has answered."""
     page.wait_for_timeout(1500)
     text = page.locator(f"{OURS}cost p").first.inner_text()
@@ -23,8 +23,8 @@ def beside(page):  # noqa: F811
 
 def hires(page):  # noqa: F811
     page.locator("#txt2img_hr > .label-wrap").click()
-    number(page, "#txt2img_hr_scale", 1.5)
-    number(page, "#txt2img_hires_steps", 2)
+    fill(page, "#txt2img_hr_scale", 1.5)
+    fill(page, "#txt2img_hires_steps", 2)
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}passes input").first.click()
     page.locator("ul.options li").filter(has_text="both").first.click()
@@ -36,12 +36,12 @@ def several(page):  # noqa: F811
 
 def audition(page):  # noqa: F811
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}audition", 3)
+    fill(page, f"{OURS}audition", 3)
 
 
 def levels(page):  # noqa: F811
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
 
 
 def second_order(page):  # noqa: F811
@@ -50,7 +50,7 @@ def second_order(page):  # noqa: F811
 
 
 def at_cfg_1(page):  # noqa: F811
-    number(page, "#txt2img_cfg_scale", 1)
+    fill(page, "#txt2img_cfg_scale", 1)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_line_is_what_is_counted(page, server, options, set_up, inspects):  
         if step is hires and audition in set_up:
             page.locator(f"{OURS}advanced > .label-wrap").click()
         step(page)
-    plain, added = told(page)
+    plain, added = read_cost(page)
     server.probe()
     generate(page)
     assert server.get("/noiseorder-probe")["all_rows"] == plain + added

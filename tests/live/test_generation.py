@@ -18,7 +18,7 @@ ON = {"enabled": True}
 SAMPLERS = ["Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "LMS", "DDIM", "PLMS", "UniPC"]
 
 
-def picture():
+def make_image():
     """A plain PNG as the API takes it."""
     png = io.BytesIO()
     Image.new("RGB", (64, 64), (90, 120, 60)).save(png, "PNG")
@@ -32,7 +32,7 @@ def keys(answer):
 
 
 def assert_untouched(server, kind, answer):
-    assert answer.digest == server.baselines[kind], "a picture other than without the extension"
+    assert answer.digest == server.baselines[kind], "an image other than without the extension"
 
 
 def test_off_is_absent(server, kind):
@@ -55,7 +55,7 @@ def test_the_hook_is_what_the_fakes_say(server, kind):
     assert without is not server.facts.encodes_uncond_at_cfg_1
 
 
-def test_on_changes_the_picture_and_the_infotext_says_how(server, kind):
+def test_on_changes_the_image_and_the_infotext_says_how(server, kind):
     answer = server.txt2img(kind, True)
     assert answer.digest != server.baselines[kind]
     assert keys(answer) == [
@@ -80,7 +80,7 @@ def test_on_changes_the_picture_and_the_infotext_says_how(server, kind):
         {"direction": "noise", "normalisation": "as printed"},
     ],
 )
-def test_every_part_changes_the_picture(server, kind, settings):
+def test_every_part_changes_the_image(server, kind, settings):
     digests = {
         server.txt2img(kind, {**ON, **settings}).digest,
         server.txt2img(kind, True).digest,
@@ -89,7 +89,7 @@ def test_every_part_changes_the_picture(server, kind, settings):
     assert len(digests) == 3
 
 
-def test_same_request_twice_is_the_same_picture(server, kind):
+def test_same_request_twice_is_the_same_image(server, kind):
     assert server.txt2img(kind, True).digest == server.txt2img(kind, True).digest
 
 
@@ -119,17 +119,17 @@ def test_evaluations_are_counted(server, kind, settings, rows):
 @pytest.mark.parametrize("prompt", ["a red cat", "a red cat AND a dog :0.5"])
 def test_prompt_and_negative_prompt_are_one_call_where_the_sampler_makes_one(server, kind, options, prompt):
     """By the host's setting; the answers are those of two calls."""
-    settings, told = {**ON, "direction": "guidance", "levels": 2}, {}
+    settings, outputs = {**ON, "direction": "guidance", "levels": 2}, {}
     for together in (True, False):
         options(batch_cond_uncond=together)
         server.probe(whole=True)
-        seen = server.txt2img(kind, settings, prompt=prompt).seen
-        assert seen["own_calls"] == (2 if together else 4)
-        told[together] = [
-            np.concatenate([np.array(call["out"]) for call in seen["asked"] if call["level"] == level])
-            for level in sorted({call["level"] for call in seen["asked"]})
+        record = server.txt2img(kind, settings, prompt=prompt).seen
+        assert record["own_calls"] == (2 if together else 4)
+        outputs[together] = [
+            np.concatenate([np.array(call["out"]) for call in record["asked"] if call["level"] == level])
+            for level in sorted({call["level"] for call in record["asked"]})
         ]
-    for one, two in zip(told[True], told[False], strict=True):
+    for one, two in zip(outputs[True], outputs[False], strict=True):
         assert np.abs(one - two).max() < 1e-4 * np.abs(two).max()
 
 
@@ -156,24 +156,24 @@ def test_batch_count_is_the_same_as_alone(server, kind):
         assert np.array_equal(several[k], server.txt2img(kind, True, seed=1 + k).pixels[0])
 
 
-def test_pasting_the_infotext_makes_the_picture_again(server, kind):
-    made = server.txt2img(
+def test_pasting_the_infotext_makes_the_image_again(server, kind):
+    answer = server.txt2img(
         kind, {**ON, "erase": 2.5, "inject": -0.07, "levels": 3, "layout": 0.5, "last_level": 0.45, "variant": 3}
     )
-    assert server.pasted(kind, made.infotext).digest == made.digest
+    assert server.paste(kind, answer.infotext).digest == answer.digest
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_an_exception_in_the_model_leaves_the_picture_and_an_honest_infotext(server, kind, call):
+def test_an_exception_in_the_model_leaves_the_image_and_an_honest_infotext(server, kind, call):
     server.probe(fail_at=call)
     answer = server.txt2img(kind, {**ON, "direction": "denoised", "levels": 3})
     server.probe()
     assert_untouched(server, kind, answer)
     assert answer.seen["own_calls"] == call
-    (told,) = keys(answer)
-    assert "RuntimeError: the probe made the model fail" in told
+    (error,) = keys(answer)
+    assert "RuntimeError: the probe made the model fail" in error
     # It is raised in the code of another extension, the probe.
-    assert 'the extension \\"zz-noiseorder-probe\\" fails' in told
+    assert 'the extension \\"zz-noiseorder-probe\\" fails' in error
     assert server.txt2img(kind, True).digest != server.baselines[kind]
 
 
@@ -203,7 +203,7 @@ def test_interrupting_through_the_api(server, kind):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "name"),
     [
         ({"erase": 0.5}, "erase"),
         ({"erase": "4"}, "erase"),
@@ -216,24 +216,24 @@ def test_interrupting_through_the_api(server, kind):
         ({"strength": 3}, "strength"),
     ],
 )
-def test_a_bad_setting_is_named_and_the_picture_is_made_without(server, kind, settings, told):
+def test_a_bad_setting_is_named_and_the_image_is_made_without(server, kind, settings, name):
     answer = server.txt2img(kind, {**ON, **settings})
     assert_untouched(server, kind, answer)
     assert len(keys(answer)) >= 1
     assert "Noise Order error" in answer.infotext
-    assert told in answer.infotext
-    assert told in answer.info.get("extra_generation_params", {}).get("Noise Order error", "")
+    assert name in answer.infotext
+    assert name in answer.info.get("extra_generation_params", {}).get("Noise Order error", "")
     assert answer.seen["own_rows"] == 0
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_whatever_sampler_is_chosen(server, kind, sampler):
     plain = server.txt2img(kind, sampler_name=sampler)
-    made = server.txt2img(kind, True, sampler_name=sampler)
-    assert made.seen["own_rows"] == 2
-    assert made.digest != plain.digest
-    assert made.pixels[0].std() > 1
-    assert server.txt2img(kind, True, sampler_name=sampler).digest == made.digest
+    answer = server.txt2img(kind, True, sampler_name=sampler)
+    assert answer.seen["own_rows"] == 2
+    assert answer.digest != plain.digest
+    assert answer.pixels[0].std() > 1
+    assert server.txt2img(kind, True, sampler_name=sampler).digest == answer.digest
     assert server.txt2img(kind, sampler_name=sampler).digest == plain.digest
 
 
@@ -245,18 +245,18 @@ def test_and_asks_for_every_prompt(server, kind):
 def test_prompt_editing_asks_for_the_prompt_of_the_beginning(server, kind):
     settings = {**ON, "erase": 1, "direction": "denoised"}
 
-    def asked(prompt):
-        seen = server.txt2img(kind, settings, prompt=prompt).seen
-        return seen["outputs"], np.array(seen["values"])
+    def ask(prompt):
+        record = server.txt2img(kind, settings, prompt=prompt).seen
+        return record["outputs"], np.array(record["values"])
 
     red_blue, red_green, blue_red = (
-        asked("[red:blue:0.5] cat"),
-        asked("[red:green:0.5] cat"),
-        asked("[blue:red:0.5] cat"),
+        ask("[red:blue:0.5] cat"),
+        ask("[red:green:0.5] cat"),
+        ask("[blue:red:0.5] cat"),
     )
     assert red_blue[0] == red_green[0] != blue_red[0]
     # To rounding: the host encodes both prompts of the editing in one batch.
-    difference = {prompt: np.abs(red_blue[1] - asked(prompt)[1]).max() for prompt in ("red cat", "blue cat")}
+    difference = {prompt: np.abs(red_blue[1] - ask(prompt)[1]).max() for prompt in ("red cat", "blue cat")}
     assert difference["red cat"] < 1e-4 < 1e-2 < difference["blue cat"]
 
 
@@ -278,27 +278,27 @@ def test_cfg_1(server, kind):
 def test_every_noise_source(server, kind, source):
     settings = {"override_settings": {"randn_source": source}}
     plain = {server.txt2img(kind, **settings).digest for _ in range(2)}
-    made = [server.txt2img(kind, True, **settings) for _ in range(2)]
+    answers = [server.txt2img(kind, True, **settings) for _ in range(2)]
     # AUTOMATIC1111 leaves the global generator, which its inpainting models draw from, unseeded with NV.
-    assert len({answer.digest for answer in made}) <= len(plain)
-    assert all("error" not in answer.infotext for answer in made)
+    assert len({answer.digest for answer in answers}) <= len(plain)
+    assert all("error" not in answer.infotext for answer in answers)
 
 
 def test_a_video_is_refused(server, wan):
     """Wan takes the batch size as a number of frames: five are two of its latents."""
 
-    def frames(scripts):
+    def generate(scripts):
         body = server.request(wan, batch_size=5, alwayson_scripts=scripts)
         # Where there is no ffmpeg, Neo answers 500 after all has been sampled.
         requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=300)
         return server.get("/noiseorder-probe")
 
     server.load(wan)
-    plain, made = frames({}), frames({"noise order": {"args": [ON]}})
-    (before,), (after,) = plain["hooks"], made["hooks"]
+    plain, modulated = generate({}), generate({"noise order": {"args": [ON]}})
+    (before,), (after,) = plain["hooks"], modulated["hooks"]
     assert after["shape"][2] == 2
     assert "videos are not supported" in after["infotext"]["Noise Order error"]
-    assert made["own_rows"] == 0
+    assert modulated["own_rows"] == 0
     assert after["noise"] == before["noise"]
     assert server.txt2img(wan).digest == server.baselines[wan]
 
@@ -309,11 +309,13 @@ def test_perlin_noise(server, kind, source):
     """A noise source of its own; our draws are of its kind and size."""
     settings = {"override_settings": {"randn_source": source}}
     plain, other = server.txt2img(kind, **settings), server.txt2img(kind)
-    made = server.txt2img(kind, {**ON, "inject": 0}, **settings)
-    assert "error" not in made.infotext
-    assert made.seen["hooks"][0]["std"] == pytest.approx(plain.seen["hooks"][0]["std"], rel=0.1)
-    assert len({made.seen["hooks"][0]["noise"], plain.seen["hooks"][0]["noise"], other.seen["hooks"][0]["noise"]}) == 3
-    assert server.txt2img(kind, {**ON, "inject": 0}, **settings).digest == made.digest
+    answer = server.txt2img(kind, {**ON, "inject": 0}, **settings)
+    assert "error" not in answer.infotext
+    assert answer.seen["hooks"][0]["std"] == pytest.approx(plain.seen["hooks"][0]["std"], rel=0.1)
+    assert (
+        len({answer.seen["hooks"][0]["noise"], plain.seen["hooks"][0]["noise"], other.seen["hooks"][0]["noise"]}) == 3
+    )
+    assert server.txt2img(kind, {**ON, "inject": 0}, **settings).digest == answer.digest
 
 
 @pytest.mark.parametrize("settings", [(), (True,)])
@@ -336,7 +338,7 @@ def test_a_lora_is_asked_too(server, sd15):
     assert before == after != within
     assert outputs("a red cat <lora:tiny:1>") == within
     assert outputs("a red cat <lora:tiny:0.5>") not in (before, within)
-    # And the host's own picture with it is the same whether the model was asked before or not.
+    # And the host's own image with it is the same whether the model was asked before or not.
     own = server.txt2img(sd15, prompt="a red cat <lora:tiny:1>")
     outputs("a red cat <lora:tiny:1>")
     assert server.txt2img(sd15, prompt="a red cat <lora:tiny:1>").digest == own.digest != server.baselines[sd15]
@@ -349,7 +351,7 @@ def test_forges_controlnet_is_asked_too(server, sd15):
 
     def units(**unit):
         return {
-            "controlnet": {"args": [{"enabled": True, "module": "None", "model": model, "image": picture(), **unit}]}
+            "controlnet": {"args": [{"enabled": True, "module": "None", "model": model, "image": make_image(), **unit}]}
         }
 
     def outputs(**unit):
@@ -365,28 +367,28 @@ def test_forges_controlnet_is_asked_too(server, sd15):
     assert outputs() == outputs() != without
     assert outputs(weight=0.5) not in (without, outputs())
     assert outputs(enabled=False) == without
-    # And the host's own picture with it is the same whether the model was asked before or not.
+    # And the host's own image with it is the same whether the model was asked before or not.
     assert server.txt2img(sd15, alwayson_scripts=units()).digest == own.digest != server.baselines[sd15]
 
 
 def test_says_what_it_does_while_the_model_works(server, kind):
-    seen = server.txt2img(kind, {**ON, "levels": 3}).seen
-    told = zip(seen["textinfo"], seen["progress"], strict=True)
-    assert sorted({(text, *numbers) for text, numbers in told}) == [
+    record = server.txt2img(kind, {**ON, "levels": 3}).seen
+    progress = zip(record["textinfo"], record["progress"], strict=True)
+    assert sorted({(text, *numbers) for text, numbers in progress}) == [
         (f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)
     ]
-    assert seen["state_after"] == [seen["state_before"]]
+    assert record["state_after"] == [record["state_before"]]
 
 
 @pytest.mark.parametrize("bad", [{"erase": 99}, {}])
 def test_a_failure_ends_the_generation_if_wanted(server, sd15, bad):
-    """A bad setting is refused before the first batch, a failing model in the hook; both end with one picture."""
-    for choice, pictures in (("stop", 1), ("continue", 2)):
+    """A bad setting is refused before the first batch, a failing model in the hook; both end with one image."""
+    for choice, count in (("stop", 1), ("continue", 2)):
         server.probe(fail_at=0 if bad else 1)
         override = {"noiseorder_on_failure": choice}
         answer = server.txt2img(sd15, {**ON, **bad}, n_iter=2, do_not_save_grid=True, override_settings=override)
         assert "Noise Order error" in answer.infotext
-        assert len(answer.infotexts) - answer.info["index_of_first_image"] == pictures
+        assert len(answer.infotexts) - answer.info["index_of_first_image"] == count
         if choice == "stop":
             assert answer.seen["rows"] == answer.seen["own_rows"], "the sampler asked the model"
 

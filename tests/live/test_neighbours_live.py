@@ -1,4 +1,4 @@
-"""Other extensions make the same picture with us beside them, as long as we change no number of the noise.
+"""Other extensions make the same image with us beside them, as long as we change no number of the noise.
 
 Every built-in script of the host, and what `--extensions` names: folders of extensions that lie outside the project.
 """
@@ -28,16 +28,16 @@ LARGE = ("random resolution",)
 """reForge's, which make images too large for a test."""
 
 
-def asking(settings):
+def make_settings(settings):
     return {"enabled": True, "erase": 1, "inject": SMALL, **settings}
 
 
-def made(server, kind, scripts, settings=None, **changes):
+def ask(server, kind, scripts, settings=None, **changes):
     """The answer to a request with these scripts' arguments, and ours where settings are given."""
     server.load(kind)
     scripts = {name: {"args": args} for name, args in scripts.items()}
     if settings is not None:
-        scripts["noise order"] = {"args": [asking(settings)]}
+        scripts["noise order"] = {"args": [make_settings(settings)]}
     body = server.request(kind, **{"steps": 8, **changes}, alwayson_scripts=scripts, do_not_save_grid=True)
     response = requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=REQUEST_SECONDS)
     if not response.ok:
@@ -57,10 +57,10 @@ def difference(one, other):
 def test_a_neighbour_does_not_notice_us(server, neighbour, batch_size):
     _, kind, scripts = neighbour
     changes = {"batch_size": batch_size, "cfg_scale": 1 if kind in DISTILLED else 5}
-    plain, again = (made(server, kind, scripts, **changes) for _ in range(2))
-    assert plain.digest != made(server, kind, {}, **changes).digest
+    plain, again = (ask(server, kind, scripts, **changes) for _ in range(2))
+    assert plain.digest != ask(server, kind, {}, **changes).digest
     for settings in ASKING:
-        with_us = made(server, kind, scripts, settings, **changes)
+        with_us = ask(server, kind, scripts, settings, **changes)
         assert "Noise Order: 1" in with_us.infotext
         assert with_us.seen["own_rows"] > 0
         assert difference(with_us, plain) <= difference(again, plain)
@@ -78,35 +78,35 @@ def switched_on(entry):
 
 def test_every_script_of_the_host(server, kind):
     """Also those that do nothing for this kind of model; what fails by itself is told."""
-    told = {"no box": [], "fails by itself": [], "changes the picture": [], "does not": []}
+    report = {"no box": [], "fails by itself": [], "changes the image": [], "does not": []}
     differing = []
-    plain = made(server, kind, {})
+    plain = ask(server, kind, {})
     for entry in server.get("/sdapi/v1/script-info"):
         name = entry["name"]
         if not entry["is_alwayson"] or entry["is_img2img"] or name.startswith("noise order"):
             continue
         if name in LARGE or name in RANDOM:
-            told.setdefault("not tried", []).append(name)
+            report.setdefault("not tried", []).append(name)
             continue
         args = switched_on(entry)
         if args is None:
-            told["no box"].append(name)
+            report["no box"].append(name)
             continue
-        alone = made(server, kind, {name: args})
+        alone = ask(server, kind, {name: args})
         if alone is None:
-            told["fails by itself"].append(name)
+            report["fails by itself"].append(name)
             continue
-        again = made(server, kind, {name: args})
-        told["changes the picture" if difference(alone, plain) else "does not"].append(name)
+        again = ask(server, kind, {name: args})
+        report["changes the image" if difference(alone, plain) else "does not"].append(name)
         for settings in ASKING[:3]:
-            with_us = made(server, kind, {name: args}, settings)
+            with_us = ask(server, kind, {name: args}, settings)
             if with_us is None or difference(with_us, alone) > difference(again, alone):
                 differing.append((name, settings["direction"], settings.get("levels", 1)))
             elif "Noise Order: 1" not in with_us.infotext:
-                told.setdefault("refused", []).append((name, with_us.infotext.partition("Noise Order error")[2][:90]))
-    print(f"\n{kind}: {told}")
+                report.setdefault("refused", []).append((name, with_us.infotext.partition("Noise Order error")[2][:90]))
+    print(f"\n{kind}: {report}")
     assert differing == []
-    assert difference(made(server, kind, {}), plain) == 0
+    assert difference(ask(server, kind, {}), plain) == 0
 
 
 def defaults(server, name):
@@ -123,7 +123,7 @@ def test_deepcache_does_not_notice_us(server, sd15, where, passes):
     plain, again = (hires(server, sd15, **cache) for _ in range(2))
     assert plain.digest == again.digest != hires(server, sd15, steps=8).digest
     for settings in ASKING:
-        with_us = hires(server, sd15, {**asking(settings), "passes": passes}, **cache)
+        with_us = hires(server, sd15, {**make_settings(settings), "passes": passes}, **cache)
         assert "Noise Order: 1" in with_us.infotext
         assert with_us.digest == plain.digest
 
@@ -136,16 +136,16 @@ def test_tiled_diffusion_keeps_its_tiles(server, sd15, method, sampler_name):
     args = defaults(server, "tiled diffusion")
     args[1], args[6:10] = method, [16, 16, 8, 1]
     tiled = {"width": 192, "height": 192, "sampler_name": sampler_name}
-    plain = made(server, sd15, {"tiled diffusion": args}, **tiled)
-    assert plain.digest != made(server, sd15, {}, **tiled).digest
+    plain = ask(server, sd15, {"tiled diffusion": args}, **tiled)
+    assert plain.digest != ask(server, sd15, {}, **tiled).digest
     for settings in ASKING:
-        with_us = made(server, sd15, {"tiled diffusion": args}, settings, **tiled)
+        with_us = ask(server, sd15, {"tiled diffusion": args}, settings, **tiled)
         assert "Noise Order: 1" in with_us.infotext
         assert with_us.digest == plain.digest
-    erased = made(server, sd15, {"tiled diffusion": args}, {"erase": 4, "inject": 0}, **tiled)
+    erased = ask(server, sd15, {"tiled diffusion": args}, {"erase": 4, "inject": 0}, **tiled)
     assert "Noise Order: 1" in erased.infotext
     assert erased.digest != plain.digest
-    assert made(server, sd15, {"tiled diffusion": args}, **tiled).digest == plain.digest
+    assert ask(server, sd15, {"tiled diffusion": args}, **tiled).digest == plain.digest
 
 
 @pytest.mark.only("a1111")
@@ -153,17 +153,17 @@ def test_tiled_diffusion_keeps_its_tiles(server, sd15, method, sampler_name):
 def test_negpip_is_refused_by_name(server, sd15):
     prompt = {"prompt": "a red cat, (blue:-1.5)"}
     args = [True]
-    plain = made(server, sd15, {"negpip": args}, **prompt)
-    assert plain.digest != made(server, sd15, {}, **prompt).digest
+    plain = ask(server, sd15, {"negpip": args}, **prompt)
+    assert plain.digest != ask(server, sd15, {}, **prompt).digest
     for settings in ASKING:
-        refused = made(server, sd15, {"negpip": args}, settings, **prompt)
-        assert "NegPiP, which reads the negative weights in the prompt, cannot be asked" in refused.infotext
-        assert refused.digest == plain.digest
-    erased = made(server, sd15, {"negpip": args}, {"inject": 0, "erase": 4}, **prompt)
+        answer = ask(server, sd15, {"negpip": args}, settings, **prompt)
+        assert "NegPiP, which reads the negative weights in the prompt, cannot be asked" in answer.infotext
+        assert answer.digest == plain.digest
+    erased = ask(server, sd15, {"negpip": args}, {"inject": 0, "erase": 4}, **prompt)
     assert "Noise Order: 1" in erased.infotext
     assert erased.digest != plain.digest
     # Without a negative weight it does nothing.
-    assert "Noise Order: 1" in made(server, sd15, {"negpip": args}, ASKING[0]).infotext
+    assert "Noise Order: 1" in ask(server, sd15, {"negpip": args}, ASKING[0]).infotext
 
 
 @pytest.mark.only("a1111")
@@ -173,10 +173,10 @@ def test_variants_follow_dynamic_prompts(server, sd15):
     args = [arg["value"] for arg in info["args"]]
     args[:2] = [True, True]  # enabled, combinatorial
     changes = {"prompt": "a {red|blue|green} cat", "save_images": False}
-    answer = made(server, sd15, {info["name"]: args}, {"inject": 0.05, "erase": 4, "compare_original": True}, **changes)
+    answer = ask(server, sd15, {info["name"]: args}, {"inject": 0.05, "erase": 4, "compare_original": True}, **changes)
     prompts = [text.splitlines()[0] for text in answer.infotexts if "Noise Order compare: original" in text]
     assert prompts == ["a red cat", "a blue cat", "a green cat"]
-    plain = made(server, sd15, {info["name"]: args}, **changes)
+    plain = ask(server, sd15, {info["name"]: args}, **changes)
     originals = [
         pixels
         for pixels, text in zip(answer.pixels, answer.infotexts, strict=True)
@@ -190,7 +190,7 @@ def test_a_window_of_another_job_has_no_say(server, sd15):
     """FreeU's end lies before the last step of the job before, or behind it."""
 
     def freeu(end, settings=None):
-        return made(server, sd15, {FREEU: [True, 1.5, 1.6, 0.9, 0.2, 0.0, end, 0]}, settings, steps=4)
+        return ask(server, sd15, {FREEU: [True, 1.5, 1.6, 0.9, 0.2, 0.0, end, 0]}, settings, steps=4)
 
     settings = {"inject": 0.3, "erase": 1}
     digests = set()

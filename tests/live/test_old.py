@@ -21,5 +21,5 @@ def test_nothing_is_done_and_nothing_claimed(server, kind, settings):
 
 
 def test_the_panel_says_so(server):
-    told = [part for part in server.get("/config")["components"] if WHY in str(part["props"].get("value"))]
-    assert len(told) == 2, "in txt2img and img2img"
+    components = [part for part in server.get("/config")["components"] if WHY in str(part["props"].get("value"))]
+    assert len(components) == 2, "in txt2img and img2img"

@@ -15,28 +15,28 @@ OURS = "#script_txt2img_noise_order_"
 @pytest.fixture
 def page(browser, server):
     server.load(server.kinds[0])
-    opened = browser.new_page(viewport={"width": 1400, "height": 1800})
-    opened.set_default_timeout(MILLISECONDS)
-    opened.goto(server.url, wait_until="domcontentloaded")
-    opened.locator("#txt2img_generate").wait_for()
-    opened.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
-    opened.locator("#txt2img_prompt textarea").fill("a red cat")
+    page = browser.new_page(viewport={"width": 1400, "height": 1800})
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(server.url, wait_until="domcontentloaded")
+    page.locator("#txt2img_generate").wait_for()
+    page.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
+    page.locator("#txt2img_prompt textarea").fill("a red cat")
     for name, value in (("steps", 4), ("width", 64), ("height", 64), ("cfg_scale", 7)):
-        number(opened, f"#txt2img_{name}", value)
-    opened.locator("#txt2img_seed input[type=number]").fill("1")
-    opened.locator("#txt2img_seed input[type=number]").press("Tab")
-    yield opened
-    opened.close()
+        fill(page, f"#txt2img_{name}", value)
+    page.locator("#txt2img_seed input[type=number]").fill("1")
+    page.locator("#txt2img_seed input[type=number]").press("Tab")
+    yield page
+    page.close()
 
 
-def number(page, selector, value):
+def fill(page, selector, value):
     field = page.locator(f"{selector} input[type=number]").first
     field.fill(str(value))
     field.press("Tab")
 
 
 def generate(page):
-    """Press Generate and return the infotext the page shows under the new picture."""
+    """Press Generate and return the infotext the page shows under the new image."""
     info = page.locator("#html_info_txt2img").first
     before = info.inner_text()
     page.locator("#txt2img_generate").click()
@@ -56,11 +56,11 @@ def test_closed_and_off_at_first(page):
 
 def test_open_set_generate(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    number(page, f"{OURS}erase", 2)
+    fill(page, f"{OURS}erase", 2)
     page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
-    told = generate(page)
-    assert re.search(r"Noise Order: 1\b", told)
-    assert re.search(r"Noise Order erase: 2\b", told)
+    infotext = generate(page)
+    assert re.search(r"Noise Order: 1\b", infotext)
+    assert re.search(r"Noise Order erase: 2\b", infotext)
     assert page.locator("#txt2img_gallery img").count() >= 1
 
 
@@ -72,7 +72,7 @@ def test_nothing_is_wider_than_a_phone(page):
     assert page.locator(f"{OURS}enabled").bounding_box()["height"] < 600
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
     page.locator(f"{OURS}help summary").click()
     page.locator(f"{OURS}detail").wait_for()
     wide = page.evaluate(
@@ -121,10 +121,10 @@ def test_pasting_an_infotext_sets_the_controls(page):
         assert page.locator(f"{OURS}{name} input[type=number]").input_value() == value
     assert page.locator(f"{OURS}levels input[type=number]").input_value() == "2"
     assert page.locator(f"{OURS}direction input").first.input_value() == "denoised"
-    told = generate(page)
-    assert "Noise Order direction: denoised" in told
-    assert "Noise Order erase: 30, Noise Order inject: 0.4" in told
-    assert "Noise Order last level: 0.6" in told
+    infotext = generate(page)
+    assert "Noise Order direction: denoised" in infotext
+    assert "Noise Order erase: 30, Noise Order inject: 0.4" in infotext
+    assert "Noise Order last level: 0.6" in infotext
 
     page.locator("#txt2img_prompt textarea").fill("a green tree\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64")
     page.locator("#paste").first.click()
@@ -140,8 +140,8 @@ def test_what_a_pasted_text_has_that_is_not_understood_is_told_on_the_page(page)
     page.locator("#paste").first.click()
     page.locator(".toast-body").get_by_text("b>up' was not understood").wait_for()
     page.locator(f"{OURS}erase").wait_for(state="visible")
-    holds(page, "erase", 3)
-    holds(page, "inject", 0.08)
+    wait_for_value(page, "erase", 3)
+    wait_for_value(page, "inject", 0.08)
     assert page.locator(f"{OURS}direction input").first.input_value() == "guidance"
 
     page.locator("#txt2img_prompt textarea").fill(f"a tree\n{start}: 2, Noise Order erase: 3")
@@ -166,9 +166,9 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
     for name in ("layout", "structure", "detail"):
-        number(page, f"{OURS}{name}", 0)
+        fill(page, f"{OURS}{name}", 0)
     page.locator(f"{OURS}cost").get_by_text("at least one must be above 0").wait_for()
     assert "Noise Order error" in generate(page)
     page.get_by_text("Noise left as it is").first.wait_for()
@@ -180,7 +180,7 @@ def choose(page, name, value):
     page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).first.click()
 
 
-def holds(page, name, value):
+def wait_for_value(page, name, value):
     """Wait until a control has a value."""
     page.wait_for_function(
         "([id, value]) => document.querySelector(id + ' input[type=number]').value === value",
@@ -192,9 +192,9 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     cost = page.locator(f"{OURS}cost").first
     cost.get_by_text("+2 model evaluations per image, +25 % of 8 (4 steps, CFG 7)").wait_for()
-    number(page, "#txt2img_steps", 20)
+    fill(page, "#txt2img_steps", 20)
     cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
-    number(page, "#txt2img_cfg_scale", 1)
+    fill(page, "#txt2img_cfg_scale", 1)
     cost.get_by_text("(20 steps, CFG 1)").wait_for()
     # Neo begins with another denoising strength.
     page.wait_for_function(
@@ -203,8 +203,8 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     )
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f'{OURS}curve [aria-label*="1 key level at 0.90"] svg').wait_for()
-    number(page, f"{OURS}levels", 3)
-    number(page, f"{OURS}detail", 0.5)
+    fill(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}detail", 0.5)
     drawing = page.locator(f'{OURS}curve [aria-label*="0.90, 0.80, 0.70 with weights 1.00, 1.00, 0.50"] svg')
     drawing.wait_for()
     assert drawing.locator("circle").count() == 3
@@ -226,9 +226,9 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
     cost = page.locator(f"{OURS}cost").first
     cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
     cost.get_by_text("Cost: +2 model evaluations").wait_for()
-    told = generate(page)
-    assert "Noise Order direction: guidance" in told
-    assert "Noise Order auto: Default" in told
+    infotext = generate(page)
+    assert "Noise Order direction: guidance" in infotext
+    assert "Noise Order auto: Default" in infotext
     assert page.locator(f"{OURS}preset input").first.input_value() == "Auto"
 
 
@@ -242,7 +242,7 @@ def test_only_what_has_a_say_is_shown(page):
     page.locator(f"{OURS}passes").wait_for()
     mark = page.locator(f"{OURS}preset .noiseorder-changed")
     assert not mark.is_visible()
-    number(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}levels", 3)
     mark.wait_for()
     page.locator(f"{OURS}detail").wait_for()
     theirs = OURS.replace("txt2img", "img2img")
@@ -261,7 +261,7 @@ def test_own_presets(page, server):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
-    number(page, f"{OURS}erase", 9)
+    fill(page, f"{OURS}erase", 9)
     name, message = page.locator(f"{OURS}preset_name textarea, {OURS}preset_name input"), f"{OURS}preset_message"
     name.fill("Mine")
     page.locator(f"{OURS}preset_save").click()
@@ -269,16 +269,16 @@ def test_own_presets(page, server):
     assert json.loads(file.read_text())["presets"]["Mine"]["erase"] == 9
     assert server.get("/noiseorder/v1/presets")["Mine"]["erase"] == 9
     choose(page, "preset", "Default")
-    holds(page, "erase", 4)
+    wait_for_value(page, "erase", 4)
     choose(page, "preset", "Mine")
-    holds(page, "erase", 9)
+    wait_for_value(page, "erase", 9)
     name.fill("Yours")
     page.locator(f"{OURS}preset_rename").click()
     page.locator(message).first.get_by_text("Renamed “Mine” to “Yours”.").wait_for()
     page.reload(wait_until="domcontentloaded")
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
     choose(page, "preset", "Yours")
-    holds(page, "erase", 9)
+    wait_for_value(page, "erase", 9)
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
     page.locator(f"{OURS}preset_delete").click()
@@ -318,7 +318,7 @@ def test_after_a_restart(server, browser):
             page.goto(again.url, wait_until="domcontentloaded")
             page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
             # ui-config.json holds the 4 that the first server wrote down.
-            holds(page, "erase", 7)
+            wait_for_value(page, "erase", 7)
             assert page.locator(f"{OURS}preset input").first.input_value() == "Kept"
             page.locator(f"{OURS}erase").get_by_text("Ausradieren", exact=True).wait_for()
             page.locator(f"{OURS}advanced").get_by_text("Mehr davon", exact=True).wait_for()
@@ -335,9 +335,9 @@ def test_screenshots(server, browser, screenshots, theme):
     page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}levels", 3)
-    number(page, f"{OURS}structure", 1.5)
-    number(page, f"{OURS}detail", 0.5)
+    fill(page, f"{OURS}levels", 3)
+    fill(page, f"{OURS}structure", 1.5)
+    fill(page, f"{OURS}detail", 0.5)
     page.locator(f'{OURS}curve [aria-label*="1.00, 1.50, 0.50"] svg').wait_for()
     page.mouse.move(0, 0)
     screenshots.mkdir(exist_ok=True)
@@ -369,7 +369,7 @@ def test_inspector_panel(page, server, options):
     generate(page)
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 1").wait_for()
     assert page.locator(f"{OURS}inspected img").count() == 3 + 1 + 2
-    number(page, "#txt2img_seed", 2)
+    fill(page, "#txt2img_seed", 2)
     generate(page)
     page.locator(f"{OURS}inspected h4").get_by_text("Seed 2").wait_for()
 
@@ -393,10 +393,10 @@ def test_inspector_fits_the_page(server, browser, kind, options, screenshots, wi
 
 
 def test_audition(page):
-    """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole picture."""
+    """The line beforehand, the previews as they come, the choice by mouse and by keyboard, and the whole image."""
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}audition_candidates", 3)
+    fill(page, f"{OURS}audition_candidates", 3)
     page.locator(f"{OURS}sheet .noiseorder-price").get_by_text(
         re.compile(r"^3 candidates at \d of 4 steps: ")
     ).wait_for()
@@ -404,8 +404,8 @@ def test_audition(page):
     page.locator(f"{OURS}audition_button").click()
     cells = page.locator(f"{OURS}sheet .noiseorder-cell")
     cells.nth(2).wait_for()
-    told = page.locator(f"{OURS}sheet .noiseorder-told")
-    told.get_by_text(price).wait_for()
+    message = page.locator(f"{OURS}sheet .noiseorder-told")
+    message.get_by_text(price).wait_for()
     assert [cell.get_attribute("aria-label") for cell in cells.all()] == [
         f"Choose variant {variant}, seed 1" for variant in range(3)
     ]
@@ -414,20 +414,20 @@ def test_audition(page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    told.get_by_text("Variant 2 is chosen").wait_for()
+    message.get_by_text("Variant 2 is chosen").wait_for()
     assert page.locator(f"{OURS}sheet .noiseorder-cell[aria-pressed=true]").count() == 1
-    holds(page, "variant", 2)
+    wait_for_value(page, "variant", 2)
     cells.nth(1).click()
-    holds(page, "variant", 1)
+    wait_for_value(page, "variant", 1)
     assert re.search(r"Noise Order variant: 1\b", generate(page))
 
 
-def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
+def test_an_audition_of_a_random_seed_is_of_the_image_that_follows(page):
     page.locator("#txt2img_seed input[type=number]").fill("-1")
     page.locator("#txt2img_seed input[type=number]").press("Tab")
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
-    number(page, f"{OURS}audition_candidates", 2)
+    fill(page, f"{OURS}audition_candidates", 2)
     page.locator(f"{OURS}audition_button").click()
     cell = page.locator(f"{OURS}sheet .noiseorder-cell").nth(1)
     cell.wait_for()
@@ -436,15 +436,15 @@ def test_an_audition_of_a_random_seed_is_of_the_picture_that_follows(page):
     page.locator(f"{OURS}sheet .noiseorder-told").get_by_text(re.compile("^2 candidates")).wait_for()
     page.wait_for_function("() => getComputedStyle(document.querySelector('#txt2img_interrupt')).display === 'none'")
     cell.click()
-    told = generate(page)
-    assert f"Seed: {seed}" in told
-    assert "Noise Order variant: 1" in told
+    infotext = generate(page)
+    assert f"Seed: {seed}" in infotext
+    assert "Noise Order variant: 1" in infotext
 
 
 def test_what_cannot_be_auditioned_is_told_in_the_panel(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    number(page, f"{OURS}erase", 1)
+    fill(page, f"{OURS}erase", 1)
     page.locator(f"{OURS}audition_button").click()
     page.locator(f"{OURS}sheet .noiseorder-told").get_by_text("set Erase above 1").wait_for()
-    number(page, f"{OURS}erase", 4)
+    fill(page, f"{OURS}erase", 4)
     assert "Noise Order erase: 4" in generate(page)

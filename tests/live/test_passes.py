@@ -14,7 +14,7 @@ ON = {"enabled": True}
 OURS = "Noise Order"
 
 
-def picture(colour, box=None, side=64):
+def make_image(colour, box=None, side=64):
     """A PNG for the API, plain or with a white box (a mask)."""
     image = Image.new("RGB", (side, side), colour)
     if box:
@@ -27,14 +27,14 @@ def picture(colour, box=None, side=64):
 def img2img(server, kind, *settings, **changes):
     """The same job before each: the hosts' VAE draws from the global generator, which the job before leaves behind."""
     server.txt2img(kind)
-    body = server.request(kind, init_images=[picture((90, 120, 60))], **{"denoising_strength": 0.7, **changes})
+    body = server.request(kind, init_images=[make_image((90, 120, 60))], **{"denoising_strength": 0.7, **changes})
     if settings:
         body["alwayson_scripts"] = {"noise order": {"args": list(settings)}}
     answer = server.post("/sdapi/v1/img2img", body)
     return Answer(answer, server.get("/noiseorder-probe"))
 
 
-def upscaled(server, kind, **changes):
+def make_upscale(server, kind, **changes):
     """What hires fix adds to a request."""
     # AUTOMATIC1111's own hires pass of inpainting models fails with "Latent".
     upscaler = "Lanczos" if kind == "sd15inpaint" else server.facts.upscaler
@@ -46,10 +46,10 @@ def upscaled(server, kind, **changes):
 
 
 def hires(server, kind, *settings, **changes):
-    return server.txt2img(kind, *settings, **upscaled(server, kind, **changes))
+    return server.txt2img(kind, *settings, **make_upscale(server, kind, **changes))
 
 
-def noises(answer):
+def read_noises(answer):
     return [hook["noise"] for hook in answer.seen["hooks"]]
 
 
@@ -62,7 +62,7 @@ def test_img2img_off_is_absent(server, kind):
 
 
 def test_the_hook_around_an_image_is_what_the_fakes_say(server, kind):
-    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": at_once(kind, 2)}
+    changes = {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": at_once(kind, 2)}
     hook = img2img(server, kind, **changes).seen["hooks"][0]
     assert not hook["x_is_noise"]
     assert len(hook["shape"]) == (5 if kind in FIVE_DIMENSIONS else 4)
@@ -72,16 +72,16 @@ def test_the_hook_around_an_image_is_what_the_fakes_say(server, kind):
     assert len(hook["mask_shape"]) == len(hook["shape"]) - (0 if server.facts.masks_are_batches else 1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1}])
+@pytest.mark.parametrize("changes", [{}, {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": 1}])
 def test_img2img_and_inpainting(server, kind, changes):
     plain = img2img(server, kind, **changes)
-    made = img2img(server, kind, True, **changes)
-    assert made.digest != plain.digest
-    assert made.digest == img2img(server, kind, True, **changes).digest
-    assert f"{OURS}: 1" in made.infotext
-    assert "error" not in made.infotext
-    assert made.seen["own_rows"] == 2
-    (before,), (after,) = plain.seen["hooks"], made.seen["hooks"]
+    answer = img2img(server, kind, True, **changes)
+    assert answer.digest != plain.digest
+    assert answer.digest == img2img(server, kind, True, **changes).digest
+    assert f"{OURS}: 1" in answer.infotext
+    assert "error" not in answer.infotext
+    assert answer.seen["own_rows"] == 2
+    (before,), (after,) = plain.seen["hooks"], answer.seen["hooks"]
     assert before["x"] == after["x"] is not None
     assert before["conds"] == after["conds"] != []
     assert img2img(server, kind, **changes).digest == plain.digest, "something was left behind"
@@ -90,33 +90,33 @@ def test_img2img_and_inpainting(server, kind, changes):
 @pytest.mark.parametrize("fill", [2, 3])
 def test_inpainting_fills(server, kind, fill):
     """Latent noise and latent nothing."""
-    changes = {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": fill}
+    changes = {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": fill}
     if fill == 2 and kind in FIVE_DIMENSIONS:
         # Neo's own latent noise has one dimension too few for these: it fails with and without us.
-        body = server.request(kind, init_images=[picture((90, 120, 60))], **changes)
+        body = server.request(kind, init_images=[make_image((90, 120, 60))], **changes)
         assert requests.post(f"{server.url}/sdapi/v1/img2img", json=body, timeout=300).status_code == 500
         return
-    made = img2img(server, kind, True, **changes)
-    assert "error" not in made.infotext
-    assert made.digest != img2img(server, kind, **changes).digest
+    answer = img2img(server, kind, True, **changes)
+    assert "error" not in answer.infotext
+    assert answer.digest != img2img(server, kind, **changes).digest
 
 
 def test_img2img_evaluates_inside_the_part_that_will_run(server, kind):
     """The level asked is never noisier than where the sampler begins."""
-    seen = img2img(
+    record = img2img(
         server, kind, {**ON, "direction": "denoised", "levels": 3, "first_level": 1.0, "last_level": 0.2}
     ).seen
-    asked, begin = seen["own_sigmas"], seen["first_sigma"]
-    assert len(asked) == 3
-    assert asked == sorted(asked, reverse=True)
-    assert asked[0] <= begin * 1.01 + 1e-6
+    sigmas, begin = record["own_sigmas"], record["first_sigma"]
+    assert len(sigmas) == 3
+    assert sigmas == sorted(sigmas, reverse=True)
+    assert sigmas[0] <= begin * 1.01 + 1e-6
     full = server.txt2img(kind, {**ON, "direction": "denoised", "first_level": 1.0}).seen
-    assert full["own_sigmas"][0] > asked[0]
+    assert full["own_sigmas"][0] > sigmas[0]
 
 
 def test_region(server, kind):
     changes = {
-        "mask": picture("black", (0, 0, 31, 63)),
+        "mask": make_image("black", (0, 0, 31, 63)),
         "inpainting_fill": 1,
         "inpaint_full_res": False,
         "mask_blur": 0,
@@ -149,24 +149,24 @@ def test_img2img_noise_multiplier(server, kind):
 
 def test_img2img_samplers(server, kind):
     for sampler in ("DDIM", "DPM++ 2M", "UniPC"):
-        made = img2img(server, kind, True, sampler_name=sampler, steps=8)
-        assert "error" not in made.infotext, sampler
-        assert made.seen["own_rows"] == 2
+        answer = img2img(server, kind, True, sampler_name=sampler, steps=8)
+        assert "error" not in answer.infotext, sampler
+        assert answer.seen["own_rows"] == 2
 
 
 @pytest.mark.not_inpainting
 @pytest.mark.parametrize("passes", ["first", "hires", "both"])
 def test_hires_passes(server, kind, passes):
-    plain, made = hires(server, kind), hires(server, kind, {**ON, "passes": passes})
-    first, *second = zip(noises(plain), noises(made), strict=True)
+    plain, answer = hires(server, kind), hires(server, kind, {**ON, "passes": passes})
+    first, *second = zip(read_noises(plain), read_noises(answer), strict=True)
     assert (first[0] != first[1]) is (passes in ("first", "both"))
     # Forge calls the hook twice there, the first time without a right model: only the last call may change anything.
     assert all(a == b for a, b in second[:-1])
     assert (second[-1][0] != second[-1][1]) is (passes in ("hires", "both"))
-    assert [hook["conds"] for hook in plain.seen["hooks"]] == [hook["conds"] for hook in made.seen["hooks"]]
-    assert made.digest != plain.digest
-    assert ("Noise Order pass" in made.infotext) is (passes != "first")
-    assert made.digest == hires(server, kind, {**ON, "passes": passes}).digest
+    assert [hook["conds"] for hook in plain.seen["hooks"]] == [hook["conds"] for hook in answer.seen["hooks"]]
+    assert answer.digest != plain.digest
+    assert ("Noise Order pass" in answer.infotext) is (passes != "first")
+    assert answer.digest == hires(server, kind, {**ON, "passes": passes}).digest
     assert hires(server, kind).digest == plain.digest, "something was left behind"
 
 
@@ -177,18 +177,18 @@ def test_hires_evaluations_are_counted_in_the_pass(server, kind):
 
 
 def test_hires_of_an_inpainting_model_is_refused(server, sd15inpaint):
-    plain, first, made = (
+    plain, first, answer = (
         hires(server, sd15inpaint, *settings) for settings in ((), (True,), ({**ON, "passes": "hires"},))
     )
-    assert made.digest == plain.digest != first.digest
-    assert "the hires pass of inpainting models is not supported" in made.infotext
+    assert answer.digest == plain.digest != first.digest
+    assert "the hires pass of inpainting models is not supported" in answer.infotext
     assert "error" not in first.infotext
 
 
 @pytest.mark.not_inpainting
 def test_hires_with_another_sampler(server, kind):
-    made = hires(server, kind, {**ON, "passes": "both"}, hr_sampler_name="DDIM")
-    assert "error" not in made.infotext
+    answer = hires(server, kind, {**ON, "passes": "both"}, hr_sampler_name="DDIM")
+    assert "error" not in answer.infotext
 
 
 def test_hires_pass_without_hires_fix_is_refused(server, kind):

@@ -25,18 +25,18 @@ CLOSE = 1e-5
 """Of the largest value."""
 
 
-def drawn(seed, shape):
+def draw(seed, shape):
     """As the hosts draw on a CPU."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double().numpy()
 
 
-def fresh(seed, index, shape):
+def draw_fresh(seed, index, shape):
     key = hashlib.blake2b(f"noiseorder/{VARIANT}/{seed}/{index}".encode(), digest_size=8).digest()
-    return drawn(int.from_bytes(key, "little") >> 1, shape)
+    return draw(int.from_bytes(key, "little") >> 1, shape)
 
 
-def close(found, expected):
-    return np.abs(found - expected).max() <= CLOSE * np.abs(expected).max()
+def close(values, expected):
+    return np.abs(values - expected).max() <= CLOSE * np.abs(expected).max()
 
 
 def at_unit(values):
@@ -44,18 +44,18 @@ def at_unit(values):
     return np.array([image / np.sqrt(np.mean(image**2)) for image in values])
 
 
-def answers(asked, images):
+def collect_answers(calls, images):
     """For each level what the model was asked, and what it answered to the prompt and to the negative prompt."""
     levels = {}
-    for call in asked:
-        level = levels.setdefault(call["level"], {"x": [], "found": []})
+    for call in calls:
+        level = levels.setdefault(call["level"], {"x": [], "outputs": []})
         count = len(call["x"]) // images
-        x, found = (np.split(np.array(call[name], dtype=np.float64), count) for name in ("x", "out"))
+        x, outputs = (np.split(np.array(call[name], dtype=np.float64), count) for name in ("x", "out"))
         # AUTOMATIC1111 is asked for the prompt first.
-        order = call["parts"] or range(len(level["found"]), len(level["found"]) + count)
+        order = call["parts"] or range(len(level["outputs"]), len(level["outputs"]) + count)
         level["x"] += x
-        level["found"] += zip(order, found, strict=True)
-    return [(level["x"], dict(level["found"])) for level in levels.values()]
+        level["outputs"] += zip(order, outputs, strict=True)
+    return [(level["x"], dict(level["outputs"])) for level in levels.values()]
 
 
 @pytest.mark.parametrize("direction", ["guidance", "denoised"])
@@ -65,19 +65,19 @@ def test_the_noise_is_what_float64_makes_of_the_models_answers(server, kind, dir
     answer = server.txt2img(kind, {**SETTINGS, "direction": direction}, batch_size=count)
     server.probe()
     assert "error" not in answer.infotext
-    (hook,), seen = answer.seen["hooks"], answer.seen
+    (hook,), record = answer.seen["hooks"], answer.seen
     shape = hook["shape"][1:]
-    own = np.array([drawn(seed, shape) for seed in hook["seeds"]])
-    draws = [own, *(np.array([fresh(seed, i, shape) for seed in hook["seeds"]]) for i in (2, 3))]
+    own = np.array([draw(seed, shape) for seed in hook["seeds"]])
+    draws = [own, *(np.array([draw_fresh(seed, i, shape) for seed in hook["seeds"]]) for i in (2, 3))]
     z = erased(draws, ERASE)
-    asked = answers(seen["asked"], count)
-    assert len(asked) == len(WEIGHTS)
+    answers = collect_answers(record["asked"], count)
+    assert len(answers) == len(WEIGHTS)
     directions = []
-    for inputs, found in asked:
+    for inputs, outputs in answers:
         assert all(close(at_unit(x), at_unit(z)) for x in inputs)
-        toward = found[0] - found[1] if direction == "guidance" else found[0]
+        toward = outputs[0] - outputs[1] if direction == "guidance" else outputs[0]
         # AUTOMATIC1111's own models answer with ε or v, which point away from x̂0; all others with x̂0.
         directions.append(-toward if server.host == "a1111" and kind != "sd3" else toward)
     assert close(np.array(hook["whole"]), turned(z, directions, list(WEIGHTS), INJECT))
-    assert seen["computed"] == server.computed
-    assert max(seen["stored"], key=seen["stored"].get) == server.stored
+    assert record["computed"] == server.computed
+    assert max(record["stored"], key=record["stored"].get) == server.stored

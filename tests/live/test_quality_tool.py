@@ -27,8 +27,8 @@ def test_pairs_of_a_real_webui(server, sd15, tmp_path):
         assert first.stdout.count(row) == 3
     with Image.open(tmp_path / "out" / "plain" / "0001-3.png") as image:
         assert (plain == image.convert("RGB")).all()
-    told = json.loads((tmp_path / "out" / "choose" / "0002-4.json").read_text(encoding="utf-8"))["infotext"]
-    assert "Noise Order auditioned: 2" in told
+    infotext = json.loads((tmp_path / "out" / "choose" / "0002-4.json").read_text(encoding="utf-8"))["infotext"]
+    assert "Noise Order auditioned: 2" in infotext
     with (tmp_path / "out" / "scores.csv").open(newline="", encoding="utf-8") as file:
         assert len({row["sharpness"] for row in csv.DictReader(file)}) == 15
     again = subprocess.run([*command, "--url", "http://127.0.0.1:9"], capture_output=True, text=True, check=False)

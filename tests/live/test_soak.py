@@ -1,4 +1,4 @@
-"""Many mixed requests of three clients: no error of ours, no memory kept, plain pictures as at the beginning."""
+"""Many mixed requests of three clients: no error of ours, no memory kept, plain images as at the beginning."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import requests
-from test_passes import picture, upscaled
+from test_passes import make_image, make_upscale
 from test_xyz import plot_body
 
 CLIENTS = 3
 SAME_MODEL = 25
-"""So many requests in a row are for one checkpoint: to load it takes much longer than a picture."""
+"""So many requests in a row are for one checkpoint: to load it takes much longer than an image."""
 TENTHS = {0: "interrupted", 5: "failing"}
 """What becomes of the requests whose number ends so."""
 JOBS = ("txt2img", "img2img", "inpainting", "hires", "batch size 2", "batch count 2", "X/Y/Z", "compare", "off")
@@ -37,7 +37,7 @@ HOSTILE = [
     ({"strength": 3}, "strength"),
 ]
 """Settings that cannot work and what has to be told of them."""
-TOLD = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
+ERROR = re.compile(r'Noise Order error: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
 OF_INTERRUPTION = ("interrupted during a model evaluation", "pass did not run")
 OURS = re.compile(r'File "[^"]*(?:/lib_noiseorder/|/scripts/noiseorder\.py)[^"]*".*')
 LARGEST_GROWTH = 0.03
@@ -77,10 +77,10 @@ class Request:
         rng = random.Random(number)
         self.fate = TENTHS.get(number % 10, "")
         self.kind = server.kinds[number // SAME_MODEL % len(server.kinds)]
-        self.job, self.wanted = rng.choice(JOBS), None
+        self.job, self.reason = rng.choice(JOBS), None
         if self.fate == "failing":
             self.job = "txt2img"
-            settings, self.wanted = rng.choice(HOSTILE)
+            settings, self.reason = rng.choice(HOSTILE)
             settings = {"enabled": True, **settings}
         else:
             settings = settings_of(rng, self.job)
@@ -95,11 +95,11 @@ class Request:
         if self.job in ("batch size 2", "batch count 2"):
             changes["batch_size" if self.job == "batch size 2" else "n_iter"] = 2
         if self.job in ("img2img", "inpainting"):
-            changes |= {"init_images": [picture((90, 120, 60))], "denoising_strength": 0.7}
+            changes |= {"init_images": [make_image((90, 120, 60))], "denoising_strength": 0.7}
         if self.job == "inpainting":
-            changes |= {"mask": picture("black", (16, 16, 48, 48)), "inpainting_fill": 1}
+            changes |= {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": 1}
         if self.job == "hires":
-            changes |= upscaled(server, self.kind)
+            changes |= make_upscale(server, self.kind)
         self.path = "img2img" if "init_images" in changes else "txt2img"
         if self.job == "X/Y/Z":
             self.body = plot_body(server, self.kind, "Erase", "2,4", x_args=[settings], **changes)
@@ -111,17 +111,17 @@ class Request:
         """What is wrong with the answer, if anything is."""
         # The cells of a plot that was ended have none.
         texts = "\n".join(text or "" for text in json.loads(body["info"])["infotexts"])
-        told = TOLD.findall(texts)
+        errors = ERROR.findall(texts)
         if f"Model: tiny-{self.kind}" not in texts:
             return f"made with another checkpoint than {self.kind}: {texts}"
         if self.job == "off":
             return f"claims: {texts}" if "Noise Order" in texts else ""
-        if self.wanted:
-            return "" if told and all(self.wanted in reason for reason in told) else f"not refused as such: {texts}"
+        if self.reason:
+            return "" if errors and all(self.reason in error for error in errors) else f"not refused as such: {texts}"
         # The button of one client ends whatever is being made, also for another.
-        if any(not any(known in reason for known in OF_INTERRUPTION) for reason in told):
-            return f"refused: {told}"
-        return "" if "Noise Order: 1" in texts or told else f"claims nothing: {texts}"
+        if any(not any(cause in error for cause in OF_INTERRUPTION) for error in errors):
+            return f"refused: {errors}"
+        return "" if "Noise Order: 1" in texts or errors else f"claims nothing: {texts}"
 
 
 class Soak:
@@ -129,28 +129,28 @@ class Soak:
 
     def __init__(self, server):
         self.server = server
-        self.took, self.failures, self.complaints = [], [], []
+        self.durations, self.failures, self.complaints = [], [], []
         self.fates = Counter()
 
     def send(self, number):
-        asked = Request(self.server, number)
+        request = Request(self.server, number)
         url, begin = self.server.url + "/sdapi/v1/", time.monotonic()
-        if asked.fate == "interrupted":
-            wait = asked.moment * statistics.median(self.took[-30:] or [1.0])
-            threading.Timer(wait, requests.post, [f"{url}{asked.button}"], {"json": {}, "timeout": 300}).start()
-        response = requests.post(url + asked.path, json=asked.body, timeout=600)
-        self.took.append(time.monotonic() - begin)
-        self.fates[asked.fate or "left alone"] += 1
+        if request.fate == "interrupted":
+            wait = request.moment * statistics.median(self.durations[-30:] or [1.0])
+            threading.Timer(wait, requests.post, [f"{url}{request.button}"], {"json": {}, "timeout": 300}).start()
+        response = requests.post(url + request.path, json=request.body, timeout=600)
+        self.durations.append(time.monotonic() - begin)
+        self.fates[request.fate or "left alone"] += 1
         if not response.ok:
-            told = response.json()
-            self.failures.append(f"{response.status_code} {told.get('error')}: {told.get('errors')}, {asked.job}")
-        elif complaint := asked.complaint(response.json()):
-            self.complaints.append(f"request {number}, {asked.job}, {asked.kind}: {complaint}")
+            body = response.json()
+            self.failures.append(f"{response.status_code} {body.get('error')}: {body.get('errors')}, {request.job}")
+        elif complaint := request.complaint(response.json()):
+            self.complaints.append(f"request {number}, {request.job}, {request.kind}: {complaint}")
 
 
 def test_soak(server, soak, capsys):
     def plain():
-        """The plain picture of each checkpoint, loaded anew: the requests have loaded others."""
+        """The plain image of each checkpoint, loaded anew: the requests have loaded others."""
         server.loaded = ""
         server.probe()
         digests = {kind: server.txt2img(kind).digest for kind in server.kinds}
@@ -159,26 +159,26 @@ def test_soak(server, soak, capsys):
     assert len(server.kinds) == 2, "--checkpoints: two of them"
     before, tensors = plain()
     assert before == server.baselines
-    running, memory = Soak(server), []
+    run, memory = Soak(server), []
     with ThreadPoolExecutor(CLIENTS) as clients:
         for fifth in range(5):
             begin = time.monotonic()
-            list(clients.map(running.send, range(fifth * soak // 5, (fifth + 1) * soak // 5)))
+            list(clients.map(run.send, range(fifth * soak // 5, (fifth + 1) * soak // 5)))
             minutes = (time.monotonic() - begin) / 60
             server.loaded = ""
             server.load(server.kinds[0])
             memory.append(server.get("/noiseorder-probe/memory"))
             with capsys.disabled():
-                print(f"\n{len(running.took)} requests, the last fifth in {minutes:.1f} min: {memory[-1]:.0f} MB")
+                print(f"\n{len(run.durations)} requests, the last fifth in {minutes:.1f} min: {memory[-1]:.0f} MB")
     after, more = plain()
     more -= tensors
     ours = OURS.findall(server.log.read_text(errors="replace"))
     with capsys.disabled():
-        print(f"{dict(running.fates)}; HTTP errors: {dict(Counter(running.failures))}; lines of ours in them: {ours}")
+        print(f"{dict(run.fates)}; HTTP errors: {dict(Counter(run.failures))}; lines of ours in them: {ours}")
         print(f"tensors alive: {tensors} before, {more} more afterwards")
-    assert not running.complaints, "\n".join(running.complaints)
-    # The hosts answer so where not one picture was made.
-    assert len(running.failures) <= running.fates["interrupted"], running.failures
+    assert not run.complaints, "\n".join(run.complaints)
+    # The hosts answer so where not one image was made.
+    assert len(run.failures) <= run.fates["interrupted"], run.failures
     assert not ours
     assert after == before
     assert memory[-1] <= memory[2] * (1 + LARGEST_GROWTH)

@@ -15,14 +15,14 @@ def plot_info(server):
 
 def plot_body(server, kind, axis, values, dropdown=(), x_args=(), **changes):
     """A request for the plot over one of our axes on X."""
-    known = plot_info(server)["args"]
-    choices = known[0]["choices"]
+    options = plot_info(server)["args"]
+    choices = options[0]["choices"]
     names = [choice[0] if isinstance(choice, list) else choice for choice in choices]
     nothing = [0, "", []]
     arguments = [names.index(f"[Noise Order] {axis}"), values, list(dropdown), *nothing, *nothing]
     # The options after the three axes are not the same everywhere: reForge has three more, Neo one.
-    wanted = {"Draw legend": False, "Include Sub Images": True}
-    arguments += [wanted.get(option["label"], option["value"]) for option in known[len(arguments) :]]
+    overrides = {"Draw legend": False, "Include Sub Images": True}
+    arguments += [overrides.get(option["label"], option["value"]) for option in options[len(arguments) :]]
     body = server.request(kind, script_name="x/y/z plot", script_args=arguments, **changes)
     if x_args:
         body["alwayson_scripts"] = {"noise order": {"args": list(x_args)}}

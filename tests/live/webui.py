@@ -54,9 +54,9 @@ class Facts(NamedTuple):
     upscaler: str = "Latent"
     """For hires fix. ersatzForge kept one for latents, Neo none."""
     upscale: tuple[Any, ...] = ("", 0, "None", 2)
-    """Arguments of the script "SD upscale" for tiles without overlap of the picture as it is."""
+    """Arguments of the script "SD upscale" for tiles without overlap of the image as it is."""
     black: tuple[str, ...] = ()
-    """How the samplers' names begin that make a picture without content of the small SD1.5."""
+    """How the samplers' names begin that make an image without content of the small SD1.5."""
     returns_masks: bool = True
     """Has settings to put the masks of inpainting into the answer."""
     calls_the_hook: bool = True
@@ -153,10 +153,10 @@ def host_of(folder: Path) -> str:
 
 def describe(folder: Path) -> str:
     """Host and commit, as far as the folder tells."""
-    told = subprocess.run(
+    process = subprocess.run(
         ["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
-    return f"{host_of(folder)} {told.stdout.strip() or 'of unknown commit'}"
+    return f"{host_of(folder)} {process.stdout.strip() or 'of unknown commit'}"
 
 
 def flags(host: str, precision: str) -> list[str]:
@@ -172,10 +172,10 @@ def generator(folder: Path, python: Path, *arguments: str) -> str:
     """Run the checkpoint generator of this host with the host's own Python and classes."""
     script = HERE / f"checkpoints_{host_of(folder).partition('-')[0]}.py"
     command = [python, script, "--webui", folder.resolve(), *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE})
-    if ran.returncode:
-        raise RuntimeError(f"{script.name} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}")
-    return ran.stdout
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE})
+    if process.returncode:
+        raise RuntimeError(f"{script.name} failed:\n{process.stdout[-2000:]}\n{process.stderr[-4000:]}")
+    return process.stdout
 
 
 _plans: dict[Path, tuple[list[str], dict[str, str]]] = {}
@@ -184,8 +184,8 @@ _plans: dict[Path, tuple[list[str], dict[str, str]]] = {}
 def plan(folder: Path, python: Path) -> tuple[list[str], dict[str, str]]:
     """The checkpoint kinds this host can have here, and what is left out with the reason."""
     if folder not in _plans:
-        told = json.loads(generator(folder, python, "--plan").splitlines()[-1])
-        _plans[folder] = told["kinds"], told["left_out"]
+        plans = json.loads(generator(folder, python, "--plan").splitlines()[-1])
+        _plans[folder] = plans["kinds"], plans["left_out"]
     return _plans[folder]
 
 
@@ -218,7 +218,7 @@ class Answer:
 
 
 class WebUI:
-    """One WebUI in a data folder of its own: the person's models, settings and pictures are not touched."""
+    """One WebUI in a data folder of its own: the person's models, settings and images are not touched."""
 
     baselines: dict[str, str]
     neighbours: Sequence[Path] = ()
@@ -342,8 +342,8 @@ class WebUI:
                 break
             # The hosts answer requests before their API is whole; this line is the last they write. What is not Forge
             # also loads a model beside it, and a second one asked for meanwhile breaks on the first.
-            written = self.log.read_text(errors="replace")
-            if "Startup time:" in written and (self.facts.is_forge or re.search("Model .*loaded in", written)):
+            log = self.log.read_text(errors="replace")
+            if "Startup time:" in log and (self.facts.is_forge or re.search("Model .*loaded in", log)):
                 return
             time.sleep(0.5)
         raise RuntimeError(f"the WebUI did not start:\n{self.tail()}")
@@ -355,12 +355,12 @@ class WebUI:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def get(self, path: str) -> Any:
-        return self.checked(requests.get(self.url + path, timeout=REQUEST_SECONDS))
+        return self.check(requests.get(self.url + path, timeout=REQUEST_SECONDS))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self.checked(requests.post(self.url + path, json=body, timeout=REQUEST_SECONDS))
+        return self.check(requests.post(self.url + path, json=body, timeout=REQUEST_SECONDS))
 
-    def checked(self, response: requests.Response) -> Any:
+    def check(self, response: requests.Response) -> Any:
         assert response.ok, f"HTTP {response.status_code}: {response.text[:500]}\n{self.tail()}"
         return response.json()
 
@@ -369,9 +369,9 @@ class WebUI:
         if self.loaded != kind:
             self.post("/sdapi/v1/options", {"sd_model_checkpoint": self.file(kind)})
             self.loaded = kind
-            told = Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).infotext
+            infotext = Answer(self.post("/sdapi/v1/txt2img", self.request(kind)), {}).infotext
             # Both hosts go on with the model they have when the one asked for cannot be found.
-            assert f"Model: tiny-{kind}," in told.rstrip() + ",", told
+            assert f"Model: tiny-{kind}," in infotext.rstrip() + ",", infotext
 
     def probe(self, **plan: Any) -> None:
         """Set what the next generations are to suffer: fail_at, interrupt_at (a count of model calls)."""
@@ -404,7 +404,7 @@ class WebUI:
         answer = self.post("/sdapi/v1/txt2img", body)
         return Answer(answer, self.get("/noiseorder-probe"))
 
-    def pasted(self, kind: str, infotext: str) -> Answer:
+    def paste(self, kind: str, infotext: str) -> Answer:
         """Generate from an infotext."""
         body = {"infotext": infotext, "send_images": True, "save_images": False}
         if self.facts.is_forge:

@@ -21,28 +21,28 @@ PROMPT = "a red cross left of a blue ring"
 SETTINGS = NoiseOrderConfig(True, audition=3, variant=5)
 
 
-@pytest.mark.parametrize("model", ["unet", "dit"])
-def test_a_preview_is_what_its_whole_picture_shows_at_that_step(model):
-    loaded = load(model)
-    made = audition(loaded, PROMPT, "", [1, 2], 8, 3.0, SETTINGS, enlarge=1)
-    assert (made.steps, made.of, made.variants, made.seeds) == (4, 8, (5, 6, 7), (1, 2))
-    assert made.cost == pytest.approx(3 * (8 + 2) / (16 + 2))
+@pytest.mark.parametrize("name", ["unet", "dit"])
+def test_a_preview_is_what_its_whole_image_shows_at_that_step(name):
+    model = load(name)
+    result = audition(model, PROMPT, "", [1, 2], 8, 3.0, SETTINGS, enlarge=1)
+    assert (result.steps, result.of, result.variants, result.seeds) == (4, 8, (5, 6, 7), (1, 2))
+    assert result.cost == pytest.approx(3 * (8 + 2) / (16 + 2))
     tokens, uncond = encode([parse_caption(PROMPT)]), null_tokens(1)
     for k, (seed, variant) in enumerate((seed, variant) for seed in (1, 2) for variant in (5, 6, 7)):
-        host = PlaygroundHost(loaded, [seed], tokens, uncond, 3.0)
+        host = PlaygroundHost(model, [seed], tokens, uncond, 3.0)
         noise, _ = modulate(seed_noise([seed]), SETTINGS.replace(variant=variant), host)
-        seen = []
-        loaded.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, seen=seen: seen.append(denoised))
-        assert abs(to_uint8(seen[3], 1)[0].astype(int) - made.pictures[k]).max() <= 1
-        assert torch.isfinite(torch.tensor(made.scores[k]))
-    assert made.best(1) == max(range(3), key=lambda column: made.scores[3 + column])
+        steps = []
+        model.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, steps=steps: steps.append(denoised))
+        assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.pictures[k]).max() <= 1
+        assert torch.isfinite(torch.tensor(result.scores[k]))
+    assert result.best(1) == max(range(3), key=lambda column: result.scores[3 + column])
 
 
 def test_the_command_line_saves_the_sheet(tmp_path, capsys):
     target = tmp_path / "sheet.png"
     main(["--prompt", PROMPT, "--count", "2", "--steps", "4", "--audition", "8", "--save", str(target)])
-    told = capsys.readouterr().out
-    assert "Audition: 8 candidates at 3 of 4 steps: 6.4 images per seed. Right: " in told
+    output = capsys.readouterr().out
+    assert "Audition: 8 candidates at 3 of 4 steps: 6.4 images per seed. Right: " in output
     with Image.open(target) as sheet:
         assert sheet.width > 8 * 128
         assert sheet.height > 2 * 128
@@ -59,8 +59,8 @@ def test_what_cannot_be_auditioned_is_told_in_one_line(tmp_path, arguments, mess
 
 
 def test_the_sheet_frames_what_the_critic_takes():
-    made = audition(load("unet"), PROMPT, "", [1], 4, 1.5, SETTINGS)
-    sheet = contact_sheet(made, "title")
-    framed = (np.asarray(sheet) == CHOSEN).all(-1).any(0).nonzero()[0]
-    x = 60 + made.best(0) * (144 + 8)
-    assert (framed.min(), framed.max()) == (x - 4, x + 128 + 3)
+    result = audition(load("unet"), PROMPT, "", [1], 4, 1.5, SETTINGS)
+    sheet = contact_sheet(result, "title")
+    frame = (np.asarray(sheet) == CHOSEN).all(-1).any(0).nonzero()[0]
+    x = 60 + result.best(0) * (144 + 8)
+    assert (frame.min(), frame.max()) == (x - 4, x + 128 + 3)

@@ -39,13 +39,13 @@ def test_kinds_of_failures(audition, words, objects, relation, kind):
 @pytest.mark.parametrize("world", [scenes, clutter], ids=["sprites", "clutter"])
 def test_right_images_and_no_others_are_of_no_kind(audition, world):
     generator = torch.Generator().manual_seed(0)
-    drawn = world.random_scenes(200, generator)
-    images = world.render(drawn, generator)
+    samples = world.random_scenes(200, generator)
+    images = world.render(samples, generator)
     images[100:] += 1.2 * torch.randn(images[100:].shape, generator=generator)
-    asked = drawn[:50] + drawn[:50][::-1] + drawn[100:]
-    found = world.check(images, asked)
-    assert {each.both for each in found} == {True, False}
-    for each, scene in zip(found, asked, strict=True):
+    targets = samples[:50] + samples[:50][::-1] + samples[100:]
+    results = world.check(images, targets)
+    assert {each.both for each in results} == {True, False}
+    for each, scene in zip(results, targets, strict=True):
         assert (audition.kind(each, scene, world) == 0) == each.both
 
 
@@ -59,35 +59,35 @@ def test_candidates_of_one_prompt_are_compared(audition):
     assert audition.auc(score[:1], right[:1], failed[:1]) == ""
 
 
-def had(audition, prompts=2, candidates=8):
-    at = len(audition.DEPTHS) + 1
-    found = np.zeros((prompts, candidates, 3))
-    found[:, 3, :] = 1  # only the fourth is right
-    seen, score = np.zeros((prompts, candidates, at)), np.zeros((prompts, candidates, at))
-    seen[:, 3] = 1
+def make_arrays(audition, prompts=2, candidates=8):
+    count = len(audition.DEPTHS) + 1
+    results = np.zeros((prompts, candidates, 3))
+    results[:, 3, :] = 1  # only the fourth is right
+    verdicts, score = np.zeros((prompts, candidates, count)), np.zeros((prompts, candidates, count))
+    verdicts[:, 3] = 1
     score[:, 5, :-1] = 1  # the critic sees it when it is finished
     score[:, 3, -1] = 1
     more = {f"{steps} steps": np.zeros((prompts, 3)) for steps in audition.longer(3.0, 20)}
-    return {"found": found, "seen": seen, "score": score, **more}
+    return {"found": results, "seen": verdicts, "score": score, **more}
 
 
 def test_rows_and_what_they_cost(audition):
-    rows = audition.rows_of(had(audition), 3.0, 20)
-    told = {name: (made[0, 1], made[0, 3]) for name, made in rows.items()}
-    assert told["plain"] == told["Any of 2, the last one"] == (0, 0)
-    assert told["Audition of 2 after 7 of 20 steps, by the checker"] == (0, 28)
-    assert told["Audition of 4 after 7 of 20 steps, by the checker"] == (1, 56)
-    assert told["Audition of 4 after 7 of 20 steps, by the model"] == (0, 60)
-    assert told["Audition of 8 after 7 of 20 steps, by the model"] == (0, 120)
-    assert told["Best of 3 finished, by the model"] == (0, 83)
-    assert told["Best of 4 finished, by the model"] == (1, 124)
-    assert told["Best of 4 finished, by the checker"] == (1, 120)
-    assert (told["50 steps"][1], told["80 steps"][1]) == (60, 120)
-    without = audition.rows_of({**had(audition), **longer_at(audition, 1.0)}, 1.0, 20)
+    rows = audition.rows_of(make_arrays(audition), 3.0, 20)
+    measures = {name: (row[0, 1], row[0, 3]) for name, row in rows.items()}
+    assert measures["plain"] == measures["Any of 2, the last one"] == (0, 0)
+    assert measures["Audition of 2 after 7 of 20 steps, by the checker"] == (0, 28)
+    assert measures["Audition of 4 after 7 of 20 steps, by the checker"] == (1, 56)
+    assert measures["Audition of 4 after 7 of 20 steps, by the model"] == (0, 60)
+    assert measures["Audition of 8 after 7 of 20 steps, by the model"] == (0, 120)
+    assert measures["Best of 3 finished, by the model"] == (0, 83)
+    assert measures["Best of 4 finished, by the model"] == (1, 124)
+    assert measures["Best of 4 finished, by the checker"] == (1, 120)
+    assert (measures["50 steps"][1], measures["80 steps"][1]) == (60, 120)
+    without = audition.rows_of({**make_arrays(audition), **make_longer(audition, 1.0)}, 1.0, 20)
     assert without["Audition of 4 after 7 of 20 steps, by the model"][0, 3] == 4 * 7 + 4
 
 
-def longer_at(audition, cfg):
+def make_longer(audition, cfg):
     return {f"{steps} steps": np.zeros((2, 3)) for steps in audition.longer(cfg, 20)}
 
 
@@ -95,26 +95,26 @@ def test_from_the_models_to_the_tables(audition, tmp_path, capsys, monkeypatch):
     # Here it is no module that another process could load.
     monkeypatch.setattr(audition, "make", lambda work, tasks, processes: [work(*task) for task in tasks.values()])
     audition.main(["--count", "2", "--models", "dit", "--steps", "4", "--processes", "1", "--store", str(tmp_path)])
-    made = capsys.readouterr()
-    assert "### dit, 4 steps, CFG 3" in made.out
-    assert "| wrong or missing object |" in made.out
+    output = capsys.readouterr()
+    assert "### dit, 4 steps, CFG 3" in output.out
+    assert "| wrong or missing object |" in output.out
     audition.main(["--count", "2", "--models", "dit", "--steps", "4", "--processes", "0", "--store", str(tmp_path)])
-    assert capsys.readouterr().out == made.out
+    assert capsys.readouterr().out == output.out
 
 
 def test_its_candidates_are_those_of_the_panel(audition, tmp_path):
     """The first is the preset "Erase only", the others its variants."""
     path = tmp_path / "made.npz"
     audition.made("candidates", "dit", 1.0, 4, 11, 2, False, path)
-    found = np.load(path)["found"]
+    results = np.load(path)["found"]
     model = audition.PlaygroundModel.load("dit")
     world = model.world
-    asked = world.random_scenes(2, torch.Generator().manual_seed(11))
-    tokens, uncond = world.encode(asked), world.null_tokens(2)
+    targets = world.random_scenes(2, torch.Generator().manual_seed(11))
+    tokens, uncond = world.encode(targets), world.null_tokens(2)
     quality = sys.modules["quality"]
     for variant in (0, 5):
         host = audition.PlaygroundHost(model, [11, 12], tokens, uncond, 1.0)
         config = quality.PRESETS["Erase only"].replace(variant=variant)
         noise, _ = audition.modulate(audition.seed_noise([11, 12]), config, host)
-        scores = [each.score for each in world.check(model.sample(noise, tokens, uncond, 1.0, 4), asked)]
-        assert found[:, variant, 2] == pytest.approx(scores)
+        scores = [each.score for each in world.check(model.sample(noise, tokens, uncond, 1.0, 4), targets)]
+        assert results[:, variant, 2] == pytest.approx(scores)

@@ -40,32 +40,32 @@ def images(scenes: list[Scene]) -> torch.Tensor:
     return render(scenes, generator(2))
 
 
-def replaced(scene: Scene, slot: int, colour: str | None = None, sprite: str | None = None) -> Scene:
+def replace(scene: Scene, slot: int, colour: str | None = None, sprite: str | None = None) -> Scene:
     objects = list(scene.objects)
     objects[slot] = (colour or objects[slot][0], sprite or objects[slot][1])
     return dataclasses.replace(scene, objects=tuple(objects))
 
 
-def other(word: str, words: object, taken: tuple[str, ...] = ()) -> str:
-    return next(each for each in words if each != word and each not in taken)  # type: ignore[attr-defined]
+def pick_other(word: str, words: object, excluded: tuple[str, ...] = ()) -> str:
+    return next(each for each in words if each != word and each not in excluded)  # type: ignore[attr-defined]
 
 
-def recoloured(scene: Scene) -> Scene:
+def recolour(scene: Scene) -> Scene:
     colours = tuple(colour for colour, _ in scene.objects)
-    return replaced(scene, 0, colour=other(colours[0], COLOURS, colours))
+    return replace(scene, 0, colour=pick_other(colours[0], COLOURS, colours))
 
 
-def reshaped(scene: Scene) -> Scene:
-    return replaced(scene, 0, sprite=other(scene.objects[0][1], SPRITES))
+def reshape(scene: Scene) -> Scene:
+    return replace(scene, 0, sprite=pick_other(scene.objects[0][1], SPRITES))
 
 
-def one_more(scene: Scene) -> Scene:
+def add_object(scene: Scene) -> Scene:
     colours = tuple(colour for colour, _ in scene.objects)
-    return Scene((*scene.objects[:2], (other("", COLOURS, colours), "ring")), scene.ground)
+    return Scene((*scene.objects[:2], (pick_other("", COLOURS, colours), "ring")), scene.ground)
 
 
-def regrounded(scene: Scene) -> Scene:
-    return dataclasses.replace(scene, ground=other(scene.ground, GROUNDS))
+def change_ground(scene: Scene) -> Scene:
+    return dataclasses.replace(scene, ground=pick_other(scene.ground, GROUNDS))
 
 
 def test_clean_renders_are_read_back_exactly(scenes: list[Scene], images: torch.Tensor) -> None:
@@ -80,10 +80,10 @@ def test_clean_renders_are_read_back_exactly(scenes: list[Scene], images: torch.
 @pytest.mark.parametrize(
     ("spoil", "objects", "ground"),
     [
-        (recoloured, False, True),
-        (reshaped, False, True),
-        (one_more, False, True),
-        (regrounded, True, False),
+        (recolour, False, True),
+        (reshape, False, True),
+        (add_object, False, True),
+        (change_ground, True, False),
     ],
 )
 def test_every_other_caption_is_refused(
@@ -96,20 +96,20 @@ def test_every_other_caption_is_refused(
 
 def test_shuffled_captions_are_refused(scenes: list[Scene], images: torch.Tensor) -> None:
     pairs = list(zip(scenes, scenes[1:] + scenes[:1], strict=True))
-    for (scene, asked), result in zip(pairs, check(images, [asked for _, asked in pairs]), strict=True):
-        assert result.objects == (set(scene.objects) == set(asked.objects))
-        assert result.relation == (scene.ground == asked.ground)
+    for (scene, target), result in zip(pairs, check(images, [target for _, target in pairs]), strict=True):
+        assert result.objects == (set(scene.objects) == set(target.objects))
+        assert result.relation == (scene.ground == target.ground)
 
 
 @pytest.mark.parametrize(("rms", "right"), [(0.1, 1.0), (0.2, 0.75)])
-def test_noise_on_a_picture_is_borne(scenes: list[Scene], images: torch.Tensor, rms: float, right: float) -> None:
+def test_noise_on_an_image_is_borne(scenes: list[Scene], images: torch.Tensor, rms: float, right: float) -> None:
     noisy = images + rms * torch.randn(images.shape, generator=generator(3))
     results = check(noisy, scenes)
     assert sum(result.objects for result in results) == COUNT
     assert sum(result.both for result in results) >= right * COUNT
 
 
-def spoiled(image: torch.Tensor, colour: str, pixels: int) -> torch.Tensor:
+def fray(image: torch.Tensor, colour: str, pixels: int) -> torch.Tensor:
     """The image with some pixels of one colour turned grey."""
     target = CONTRAST * torch.tensor(COLOURS[colour], dtype=torch.float32)
     rows = (image - target[:, None, None]).abs().amax(0).lt(1e-3).nonzero()
@@ -124,7 +124,7 @@ def test_a_frayed_or_missing_object_is_an_artefact(
     scenes: list[Scene], images: torch.Tensor, pixels: int, right: bool
 ) -> None:
     pairs = zip(images, scenes, strict=True)
-    frayed = torch.stack([spoiled(image, scene.objects[0][0], pixels) for image, scene in pairs])
+    frayed = torch.stack([fray(image, scene.objects[0][0], pixels) for image, scene in pairs])
     for result in check(frayed, scenes):
         assert result.objects == right
 
@@ -153,10 +153,10 @@ def test_an_image_all_of_one_colour_has_no_ground_to_read() -> None:
     assert result.words.startswith("red blob")
 
 
-def test_pictures_differ_in_how_busy_they_are(scenes: list[Scene], images: torch.Tensor) -> None:
+def test_images_differ_in_how_busy_they_are(scenes: list[Scene], images: torch.Tensor) -> None:
     def busy(ground: str) -> torch.Tensor:
-        shown = images[[index for index, scene in enumerate(scenes) if scene.ground == ground]]
-        return (shown.diff(dim=2).square().mean((1, 2, 3)) + shown.diff(dim=3).square().mean((1, 2, 3))).sqrt()
+        subset = images[[index for index, scene in enumerate(scenes) if scene.ground == ground]]
+        return (subset.diff(dim=2).square().mean((1, 2, 3)) + subset.diff(dim=3).square().mean((1, 2, 3))).sqrt()
 
     plain, checks, speckles = busy("grey").mean(), busy("checks"), busy("speckles")
     for textured in (checks, speckles):
@@ -178,12 +178,12 @@ def test_objects_never_touch_and_lie_everywhere(scenes: list[Scene], images: tor
 
 
 def test_scenes_are_drawn_evenly() -> None:
-    drawn = random_scenes(4000, generator(5))
+    samples = random_scenes(4000, generator(5))
     for counts, kinds in (
-        (Counter(len(scene.objects) for scene in drawn), 3),
-        (Counter(scene.ground for scene in drawn), 4),
-        (Counter(scene.objects[0][0] for scene in drawn), 4),
-        (Counter(scene.objects[0][1] for scene in drawn), 4),
+        (Counter(len(scene.objects) for scene in samples), 3),
+        (Counter(scene.ground for scene in samples), 4),
+        (Counter(scene.objects[0][0] for scene in samples), 4),
+        (Counter(scene.objects[0][1] for scene in samples), 4),
     ):
         assert len(counts) == kinds
         assert max(counts.values()) < 1.15 * 4000 / kinds

@@ -1,4 +1,4 @@
-"""`python -m lib_noiseorder.playground --prompt ...`: a picture grid without a page."""
+"""`python -m lib_noiseorder.playground --prompt ...`: an image grid without a page."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
     target = tmp_path / "grid.png"
     world = MODELS[model].world
     main([*PROMPT, "--prompt", world.EXAMPLES[0], "--model", model, "--save", str(target)])
-    told = capsys.readouterr().out
-    assert "Without: " in told
-    assert f"with the right {world.RELATION} too" in told
-    assert f"{1 if MODELS[model].distilled else 2} evaluation" in told
-    assert "with the seed's own (1 is the same, 0 another seed)" in told
-    assert told.endswith(f"Saved:    {target}\n")
+    output = capsys.readouterr().out
+    assert "Without: " in output
+    assert f"with the right {world.RELATION} too" in output
+    assert f"{1 if MODELS[model].distilled else 2} evaluation" in output
+    assert "with the seed's own (1 is the same, 0 another seed)" in output
+    assert output.endswith(f"Saved:    {target}\n")
     with Image.open(target) as grid:
         assert grid.width > 2 * 128
         assert len(grid.getcolors(1 << 20)) > 10
 
 
-def test_the_readmes_picture_and_result_are_those_of_its_command(tmp_path, capsys):
+def test_the_readmes_image_and_result_are_those_of_its_command(tmp_path, capsys):
     root = Path(__file__).parents[2]
     text = (root / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"python -m lib_noiseorder\.playground (--prompt .*)", text)
@@ -41,9 +41,9 @@ def test_the_readmes_picture_and_result_are_those_of_its_command(tmp_path, capsy
     target = tmp_path / arguments[-1]
     main([*arguments[:-1], str(target)])
     assert re.search(r"Right: .* by eye", capsys.readouterr().out).group() in text
-    with Image.open(target) as made, Image.open(root / "docs" / "images" / target.name) as shown:
-        assert made.size == shown.size
-        differs = np.abs(np.asarray(made).astype(int) - np.asarray(shown)).max(-1) > 2
+    with Image.open(target) as image, Image.open(root / "docs" / "images" / target.name) as reference:
+        assert image.size == reference.size
+        differs = np.abs(np.asarray(image).astype(int) - np.asarray(reference)).max(-1) > 2
     assert differs.mean() < 0.001, "another Pillow may draw a letter differently"
 
 
@@ -57,30 +57,30 @@ def test_nothing_is_left_behind_unless_a_file_is_given(tmp_path, monkeypatch, ca
 
 def test_variants_are_further_rows(tmp_path, capsys):
     heights = {}
-    for asked in ([], ["--compare-original", "--compare-erased", "--compare-injected"]):
+    for options in ([], ["--compare-original", "--compare-erased", "--compare-injected"]):
         target = tmp_path / "grid.png"
-        main([*PROMPT, "--save", str(target), *asked])
+        main([*PROMPT, "--save", str(target), *options])
         with Image.open(target) as grid:
-            heights[len(asked)] = grid.height
+            heights[len(options)] = grid.height
     assert heights[3] > 1.8 * heights[0], "four rows instead of two"
-    told = capsys.readouterr().out
-    assert "Erased:  " in told
-    assert "Injected:" in told
+    output = capsys.readouterr().out
+    assert "Erased:  " in output
+    assert "Injected:" in output
 
 
 @pytest.mark.parametrize(("model", "steps", "cfg"), [("dit", 10, 3), ("few", 4, 1)])
 def test_steps_and_cfg_are_the_models_own_unless_given(tmp_path, monkeypatch, model, steps, cfg):
-    asked = []
+    calls = []
 
     def compare(loaded, prompt, negative, seeds, steps, cfg, config):
-        asked.append((steps, cfg))
+        calls.append((steps, cfg))
         raise ValueError("seen")
 
     monkeypatch.setattr("lib_noiseorder.playground.__main__.compare", compare)
-    for given in ([], ["--steps", "3", "--cfg", "2"]):
+    for options in ([], ["--steps", "3", "--cfg", "2"]):
         with pytest.raises(SystemExit, match="seen"):
-            main(["--prompt", "a red cross left of a blue ring", "--model", model, *given])
-    assert asked == [(steps, cfg), (3, 2)]
+            main(["--prompt", "a red cross left of a blue ring", "--model", model, *options])
+    assert calls == [(steps, cfg), (3, 2)]
 
 
 @pytest.mark.parametrize(

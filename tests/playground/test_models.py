@@ -26,7 +26,7 @@ from lib_noiseorder.presets import FAMILIES
 
 NAMES = tuple(MODELS)
 FLOORS = {"unet": (0.6, 0.55), "dit": (0.6, 0.55), "clutter-dit": (0.6, 0.55)}
-"""Shares of right objects, and of all right, that a test of 64 pictures must reach; for the others see below."""
+"""Shares of right objects, and of all right, that a test of 64 images must reach; for the others see below."""
 ORDINARY = tuple(name for name in NAMES if MODELS[name].distilled is None)
 
 
@@ -164,12 +164,12 @@ def test_sampler_is_ddim_or_euler(model: PlaygroundModel, noise: torch.Tensor, t
 def test_evaluations_and_callback(
     model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor, uncond: torch.Tensor
 ) -> None:
-    seen: list[tuple[int, int, torch.Tensor]] = []
+    calls: list[tuple[int, int, torch.Tensor]] = []
     before = model.evaluations
-    images = model.sample(noise, tokens, None, 1.0, 2, lambda *values: seen.append(values))
+    images = model.sample(noise, tokens, None, 1.0, 2, lambda *values: calls.append(values))
     assert model.evaluations - before == 2 * 3
-    assert [values[:2] for values in seen] == [(0, 2), (1, 2)]
-    assert torch.allclose(seen[-1][2], images, atol=1e-4)
+    assert [values[:2] for values in calls] == [(0, 2), (1, 2)]
+    assert torch.allclose(calls[-1][2], images, atol=1e-4)
     with pytest.raises(ValueError, match="at least 1"):
         model.sample(noise, tokens, None, 1.0, 0)
     if model.has_uncond:
@@ -219,16 +219,16 @@ def test_the_host_asks_without_a_prompt_only_where_the_model_can(
     assert bool(report.notes) != host.has_uncond
 
 
-def test_spread_is_the_mean_distance_of_pictures_of_one_prompt() -> None:
+def test_spread_is_the_mean_distance_of_images_of_one_prompt() -> None:
     model = PlaygroundModel.load("dit")
-    found = spread(model, 3, 2, 5, 1.0, 2)
+    result = spread(model, 3, 2, 5, 1.0, 2)
     generator = torch.Generator().manual_seed(5)
     scenes = model.world.random_scenes(3, generator)
     noise = torch.randn(6, 3, 16, 16, generator=generator)
     tokens = model.world.encode([scene for scene in scenes for _ in range(2)])
     pairs = model.sample(noise, tokens, None, 1.0, 2).unflatten(0, (3, 2))
     distances = (pairs[:, 0] - pairs[:, 1]).square().mean((1, 2, 3)).sqrt()
-    assert torch.allclose(found, distances, atol=1e-4)
+    assert torch.allclose(result, distances, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ORDINARY)
@@ -254,13 +254,13 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pyte
     train("dit", recipe, tmp_path / "whole.safetensors", "cpu")
     assert not (tmp_path / "whole.state").exists()
 
-    parted = tmp_path / "parted.safetensors"
+    target = tmp_path / "parted.safetensors"
     with monkeypatch.context() as patch:
         patch.setattr("lib_noiseorder.playground.train.Path.unlink", lambda *args, **kwargs: None)
-        train("dit", dataclasses.replace(recipe, steps=2), parted, "cpu")
-    halfway = load_file(parted)
-    train("dit", recipe, parted, "cpu")
-    whole, joined = load_file(tmp_path / "whole.safetensors"), load_file(parted)
+        train("dit", dataclasses.replace(recipe, steps=2), target, "cpu")
+    halfway = load_file(target)
+    train("dit", recipe, target, "cpu")
+    whole, joined = load_file(tmp_path / "whole.safetensors"), load_file(target)
     assert any(not torch.equal(halfway[name], whole[name]) for name in whole)
     assert all(torch.equal(joined[name], whole[name]) for name in whole)
 
@@ -270,16 +270,16 @@ def test_distilling_asks_the_teacher_for_its_guided_way() -> None:
     world = teacher.world
     scenes = world.random_scenes(BATCH, torch.Generator().manual_seed(1))
     images, tokens = world.render(scenes, torch.Generator().manual_seed(2)), world.encode(scenes)
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     class Student(torch.nn.Module):
         def forward(self, x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-            seen.append((x, time))
+            inputs.append((x, time))
             return torch.zeros_like(x)
 
     torch.manual_seed(7)
     losses, start = distilling_loss(Student(), teacher, images, tokens, 4)  # type: ignore[arg-type]
-    (x, time), *_ = seen
+    (x, time), *_ = inputs
     assert torch.equal(time, start)
     assert 0.5 * BATCH < torch.isin(start, torch.tensor([0.25, 0.5, 0.75, 1.0])).sum() < 0.95 * BATCH
     for k in range(0, BATCH, 12):

@@ -39,20 +39,20 @@ def test_the_page_answers_in_three_seconds_of_one_processor():
 
 def test_a_page_that_is_opened_again_need_not_wait():
     page.sheet_of.cache_clear()
-    made = page.preview(*FIRST, *SETTINGS)
+    result = page.preview(*FIRST, *SETTINGS)
     evaluations = load(MODEL).evaluations
-    assert page.preview(*FIRST, *SETTINGS) == made
+    assert page.preview(*FIRST, *SETTINGS) == result
     assert load(MODEL).evaluations == evaluations
-    assert page.preview(*FIRST[:3], 2, *FIRST[4:], *SETTINGS) != made
+    assert page.preview(*FIRST[:3], 2, *FIRST[4:], *SETTINGS) != result
 
 
 @pytest.mark.parametrize("prompt", page.EXAMPLES)
 @pytest.mark.parametrize("model", page.NAMES)
 def test_an_example_keeps_the_model_where_it_can(model, prompt):
-    fitting = page.fit(model, prompt)
-    worlds = [MODELS[page.NAMES[words]].world for words in (model, fitting)]
+    choice = page.fit(model, prompt)
+    worlds = [MODELS[page.NAMES[words]].world for words in (model, choice)]
     worlds[1].parse_caption(prompt)
-    assert (fitting == model) is (prompt in worlds[0].EXAMPLES)
+    assert (choice == model) is (prompt in worlds[0].EXAMPLES)
 
 
 def test_a_prompt_of_no_world_is_explained():
@@ -60,7 +60,7 @@ def test_a_prompt_of_no_world_is_explained():
         page.fit(MODELS[MODEL].words, "a purple elephant")
 
 
-def sent(kind, *parts):
+def serve(kind, *parts):
     """What reaches the browser of an answer that comes in parts."""
 
     async def app(scope, receive, send):
@@ -86,14 +86,14 @@ def test_nothing_of_other_servers_is_left_in_the_page():
         b'<link rel="preconnect" href="https://fonts.gstatic.com" crossorigin="anonymous" />',
         b'<script\n\tsrc="https://cdnjs.cloudflare.com/ajax/a.js"\n\tasync\n></script>',
     )
-    headers, body = sent(b"text/html; charset=utf-8", local + foreign[0][:20], foreign[0][20:], foreign[1] + local)
+    headers, body = serve(b"text/html; charset=utf-8", local + foreign[0][:20], foreign[0][20:], foreign[1] + local)
     assert body == local + local
     assert b"content-length" not in headers
     assert b"default-src 'self'" in headers[b"content-security-policy"]
 
 
 def test_what_is_no_page_goes_through_as_it_is():
-    headers, body = sent(b"application/json", b'"<link href=\\"', b'https://x\\">"')
+    headers, body = serve(b"application/json", b'"<link href=\\"', b'https://x\\">"')
     assert body == b'"<link href=\\"https://x\\">"'
     assert headers[b"content-length"] == str(len(body)).encode()
 

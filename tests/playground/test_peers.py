@@ -43,15 +43,15 @@ def test_noise_level_guidance_goes_toward_the_prompt_by_so_much_at_most(peers, h
     monkeypatch.setattr(peers, "JITTER", 0)
     noise = seed_noise(SEEDS)
     noise *= noise[0].numel() ** 0.5 / peers.norm(noise)
-    found = peers.noise_level_guidance(noise, host, 1)
+    result = peers.noise_level_guidance(noise, host, 1)
     assert host.evaluations == 2
-    assert (cosine(found - noise, direction(host, noise)) > 0.98).all()
+    assert (cosine(result - noise, direction(host, noise)) > 0.98).all()
     # 0.5 of a norm of 128, unless the direction itself is smaller.
-    turned = (found - noise).flatten(1).norm(dim=1) / 768**0.5
-    assert (turned < 0.5 / 128 * 1.01).all()
+    shifts = (result - noise).flatten(1).norm(dim=1) / 768**0.5
+    assert (shifts < 0.5 / 128 * 1.01).all()
     again = peers.noise_level_guidance(noise, host, 3)
     torch.testing.assert_close(again.flatten(1).norm(dim=1), torch.full((4,), 768**0.5))
-    assert ((again - noise).flatten(1).norm(dim=1) > (found - noise).flatten(1).norm(dim=1)).all()
+    assert ((again - noise).flatten(1).norm(dim=1) > (result - noise).flatten(1).norm(dim=1)).all()
 
 
 def test_its_jitter_is_of_the_seed(peers, host, monkeypatch):
@@ -65,27 +65,27 @@ def test_its_jitter_is_of_the_seed(peers, host, monkeypatch):
 
 def test_redenoising_with_one_scale_is_nearly_nothing_and_else_goes_toward_the_prompt(peers, host):
     noise = seed_noise(SEEDS)
-    found = peers.redenoise(noise, host, 20)
+    result = peers.redenoise(noise, host, 20)
     assert host.evaluations == 3
-    assert (cosine(found - noise, direction(host, noise)) > 0.8).all()
+    assert (cosine(result - noise, direction(host, noise)) > 0.8).all()
     same = peers.redenoise(noise, host, 200, scale=1.0)
-    assert (same - noise).square().mean() < 0.05 * (found - noise).square().mean()
+    assert (same - noise).square().mean() < 0.05 * (result - noise).square().mean()
 
 
 def test_the_node_adds_the_image_of_a_whole_generation(peers, host):
     noise = seed_noise(SEEDS)
-    found = peers.node(noise, host, 10)
+    result = peers.node(noise, host, 10)
     assert host.evaluations == 20
     mixed = erase(noise, 8.0, lambda index: seed_noise([stream_seed(seed, index) for seed in SEEDS]))
-    seen = []
+    predictions = []
 
     def keep(step, total, denoised):
         if step in (0, 2, 4, 7, 9):
-            seen.append(denoised)
+            predictions.append(denoised)
 
     host.model.sample(mixed, host.tokens, host.uncond_tokens, 3.0, 10, keep)
     delta = {"epsilon": 0.8, "flow": 0.48}[host.model.kind]
-    image = found * (1 + delta**2) ** 0.5 - peers.standard(mixed)
+    image = result * (1 + delta**2) ** 0.5 - peers.standard(mixed)
     assert image.flatten(1).mean(1).tolist() == pytest.approx([0] * 4, abs=1e-5)
     assert image.flatten(1).std(1).tolist() == pytest.approx([delta] * 4, rel=1e-3)
-    torch.testing.assert_close(image / delta, peers.standard(sum(seen)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(image / delta, peers.standard(sum(predictions)), atol=1e-3, rtol=0)

@@ -59,8 +59,8 @@ def test_a_choice_is_held_against_finished_images_of_the_same_judge(quality):
         rows |= rows_of(**{f"Audition_of_4_x,_by_the_{judge}": (2, [1, 1])})
         rows |= rows_of(**{f"Best_of_2_finished,_by_the_{judge}": (2, right)})
     assert quality.against(rows, "Audition of 4 x, by the checker")["best of N"].tolist() == [0, 0]
-    found = quality.against(rows, "Audition of 4 x, by the model")
-    assert {name: values.tolist() for name, values in found.items()} == {
+    differences = quality.against(rows, "Audition of 4 x, by the model")
+    assert {name: values.tolist() for name, values in differences.items()} == {
         "plain": [1, 1],
         "best of N": [0, 1],
         "CFG 5": [1, 0],
@@ -72,8 +72,8 @@ def test_rows_of_one_batch(quality):
     for part in quality.HEADLINE:
         quality.PARTS[part](batch)
     rows = batch.rows
-    assert {made.shape for made in rows.values()} == {(2, 4)}
-    costs = {row: made[0, 3] for row, made in rows.items()}
+    assert {values.shape for values in rows.values()} == {(2, 4)}
+    costs = {row: values[0, 3] for row, values in rows.items()}
     # Its look-ahead asks three times, the dearest audition eight; there is no CFG to change.
     assert {row: cost for row, cost in costs.items() if row.endswith(" steps")} == {"7 steps": 3, "12 steps": 8}
     assert not [row for row in rows if row.startswith("CFG")]
@@ -82,7 +82,7 @@ def test_rows_of_one_batch(quality):
     assert costs["Audition of 4 after 1 of 4 steps, by the model"] == 4 * 1 + 4
     assert costs["Audition of 4 after 1 of 4 steps, by the checker"] == 4 * 1
     assert costs["Best of 4 finished, by the checker"] == 3 * 4
-    both = {row: made[:, 1] for row, made in rows.items()}
+    both = {row: values[:, 1] for row, values in rows.items()}
     assert (both["Best of 4 finished, by the checker"] >= both["Best of 2 finished, by the checker"]).all()
     assert (both["Best of 2 finished, by the checker"] >= both["plain"]).all()
 
@@ -118,9 +118,9 @@ def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
     for start in (100, 228):
         store(quality, options, "others", start, CFG_5=[1.0, 1.0, 1.0, 0.0])
     quality.headline(options)
-    told = capsys.readouterr().out
-    assert "| better | 192 | 3 | **+1.000 [+1.000, +1.000]** | +0.000 [+0.000, +0.000] |" in told
-    assert "| CFG 5 | 64 | 0 | **+1.000 [+1.000, +1.000]** |  |" in told
+    output = capsys.readouterr().out
+    assert "| better | 192 | 3 | **+1.000 [+1.000, +1.000]** | +0.000 [+0.000, +0.000] |" in output
+    assert "| CFG 5 | 64 | 0 | **+1.000 [+1.000, +1.000]** |  |" in output
     assert options.plot.read_bytes().startswith(b"\x89PNG")
     options.processes, options.parts = 1, ["modulations"]
     quality.headline(options)
@@ -162,13 +162,13 @@ def test_another_cfg_is_free_only_where_there_is_one_already(quality, monkeypatc
 def test_every_direction_and_what_others_do_cost_what_they_ask(quality):
     batch = quality.Batch("dit", 3.0, 2, 7, 1)
     quality.PARTS["directions"](batch)
-    costs = {row: made[0, 3] for row, made in batch.rows.items()}
+    costs = {row: values[0, 3] for row, values in batch.rows.items()}
     assert len(costs) == 4 * 2 * 4
     assert costs["guidance, δ = 0.05, K = 3"] == costs["look-ahead, δ = 0.05, K = 3"] == 6
     assert costs["denoised, δ = 0.2, K = 3"] == costs["noise, δ = 0.2, K = 3"] == 3
     batch.rows = {}
     quality.PARTS["published"](batch)
-    assert {row: made[0, 3] for row, made in batch.rows.items()} == {
+    assert {row: values[0, 3] for row, values in batch.rows.items()} == {
         "ComfyUI node": 4,
         "Noise-level guidance, 3 iterations": 6,
         "Noise-level guidance, 10 iterations": 20,
@@ -177,4 +177,4 @@ def test_every_direction_and_what_others_do_cost_what_they_ask(quality):
     }
     few = quality.Batch("few", 1.0, 4, 7, 1)
     quality.PARTS["published"](few)
-    assert {row: made[0, 3] for row, made in few.rows.items()} == {"ComfyUI node": 4}
+    assert {row: values[0, 3] for row, values in few.rows.items()} == {"ComfyUI node": 4}

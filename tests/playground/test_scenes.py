@@ -69,8 +69,8 @@ def test_one_wrong_word_is_seen(
     relation: bool,
 ) -> None:
     def spoil(scene: Scene) -> Scene:
-        taken = (getattr(scene, field), scene.colour, scene.other_colour)
-        return dataclasses.replace(scene, **{field: next(word for word in words if word not in taken)})
+        excluded = (getattr(scene, field), scene.colour, scene.other_colour)
+        return dataclasses.replace(scene, **{field: next(word for word in words if word not in excluded)})
 
     for result in check(images, [spoil(scene) for scene in scenes]):
         assert (result.objects, result.relation, result.both) == (objects, relation, False)

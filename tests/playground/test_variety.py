@@ -33,18 +33,18 @@ def noises(variety):
     ],
 )
 def test_each_is_a_unit_gaussian_and_they_differ_as_named(noises, row, correlation):
-    found = noises[row]
-    assert found.std().item() == pytest.approx(1, abs=0.01)
+    noise = noises[row]
+    assert noise.std().item() == pytest.approx(1, abs=0.01)
     # The first and the third: a pair where there are pairs.
-    assert (found[:, 0] * found[:, 2]).mean().item() == pytest.approx(correlation, abs=0.01)
+    assert (noise[:, 0] * noise[:, 2]).mean().item() == pytest.approx(correlation, abs=0.01)
 
 
 def test_high_frequencies_stay_where_the_low_ones_alone_are_changed(variety, noises):
     plain = noises["independent seeds"]
     for row, correlation in (("pairwise correlation −1/3", -1 / 3), ("z and −z", -1)):
-        found = noises[f"low frequencies alone: {row}"]
-        assert found.std().item() == pytest.approx(1, abs=0.01)
-        low = variety.low(found)
-        torch.testing.assert_close(found - low, plain - variety.low(plain), atol=1e-4, rtol=0)
+        noise = noises[f"low frequencies alone: {row}"]
+        assert noise.std().item() == pytest.approx(1, abs=0.01)
+        low = variety.low(noise)
+        torch.testing.assert_close(noise - low, plain - variety.low(plain), atol=1e-4, rtol=0)
         between = (low[:, 0] * low[:, 2]).mean() / low.square().mean()
         assert between.item() == pytest.approx(correlation, abs=0.03)

@@ -28,7 +28,7 @@ class WebUI(ThreadingHTTPServer):
         self.bodies = []
         self.model = "tiny"
         self.status = 200
-        self.does = True
+        self.active = True
         self.error = ""
         self.at_most = 10**9
 
@@ -52,7 +52,7 @@ class Route(BaseHTTPRequestHandler):
             return
         self.server.bodies.append(body)
         (settings,) = body["alwayson_scripts"]["noise order"]["args"]
-        modulated = settings is not False and self.server.does
+        modulated = settings is not False and self.server.active
         size = (1 + modulated) * (1.1 if body["steps"] > 20 else 1)
         noise = np.random.default_rng(body["seed"]).standard_normal((32, 48))
         pixels = np.clip(128 + 10 * size * noise, 0, 255).astype(np.uint8)
@@ -134,8 +134,8 @@ def test_goes_on_where_it_was_stopped(call, webui, tmp_path, capsys):
     webui.at_most = 5
     with pytest.raises(SystemExit, match="HTTP 500"):
         call("--seeds", "1")
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
-    assert len(kept) == 5
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert len(times) == 5
     capsys.readouterr()
     out, err = call("--seeds", "1", "--score-only")
     assert "2 prompts, 2 images a row" in out
@@ -144,7 +144,7 @@ def test_goes_on_where_it_was_stopped(call, webui, tmp_path, capsys):
     assert len(webui.bodies) == 6
     assert "6/6" in err
     assert "3 prompts, 3 images a row" in out
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     webui.status = 500
     again, _ = call("--seeds", "1")
     assert again == out
@@ -165,7 +165,7 @@ def test_what_was_not_done_is_not_measured(call, webui, tmp_path):
     webui.error = "videos are not supported"
     with pytest.raises(SystemExit, match=r"left the noise of .* as it was: videos are not supported"):
         call()
-    webui.error, webui.does = "", False
+    webui.error, webui.active = "", False
     with pytest.raises(SystemExit, match="came with Noise Order off"):
         call()
     assert len(list((tmp_path / "out").rglob("*.png"))) == 1  # the plain one
@@ -199,7 +199,7 @@ def test_the_seeds_of_a_prompt_make_no_more_prompts(call, webui, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--rows", "Defalt"), "--rows Defalt: must be one of Default, Erase only"),
         (("--rows", 'x={"erase": 0}'), r"--rows x: Erase \(erase\) = 0: must be a number from 1 to 64"),
@@ -215,8 +215,8 @@ def test_the_seeds_of_a_prompt_make_no_more_prompts(call, webui, tmp_path, monke
         (("--score-only",), "no pair is complete yet"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_made(call, webui, options, told):
-    with pytest.raises(SystemExit, match=told):
+def test_what_cannot_be_is_said_before_anything_is_made(call, webui, options, message):
+    with pytest.raises(SystemExit, match=message):
         call(*options)
     assert webui.bodies == []
 

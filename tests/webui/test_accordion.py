@@ -19,10 +19,10 @@ from lib_noiseorder.webui.userpresets import Presets
 def build(tmp_path):
     """Make the controls, with the person's own presets in a folder of this test."""
 
-    def made(elem_id=lambda name: name, **more):
+    def create(elem_id=lambda name: name, **more):
         return accordion.controls(elem_id, Presets(tmp_path / "presets.json"), lambda: "flow", **more)
 
-    return made
+    return create
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_scratch_controls_are_no_arguments_and_no_stored_defaults(build):
     with gr.Blocks() as page:
         arguments = build()
     scratch = [block for block in page.blocks.values() if str(block.elem_id).startswith("preset_")]
-    kept = [block for block in scratch if not isinstance(block, gr.HTML)]
-    assert len(kept) == 4
-    assert all(block.do_not_save_to_config for block in kept)
+    inputs = [block for block in scratch if not isinstance(block, gr.HTML)]
+    assert len(inputs) == 4
+    assert all(block.do_not_save_to_config for block in inputs)
     assert not {block._id for block in scratch} & {block._id for block in arguments}
 
 
@@ -91,10 +91,10 @@ def test_everything_that_can_be_set_says_what_it_does(build):
     with gr.Blocks() as page:
         build()
     kinds = gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox
-    told = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible]
-    assert len(told) == len(FIELDS) + 1
-    assert [block.label for block in told if not block.info] == [BY_NAME[name].label for name in COMPARE]
-    assert all(len(block.info) > 20 for block in told if block.info)
+    controls = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible]
+    assert len(controls) == len(FIELDS) + 1
+    assert [block.label for block in controls if not block.info] == [BY_NAME[name].label for name in COMPARE]
+    assert all(len(block.info) > 20 for block in controls if block.info)
     (beside,) = [block for block in page.blocks.values() if block.elem_id == "beside_help"]
     assert accordion.BESIDE in beside.value
 
@@ -102,11 +102,11 @@ def test_everything_that_can_be_set_says_what_it_does(build):
 def test_everything_that_opens_is_closed(build):
     with gr.Blocks() as page:
         build()
-    folded = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
-    assert {block.label: block.open for block in folded} == {"Advanced": False, "Presets": False}
+    accordions = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
+    assert {block.label: block.open for block in accordions} == {"Advanced": False, "Presets": False}
 
 
-def shown(build, **more):
+def get_cost(build, **more):
     """What stands in the line of the cost at first."""
     with gr.Blocks() as page:
         build(**more)
@@ -115,24 +115,24 @@ def shown(build, **more):
 
 
 def test_cost_line(build):
-    assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in shown(build)
-    assert "Costs nothing." in shown(build, start="Erase only")
-    assert 'data-changed=""' in shown(build)
-    assert 'data-injected="2"' in shown(build), "for the price of an audition"
+    assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in get_cost(build)
+    assert "Costs nothing." in get_cost(build, start="Erase only")
+    assert 'data-changed=""' in get_cost(build)
+    assert 'data-injected="2"' in get_cost(build), "for the price of an audition"
 
 
 def test_what_a_candidate_costs_is_what_its_first_pass_does():
-    def injected(**settings):
+    def count_evaluations(**settings):
         return cost.injection(NoiseOrderConfig(True, levels=2, **settings), 2, 7.0, False)
 
-    assert [injected(passes=each) for each in ("first", "both", "hires")] == [6, 6, 0]
-    assert injected(inject=0) == 0
-    assert injected(direction="denoised") == 4
+    assert [count_evaluations(passes=each) for each in ("first", "both", "hires")] == [6, 6, 0]
+    assert count_evaluations(inject=0) == 0
+    assert count_evaluations(direction="denoised") == 4
 
 
 def test_auto_says_what_it_follows(build):
-    assert "<p>Auto: a flow model is loaded, so “Default”.</p>" in shown(build, start="Auto")
-    assert "Auto" not in shown(build)
+    assert "<p>Auto: a flow model is loaded, so “Default”.</p>" in get_cost(build, start="Auto")
+    assert "Auto" not in get_cost(build)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_what_is_not_told_in_an_infotext_is_not_shown_either():
     """The other way round, a middle weight at two levels is told and has no say."""
     for settings in ({}, {"levels": 3}, {"inject": 0}, {"erase": 1}, {"levels": 3, "direction": "look-ahead"}):
         config = NoiseOrderConfig(True, **settings)
-        told, by_job = write(config), {"audition", "passes", "region"}
-        silent = {field.name for field in FIELDS if field.infotext not in told} - {"enabled", *by_job, *COMPARE}
+        parameters, by_job = write(config), {"audition", "passes", "region"}
+        silent = {field.name for field in FIELDS if field.infotext not in parameters} - {"enabled", *by_job, *COMPARE}
         assert silent == cost.idle(config, cost.Job()) - by_job
 
 
@@ -189,7 +189,7 @@ def test_the_first_sight_speaks_of_images_and_not_of_formulas():
 
 def test_the_rest_is_behind_it_word_by_word():
     """One whole piece of text for each control, which a WebUI can translate."""
-    told = dict(re.findall(r"<dd data-name=(\w+)[^>]*>([^<]*)</dd>", accordion.details()))
+    texts = dict(re.findall(r"<dd data-name=(\w+)[^>]*>([^<]*)</dd>", accordion.details()))
     more = {field.name: field.more for field in FIELDS if field.more}
-    assert told == {"preset": accordion.PRESET, "beside": accordion.BESIDE, **more}
-    assert {field.name for field in FIELDS} - told.keys() == {"enabled", *COMPARE}
+    assert texts == {"preset": accordion.PRESET, "beside": accordion.BESIDE, **more}
+    assert {field.name for field in FIELDS} - texts.keys() == {"enabled", *COMPARE}

@@ -21,29 +21,29 @@ def client():
 
 
 def test_schema_describes_every_setting(client):
-    told = client.get("/noiseorder/v1/schema").json()
-    assert list(told["properties"]) == [field.name for field in FIELDS]
-    assert {key: told[key] for key in ("title", "type", "additionalProperties")} == {
+    schema = client.get("/noiseorder/v1/schema").json()
+    assert list(schema["properties"]) == [field.name for field in FIELDS]
+    assert {key: schema[key] for key in ("title", "type", "additionalProperties")} == {
         "title": "Noise Order",
         "type": "object",
         "additionalProperties": False,
     }
-    kinds = {field.name: told["properties"][field.name]["type"] for field in FIELDS}
+    kinds = {field.name: schema["properties"][field.name]["type"] for field in FIELDS}
     assert {kind: [name for name in kinds if kinds[name] == kind] for kind in kinds.values()} == {
         "boolean": ["enabled", "compare_original", "compare_erased", "compare_injected"],
         "number": ["erase", "inject", "first_level", "last_level", "layout", "structure", "detail"],
         "string": ["direction", "normalisation", "passes", "region"],
         "integer": ["levels", "variant", "audition"],
     }
-    assert told["properties"]["direction"]["enum"] == list(BY_NAME["direction"].choices)
-    assert [told["properties"][name]["default"] for name in ("enabled", "compare_erased", "erase")] == [
+    assert schema["properties"]["direction"]["enum"] == list(BY_NAME["direction"].choices)
+    assert [schema["properties"][name]["default"] for name in ("enabled", "compare_erased", "erase")] == [
         True,
         False,
         4.0,
     ]
-    assert told["properties"]["levels"] == {
+    assert schema["properties"]["levels"] == {
         "title": "Key levels",
-        "description": told["properties"]["levels"]["description"],
+        "description": schema["properties"]["levels"]["description"],
         "default": 1,
         "type": "integer",
         "minimum": 1,
@@ -52,12 +52,12 @@ def test_schema_describes_every_setting(client):
 
 
 def test_schema_and_settings_agree_on_what_is_allowed(client):
-    for name, told in client.get("/noiseorder/v1/schema").json()["properties"].items():
-        good = told.get("enum") or [told[key] for key in ("minimum", "maximum", "default") if key in told]
+    for name, schema in client.get("/noiseorder/v1/schema").json()["properties"].items():
+        good = schema.get("enum") or [schema[key] for key in ("minimum", "maximum", "default") if key in schema]
         for value in good:
             parse(({name: value},))
         wrong = ["nonsense", None] + [
-            told[key] + step for key, step in (("minimum", -1), ("maximum", 1)) if key in told
+            schema[key] + step for key, step in (("minimum", -1), ("maximum", 1)) if key in schema
         ]
         for value in wrong:
             with pytest.raises(SettingError, match=name):
@@ -65,8 +65,8 @@ def test_schema_and_settings_agree_on_what_is_allowed(client):
 
 
 def test_presets_can_be_sent_as_they_are(client):
-    told = client.get("/noiseorder/v1/presets").json()
-    assert {name: parse((preset,)) for name, preset in told.items()} == {**PRESETS, "Mine": MINE}
+    presets = client.get("/noiseorder/v1/presets").json()
+    assert {name: parse((preset,)) for name, preset in presets.items()} == {**PRESETS, "Mine": MINE}
 
 
 def test_version(client):
@@ -74,20 +74,20 @@ def test_version(client):
 
 
 def test_defaults_in_the_schema_are_those_of_an_object_that_leaves_them_out(client):
-    told = client.get("/noiseorder/v1/schema").json()["properties"]
-    assert parse(({},)) == parse(({name: entry["default"] for name, entry in told.items()},))
+    properties = client.get("/noiseorder/v1/schema").json()["properties"]
+    assert parse(({},)) == parse(({name: entry["default"] for name, entry in properties.items()},))
 
 
 def test_routes_take_no_more_than_they_need_from_the_one_who_asks(client):
     """No path, and no size that hurts: an address either is one of the routes or is not found."""
-    ours = {route.path.removeprefix(api.PREFIX): route for route in client.app.routes if "noiseorder" in route.path}
+    routes = {route.path.removeprefix(api.PREFIX): route for route in client.app.routes if "noiseorder" in route.path}
     auditions = {"/audition": "POST", "/audition/cost": "GET", "/audition/sheet/{id}": "GET"}
-    assert ours.keys() == {"/schema", "/presets", "/version", "/inspect", "/outcome", *auditions}
-    for path, route in ours.items():
+    assert routes.keys() == {"/schema", "/presets", "/version", "/inspect", "/outcome", *auditions}
+    for path, route in routes.items():
         assert route.methods == {auditions.get(path, "GET")}
-        asked = route.dependant
-        taken = (asked.path_params, asked.query_params, asked.header_params, asked.cookie_params, asked.body_params)
-        assert any(taken) is (path in (*auditions, "/outcome"))
+        needs = route.dependant
+        values = (needs.path_params, needs.query_params, needs.header_params, needs.cookie_params, needs.body_params)
+        assert any(values) is (path in (*auditions, "/outcome"))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_sizes_are_taken_up_to_their_ends(client, name, least, most):
 
 
 def test_addresses_are_no_paths(client):
-    told = client.get("/noiseorder/v1/presets").content
-    assert client.get("/noiseorder/v1/presets?path=../../x&count=999999999").content == told
+    content = client.get("/noiseorder/v1/presets").content
+    assert client.get("/noiseorder/v1/presets?path=../../x&count=999999999").content == content
     for address in ("presets/../../../etc/passwd", "presets/x", "%2e%2e/version", "schema%00"):
         assert client.get(f"/noiseorder/v1/{address}").status_code == 404
     assert client.post("/noiseorder/v1/presets", json={}).status_code == 405

@@ -122,7 +122,7 @@ def test_evaluations(settings, evaluations):
     assert injection(NoiseOrderConfig(**{"enabled": True, **settings}), 1, 7.0, True) == evaluations
 
 
-def test_what_is_made_beside_the_picture_does_not_activate_it():
+def test_what_is_made_beside_the_image_does_not_activate_it():
     assert not NoiseOrderConfig(True, 1.0, 0.0, compare_original=True).active
 
 
@@ -174,12 +174,12 @@ HOSTILE = [10**400, -(10**5000), 1e308, Hostile(), HostileText("up"), HostileNum
 def test_no_value_raises_anything_but_the_sentence(field, number):
     with pytest.raises(SettingError) as error:
         field.check(HOSTILE[number])
-    told = str(error.value)
-    assert told.startswith(f"{field.label} ({field.name}) = ")
-    assert told.endswith(f": must be {field.allowed}")
-    assert "\n" not in told
-    assert told.encode()
-    assert len(told) < 300
+    message = str(error.value)
+    assert message.startswith(f"{field.label} ({field.name}) = ")
+    assert message.endswith(f": must be {field.allowed}")
+    assert "\n" not in message
+    assert message.encode()
+    assert len(message) < 300
 
 
 def test_unknown_keys_are_told_in_short():
@@ -191,11 +191,11 @@ def test_unknown_keys_are_told_in_short():
 
 def test_an_audition_needs_candidates_that_differ():
     assert NoiseOrderConfig(True, audition=2, variant=9998).audition == 2
-    for settings, told in (
+    for settings, message in (
         ({"audition": 1}, "must be from 2 to 16"),
         ({"audition": 4, "erase": 1.0}, "set Erase above 1"),
         ({"audition": 3, "variant": 9998}, "at most 9997"),
     ):
-        with pytest.raises(SettingError, match=told):
+        with pytest.raises(SettingError, match=message):
             NoiseOrderConfig(True, **settings)
     assert NoiseOrderConfig(True, audition=2, compare_injected=True).variants["injected"].audition == 0

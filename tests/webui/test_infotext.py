@@ -45,46 +45,46 @@ def paste(text, how=PARAM):
 
 
 @given(configs)
-def test_what_is_written_makes_the_same_picture(settings):
+def test_what_is_written_makes_the_same_image(settings):
     config = NoiseOrderConfig(**settings)
-    written = ", ".join(f"{key}: {value}" for key, value in infotext.write(config).items())
-    pasted = paste(f"Steps: 20, {written}, Version: v1")
-    assert pasted["enabled"] is config.active
+    text = ", ".join(f"{key}: {value}" for key, value in infotext.write(config).items())
+    values = paste(f"Steps: 20, {text}, Version: v1")
+    assert values["enabled"] is config.active
     if not config.active:
         return
-    back = NoiseOrderConfig(**pasted)
+    restored = NoiseOrderConfig(**values)
     # Settings that had no say may differ; what is done may not.
-    assert infotext.write(back) == infotext.write(config)
-    assert injection(back, 1, 7.0, True) == injection(config, 1, 7.0, True)
-    assert back.asked == config.asked
+    assert infotext.write(restored) == infotext.write(config)
+    assert injection(restored, 1, 7.0, True) == injection(config, 1, 7.0, True)
+    assert restored.asked == config.asked
     if config.inject:
-        assert (back.erase, back.inject, back.direction, back.normalisation) == (
+        assert (restored.erase, restored.inject, restored.direction, restored.normalisation) == (
             config.erase,
             config.inject,
             config.direction,
             config.normalisation,
         )
     if config.inject and config.levels > 1:
-        assert back.last_level == config.last_level
-        assert config.direction == "look-ahead" or back.weights == config.weights
+        assert restored.last_level == config.last_level
+        assert config.direction == "look-ahead" or restored.weights == config.weights
 
 
 def test_every_key_and_value_survives_the_hosts_format():
     config = NoiseOrderConfig(
         True, 2.5, -0.07, "denoised", 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 7, "both", "inside", True, True, True
     )
-    written = infotext.write(config)
-    text = "Steps: 20, " + ", ".join(f"{key}: {value}" for key, value in written.items())
-    assert dict(PARAM.findall(text)) == {"Steps": "20", **written}
+    parameters = infotext.write(config)
+    text = "Steps: 20, " + ", ".join(f"{key}: {value}" for key, value in parameters.items())
+    assert dict(PARAM.findall(text)) == {"Steps": "20", **parameters}
     assert NoiseOrderConfig(**paste(text)) == config
-    assert set(written) == {field.infotext for field in FIELDS if field.name != "audition"}
+    assert set(parameters) == {field.infotext for field in FIELDS if field.name != "audition"}
 
 
 def test_an_audition_is_not_paid_again():
-    """What came of it is the variant; pasting makes that picture."""
-    written = infotext.write(NoiseOrderConfig(True, variant=5, audition=4))
-    assert written["Noise Order variant"] == "5"
-    assert paste(", ".join(f"{key}: {value}" for key, value in written.items()))["audition"] == 0
+    """What came of it is the variant; pasting makes that image."""
+    parameters = infotext.write(NoiseOrderConfig(True, variant=5, audition=4))
+    assert parameters["Noise Order variant"] == "5"
+    assert paste(", ".join(f"{key}: {value}" for key, value in parameters.items()))["audition"] == 0
 
 
 def test_a_value_for_each_image_wherever_the_host_begins_to_count():
@@ -108,31 +108,31 @@ def test_an_image_where_we_failed_is_one_made_without_us():
 
 
 def test_settings_that_had_no_say_are_read_as_their_defaults():
-    read = paste("Noise Order: 1, Noise Order erase: 2, Noise Order inject: 0")
-    assert read["erase"] == 2
-    assert read["inject"] == 0
-    assert read["levels"] == 1
+    values = paste("Noise Order: 1, Noise Order erase: 2, Noise Order inject: 0")
+    assert values["erase"] == 2
+    assert values["inject"] == 0
+    assert values["levels"] == 1
 
 
 @pytest.fixture
-def said(monkeypatch, capsys):
+def read_messages(monkeypatch, capsys):
     """What was said on the page and in the console, both the same."""
-    shown = []
-    monkeypatch.setattr(gr, "Warning", shown.append)
+    warnings = []
+    monkeypatch.setattr(gr, "Warning", warnings.append)
 
-    def told():
+    def read():
         lines = capsys.readouterr().out.splitlines()
-        assert [line.replace("[Noise Order] ", "Noise Order: ").replace("<", "‹") for line in lines] == shown
-        return [shown.pop(0) for _ in lines]
+        assert [line.replace("[Noise Order] ", "Noise Order: ").replace("<", "‹") for line in lines] == warnings
+        return [warnings.pop(0) for _ in lines]
 
-    return told
+    return read
 
 
-def test_what_is_not_understood_is_said_and_the_default_taken(said):
-    read = paste("Noise Order: 1, Noise Order erase: many, Noise Order inject: 1e9, Noise Order direction: up")
-    assert (read["erase"], read["inject"], read["direction"]) == (4, 0.05, "guidance")
-    assert read["enabled"] is True
-    erase, inject, direction = said()
+def test_what_is_not_understood_is_said_and_the_default_taken(read_messages):
+    values = paste("Noise Order: 1, Noise Order erase: many, Noise Order inject: 1e9, Noise Order direction: up")
+    assert (values["erase"], values["inject"], values["direction"]) == (4, 0.05, "guidance")
+    assert values["enabled"] is True
+    erase, inject, direction = read_messages()
     assert "Noise Order erase: 'many' was not understood, it must be a number from 1 to 64" in erase
     assert "Erase is set to its default, 4" in erase
     assert "'1e9'" in inject
@@ -141,62 +141,62 @@ def test_what_is_not_understood_is_said_and_the_default_taken(said):
 
 
 @pytest.mark.parametrize("field", FIELDS[1:], ids=lambda field: field.name)
-@pytest.mark.parametrize("written", ["", "nan", "-1e999", "9" * 400, "<img src=x>", '"', "None", "1 2", "\ud800"])
-def test_nothing_but_an_allowed_value_is_read(field, written, said):
-    read = infotext.reader(field)({infotext.MARKER: "1", field.infotext: written})
-    assert (read, type(read)) == (field.default, type(field.default))
-    (told,) = said()
-    assert field.infotext in told
-    assert "<" not in told
-    assert told.encode()
+@pytest.mark.parametrize("text", ["", "nan", "-1e999", "9" * 400, "<img src=x>", '"', "None", "1 2", "\ud800"])
+def test_nothing_but_an_allowed_value_is_read(field, text, read_messages):
+    value = infotext.reader(field)({infotext.MARKER: "1", field.infotext: text})
+    assert (value, type(value)) == (field.default, type(field.default))
+    (message,) = read_messages()
+    assert field.infotext in message
+    assert "<" not in message
+    assert message.encode()
 
 
 @pytest.mark.parametrize("how", [PARAM, NEO], ids=["A1111 and Forge", "Neo"])
-def test_a_decimal_comma_is_read_as_it_was_meant(how, said):
+def test_a_decimal_comma_is_read_as_it_was_meant(how, read_messages):
     text = (
         "a prompt with Noise Order erase: 7,5\nSteps: 20, Noise Order: 1, Noise Order erase: 2,5, "
         "Noise Order inject: -0,08, Noise Order levels: 3, Noise Order last level: 0,5"
     )
-    read = paste(text, how)
-    assert (read["erase"], read["inject"], read["levels"], read["last_level"]) == (2.5, -0.08, 3, 0.5)
+    values = paste(text, how)
+    assert (values["erase"], values["inject"], values["levels"], values["last_level"]) == (2.5, -0.08, 3, 0.5)
     assert infotext.reader(BY_NAME["inject"])({infotext.MARKER: "1", "Noise Order inject": "0,08"}) == 0.08
-    assert said() == []
+    assert read_messages() == []
     # What a prompt says is no setting.
     assert paste("Noise Order erase: 2,9, x\nNoise Order: 1, Noise Order erase: 2", how)["erase"] == 2
     assert paste("Noise Order: 1, Noise Order levels: 2,5", how)["levels"] == 1
-    assert "'2.5'" in said()[0]
+    assert "'2.5'" in read_messages()[0]
 
 
 @pytest.mark.parametrize("version", ["2", "1.1", "", "x", "<img src=x>"])
 @pytest.mark.parametrize("switch_off", [True, False])
-def test_an_image_of_another_algorithm_is_not_taken_for_one_of_this(version, switch_off, said):
+def test_an_image_of_another_algorithm_is_not_taken_for_one_of_this(version, switch_off, read_messages):
     params = {"Steps": "20", infotext.MARKER: version, "Noise Order erase": "9", "Noise Order tilt": "3"}
     infotext.pasted("", params)
-    read = {field.name: infotext.reader(field, lambda: switch_off)(params) for field in FIELDS}
-    assert read == {"enabled": False, **{field.name: None for field in FIELDS[1:]}}
-    (told,) = said()
-    assert f"version '{version}' of the algorithm".replace("<", "‹") in told
-    assert "Noise Order stays off" in told
+    values = {field.name: infotext.reader(field, lambda: switch_off)(params) for field in FIELDS}
+    assert values == {"enabled": False, **{field.name: None for field in FIELDS[1:]}}
+    (message,) = read_messages()
+    assert f"version '{version}' of the algorithm".replace("<", "‹") in message
+    assert "Noise Order stays off" in message
 
 
-def test_a_setting_of_a_later_version_is_named(said):
-    read = paste("Steps: 20, Noise Order: 1, Noise Order tilt: 3, Noise Order compare: erased, Noise Orders: 3")
-    assert read["enabled"] is True
-    (told,) = said()
-    assert told.startswith("Noise Order: Noise Order tilt: '3' is a setting that this version does not have")
+def test_a_setting_of_a_later_version_is_named(read_messages):
+    values = paste("Steps: 20, Noise Order: 1, Noise Order tilt: 3, Noise Order compare: erased, Noise Orders: 3")
+    assert values["enabled"] is True
+    (message,) = read_messages()
+    assert message.startswith("Noise Order: Noise Order tilt: '3' is a setting that this version does not have")
 
 
-def test_nothing_is_said_where_all_was_understood(said):
-    everything = NoiseOrderConfig(True, 2.5, -0.07, "denoised", 3, region="inside", passes="both", compare_erased=True)
-    paste(", ".join(f"{key}: {value}" for key, value in {**infotext.write(everything), infotext.INNER: "True"}.items()))
+def test_nothing_is_said_where_all_was_understood(read_messages):
+    config = NoiseOrderConfig(True, 2.5, -0.07, "denoised", 3, region="inside", passes="both", compare_erased=True)
+    paste(", ".join(f"{key}: {value}" for key, value in {**infotext.write(config), infotext.INNER: "True"}.items()))
     paste("Steps: 20, Seed: 1")
     paste("Steps: 20, Noise Order error: no")
-    assert said() == []
+    assert read_messages() == []
 
 
 def test_types_are_those_of_the_controls():
-    read = paste("Noise Order: 1, Noise Order erase: 4, Noise Order levels: 2")
-    assert [type(read[field.name]) for field in FIELDS] == [type(field.default) for field in FIELDS]
+    values = paste("Noise Order: 1, Noise Order erase: 4, Noise Order levels: 2")
+    assert [type(values[field.name]) for field in FIELDS] == [type(field.default) for field in FIELDS]
 
 
 def test_clear_takes_only_ours():

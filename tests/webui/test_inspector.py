@@ -1,4 +1,4 @@
-"""What the inspector tells, as JSON, as pictures and in its panel."""
+"""What the inspector tells, as JSON, as images and in its panel."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def noise(batch=2, channels=4, seed=1):
 
 
 @pytest.fixture(autouse=True)
-def nothing_known():
+def clear_inspector():
     inspector.forget()
     yield
     inspector.forget()
 
 
-def remember(batch=2, stage="", previews=1):
+def remember(batch=2, stage="", count=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
-    seen = [Preview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * previews
-    images = inspector.observe(list(range(batch)), stage, noises, seen, inspector.noise_picture)
-    inspector.keep(NoiseOrderConfig(True), 2 * previews, images)
+    previews = [Preview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
+    images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_picture)
+    inspector.keep(NoiseOrderConfig(True), 2 * count, images)
     return noises
 
 
@@ -45,20 +45,20 @@ def client(inspects):
     return TestClient(app)
 
 
-@pytest.mark.parametrize(("inspects", "told"), [(False, "switch on"), (True, "last generation was not changed")])
-def test_nothing_to_tell_is_told(inspects, told):
-    answer = client(inspects).get("/noiseorder/v1/inspect")
-    assert answer.status_code == 404
-    assert told in answer.json()["detail"]
+@pytest.mark.parametrize(("inspects", "message"), [(False, "switch on"), (True, "last generation was not changed")])
+def test_nothing_to_tell_is_told(inspects, message):
+    response = client(inspects).get("/noiseorder/v1/inspect")
+    assert response.status_code == 404
+    assert message in response.json()["detail"]
 
 
 def test_the_route_tells_all_of_the_last_generation():
     noises = remember()
-    told = client(True).get("/noiseorder/v1/inspect").json()
-    assert told["settings"]["erase"] == 4
-    assert told["evaluations"] == 2
-    assert [image["seed"] for image in told["images"]] == [0, 1]
-    image = told["images"][1]
+    report = client(True).get("/noiseorder/v1/inspect").json()
+    assert report["settings"]["erase"] == 4
+    assert report["evaluations"] == 2
+    assert [image["seed"] for image in report["images"]] == [0, 1]
+    image = report["images"][1]
     for name, tensor in noises.items():
         x = tensor[1].double().numpy()
         assert image[name]["rms"] == pytest.approx(np.sqrt((x**2).mean()))
@@ -71,8 +71,8 @@ def test_the_route_tells_all_of_the_last_generation():
     assert image["cosine"] == image["after"]["cosine"]
     preview = image["previews"][0]
     assert (preview["level"], preview["sigma"]) == (0.9, 11.5)
-    pictures = [preview["before"], preview["after"], image["spectrum_plot"], image["after"]["picture"]]
-    sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in pictures]
+    images = [preview["before"], preview["after"], image["spectrum_plot"], image["after"]["picture"]]
+    sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in images]
     assert sizes == [(8, 8), (8, 8), (720, 300), (8, 8)]
     assert preview["before"] != preview["after"]
 
@@ -90,19 +90,19 @@ def test_a_few_images_of_each_pass_are_kept():
 
 def test_what_is_kept_is_a_copy():
     noises = {name: noise() for name in inspector.STATES}
-    kept = inspector.observe([1, 2], "", noises)
+    images = inspector.observe([1, 2], "", noises)
     noises["before"].zero_()
-    assert kept[0].noises["before"].abs().sum() > 0
+    assert images[0].noises["before"].abs().sum() > 0
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (16, 8, 8), (16, 2, 8, 8), (128, 4, 4)])
-def test_noise_of_every_shape_has_its_picture(shape):
+def test_noise_of_every_shape_has_its_image(shape):
     x = torch.zeros(shape)
     x[0] = 3
-    picture = np.asarray(inspector.noise_picture(x))
-    assert picture.shape == (*shape[-2:], 3)
-    assert (picture[..., 0] == 255).all()
-    assert (picture[..., 1] == (255 if shape[0] == 1 else 128)).all()
+    image = np.asarray(inspector.noise_picture(x))
+    assert image.shape == (*shape[-2:], 3)
+    assert (image[..., 0] == 255).all()
+    assert (image[..., 1] == (255 if shape[0] == 1 else 128)).all()
 
 
 def test_the_plot_has_the_curves_and_the_white_noise_line_and_no_ground():
@@ -111,7 +111,7 @@ def test_the_plot_has_the_curves_and_the_white_noise_line_and_no_ground():
         np.flatnonzero((flat == (*colour, 255)).all(-1)[5:-5].sum(1) > 600) + 5
         for colour in (inspector.COLOURS["before"], inspector.GREY, inspector.COLOURS["after"])
     ]
-    middles = [found.mean() / len(flat) for found in rows]
+    middles = [row.mean() / len(flat) for row in rows]
     assert middles == pytest.approx([0.25, 0.5, 0.75], abs=0.01)
     assert (flat[..., 3] == 0).mean() > 0.9
 
@@ -145,9 +145,9 @@ def test_white_noise_is_called_white(shape):
 def test_what_stands_out_is_told_and_nothing_else():
     x = torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(1))
     waves = torch.cos(2 * torch.pi * torch.arange(32) / 32)
-    told = {
-        name: inspector.verdict(inspector.numbers(changed), changed.shape)
-        for name, changed in {
+    verdicts = {
+        name: inspector.verdict(inspector.numbers(sample), sample.shape)
+        for name, sample in {
             "strong": 1.2 * x,
             "weak": 0.9 * x,
             "shifted": x + 0.1,
@@ -158,16 +158,16 @@ def test_what_stands_out_is_told_and_nothing_else():
             "empty": 0 * x,
         }.items()
     }
-    assert "; " not in told["strong"]
-    assert told["strong"].startswith("stronger than a sampler expects (rms 1.2")
-    assert told["weak"].startswith("weaker than a sampler expects (rms 0.9")
-    assert "mean +0.1" in told["shifted"]
-    assert told["shifted"].endswith("at 0.00 cycles per pixel (coarse)")
-    assert "more extreme values than white noise" in told["peaked"]
-    assert told["flat"].startswith("fewer extreme values")
-    assert told["coarse"].endswith("at 0.03 cycles per pixel (coarse)")
-    assert told["fine"].endswith("at 0.50 cycles per pixel (fine)")
-    assert told["empty"].startswith("weaker than a sampler expects (rms 0.000)")
+    assert "; " not in verdicts["strong"]
+    assert verdicts["strong"].startswith("stronger than a sampler expects (rms 1.2")
+    assert verdicts["weak"].startswith("weaker than a sampler expects (rms 0.9")
+    assert "mean +0.1" in verdicts["shifted"]
+    assert verdicts["shifted"].endswith("at 0.00 cycles per pixel (coarse)")
+    assert "more extreme values than white noise" in verdicts["peaked"]
+    assert verdicts["flat"].startswith("fewer extreme values")
+    assert verdicts["coarse"].endswith("at 0.03 cycles per pixel (coarse)")
+    assert verdicts["fine"].endswith("at 0.50 cycles per pixel (fine)")
+    assert verdicts["empty"].startswith("weaker than a sampler expects (rms 0.000)")
 
 
 def test_the_default_settings_stay_white_and_the_printed_formula_does_not():
@@ -175,16 +175,16 @@ def test_the_default_settings_stay_white_and_the_printed_formula_does_not():
     verdicts = [image["after"]["verdict"] for image in inspector.describe(inspector.last)["images"]]
     assert verdicts == [inspector.WHITE] * 2
     strong = inspector.observe([1], "", {name: 1.5 * noise() for name in inspector.STATES})
-    shown = inspector.page(strong)
-    assert shown.count("stronger than a sampler expects") == 3
+    page = inspector.page(strong)
+    assert page.count("stronger than a sampler expects") == 3
 
 
 def test_the_page_shows_every_image():
     remember()
-    shown = inspector.page(inspector.last.images)
-    assert shown.count("<h4>") == 2
-    assert shown.count("<img") == 2 * (3 + 1 + 2)
-    assert "first pass" in shown
+    page = inspector.page(inspector.last.images)
+    assert page.count("<h4>") == 2
+    assert page.count("<img") == 2 * (3 + 1 + 2)
+    assert "first pass" in page
 
 
 def handlers(page):
@@ -199,10 +199,10 @@ def test_the_panel_says_that_it_is_off_and_is_switched_on_there():
         inspector.panel(lambda name: f"id_{name}", lambda: state["on"], lambda on: state.update(on=on))
     load, _, change = handlers(page)
     assert load() == (False, f"<p>{html.escape(inspector.OFF)}</p>")
-    on, told = change(True)
+    on, message = change(True)
     assert on
     assert state["on"]
-    assert told == f"<p>{inspector.NOTHING}</p>"
+    assert message == f"<p>{inspector.NOTHING}</p>"
     remember()
     assert load()[1].startswith("<style")
     assert change(False)[1].startswith(f"<p>{html.escape(inspector.OFF)}</p><style"), "what was kept is still shown"
@@ -220,8 +220,8 @@ def test_a_switch_that_cannot_be_set_goes_back_and_says_why():
 def test_the_panel_is_folded_and_empty():
     with gr.Blocks() as page:
         inspector.panel(lambda name: f"id_{name}", lambda: False, lambda on: None)
-    folded = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
-    assert [block.open for block in folded] == [False]
+    accordions = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
+    assert [block.open for block in accordions] == [False]
     assert {"id_inspector", "id_inspector_on", "id_inspect", "id_inspected"} <= {
         block.elem_id for block in page.blocks.values()
     }

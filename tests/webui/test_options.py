@@ -13,7 +13,7 @@ def test_nothing_stored_is_the_defaults():
 
 
 def test_what_is_stored_is_read_under_these_keys():
-    stored = {
+    data = {
         "noiseorder_default_preset": "Mine",
         "noiseorder_paste": "leave alone",
         "noiseorder_on_failure": "stop",
@@ -22,7 +22,7 @@ def test_what_is_stored_is_read_under_these_keys():
         "noiseorder_adetailer": True,
         "other": 1,
     }
-    assert dataclasses.astuple(options.read(stored)) == ("Mine", "leave alone", "stop", "everything", True, True)
+    assert dataclasses.astuple(options.read(data)) == ("Mine", "leave alone", "stop", "everything", True, True)
 
 
 @pytest.mark.parametrize("junk", [None, 3, "no such choice", [], {}])
@@ -35,7 +35,7 @@ class Opts:
     """As the hosts' `shared.opts` does it."""
 
     def __init__(self, fault=None, silent=False):
-        self.data, self.saved, self.fault, self.silent = {"noiseorder_inspector": False}, [], fault, silent
+        self.data, self.saves, self.fault, self.silent = {"noiseorder_inspector": False}, [], fault, silent
 
     def set(self, key, value):
         if not self.silent:
@@ -44,13 +44,13 @@ class Opts:
     def save(self, file):
         if self.fault:
             raise self.fault
-        self.saved.append((file, dict(self.data)))
+        self.saves.append((file, dict(self.data)))
 
 
 def test_an_option_is_set_and_saved():
     opts = Opts()
     options.write(opts, "inspector", True, "config.json")
-    assert opts.saved == [("config.json", {"noiseorder_inspector": True})]
+    assert opts.saves == [("config.json", {"noiseorder_inspector": True})]
     assert options.read(opts.data).inspector
 
 

@@ -11,9 +11,9 @@ from lib_noiseorder.webui.cost import injection
 )
 def test_auto_takes_the_direction_of_the_family_s_preset_and_says_so(family, name):
     config = PRESETS["Auto"].replace(erase=7.0, levels=2)
-    settled, taken = follow(config, family)
-    assert taken == name
-    assert settled == config.replace(direction=PRESETS[name].direction)
+    result, preset = follow(config, family)
+    assert preset == name
+    assert result == config.replace(direction=PRESETS[name].direction)
     assert automatic(family) == f"Auto: {FAMILIES[family].words} is loaded, so “{name}”."
 
 

@@ -13,9 +13,9 @@ from lib_noiseorder.webui.cost import injection
 from lib_noiseorder.webui.userpresets import Presets
 
 
-def told(work):
+def catch(call):
     with pytest.raises(SettingError) as error:
-        work()
+        call()
     return str(error.value)
 
 
@@ -34,25 +34,25 @@ def told(work):
     ],
 )
 def test_a_value_that_cannot_be(name, value, sentence):
-    assert told(lambda: BY_NAME[name].check(value)) == sentence
-    assert told(lambda: NoiseOrderConfig(**{"enabled": True, name: value})) == sentence
+    assert catch(lambda: BY_NAME[name].check(value)) == sentence
+    assert catch(lambda: NoiseOrderConfig(**{"enabled": True, name: value})) == sentence
 
 
-@pytest.mark.parametrize(("length", "shown"), [(58, "'" + 58 * "x" + "'"), (59, "'" + 56 * "x" + "...")])
-def test_a_long_value_is_cut(length, shown):
-    assert told(lambda: BY_NAME["passes"].check("x" * length)).startswith(f"Pass (passes) = {shown}: must be")
+@pytest.mark.parametrize(("length", "text"), [(58, "'" + 58 * "x" + "'"), (59, "'" + 56 * "x" + "...")])
+def test_a_long_value_is_cut(length, text):
+    assert catch(lambda: BY_NAME["passes"].check("x" * length)).startswith(f"Pass (passes) = {text}: must be")
 
 
 @pytest.mark.parametrize(
-    ("settings", "used"),
+    ("settings", "names"),
     [
         ({"layout": 0, "structure": 0, "detail": 0}, "layout, structure, detail) = 0, 0, 0"),
         ({"layout": 0, "structure": 0, "detail": 0, "levels": 3}, "layout, structure, detail) = 0, 0, 0"),
         ({"layout": 0, "detail": 0, "levels": 2}, "layout, detail (all that two key levels use)) = 0, 0"),
     ],
 )
-def test_weights_without_any(settings, used):
-    assert told(lambda: NoiseOrderConfig(True, **settings)) == f"Weights ({used}: at least one must be above 0"
+def test_weights_without_any(settings, names):
+    assert catch(lambda: NoiseOrderConfig(True, **settings)) == f"Weights ({names}: at least one must be above 0"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_one_weight_is_enough(settings):
 def test_settings_not_known():
     names = ", ".join(field.name for field in FIELDS)
     assert (
-        told(lambda: parse(({"strength": 1, "erase": 2, "n": 3},)))
+        catch(lambda: parse(({"strength": 1, "erase": 2, "n": 3},)))
         == f"Unknown setting 'strength', 'n': the settings are {names}"
     )
 
@@ -92,9 +92,9 @@ def test_arguments_by_position_by_name_and_from_the_plot(enabled):
 
 
 def test_the_object_that_was_sent_is_left_alone():
-    sent = {"erase": 2.0}
-    parse((sent,), {"inject": 0.1})
-    assert sent == {"erase": 2.0}
+    settings = {"erase": 2.0}
+    parse((settings,), {"inject": 0.1})
+    assert settings == {"erase": 2.0}
 
 
 def test_a_field_needs_no_range():
@@ -153,38 +153,38 @@ def test_names_of_own_presets_at_their_ends(presets):
     for name in ("x", "x" * 60):
         assert presets.save(name, OFF) == name
     assert presets.names() == [*PRESETS, "x", "x" * 60]
-    assert told(lambda: presets.save("x" * 61, OFF)) == (
+    assert catch(lambda: presets.save("x" * 61, OFF)) == (
         "Preset name of 61 characters: give 1 to 60 characters, no line breaks or control characters"
     )
-    assert told(lambda: presets.save("", OFF)) == (
+    assert catch(lambda: presets.save("", OFF)) == (
         "Preset name '': give 1 to 60 characters, no line breaks or control characters"
     )
-    assert told(lambda: presets.save("auto", OFF)) == (
+    assert catch(lambda: presets.save("auto", OFF)) == (
         "Preset name 'auto': a built-in preset has that name, give another"
     )
 
 
-@pytest.mark.parametrize(("length", "shown"), [(60, repr("x" * 58 + "\x07x")), (61, "of 61 characters")])
-def test_a_name_with_a_control_character_is_shown_unless_it_is_too_long(presets, length, shown):
+@pytest.mark.parametrize(("length", "text"), [(60, repr("x" * 58 + "\x07x")), (61, "of 61 characters")])
+def test_a_name_with_a_control_character_is_shown_unless_it_is_too_long(presets, length, text):
     name = "x" * (length - 2) + "\x07x"
-    assert told(lambda: presets.save(name, OFF)).startswith(f"Preset name {shown}: give 1 to 60")
+    assert catch(lambda: presets.save(name, OFF)).startswith(f"Preset name {text}: give 1 to 60")
 
 
 def test_renaming_to_its_own_name_or_to_that_of_another(presets):
     presets.save("Mine", OFF)
     presets.save("Other", OFF)
-    assert told(lambda: presets.rename("Mine", "Other")) == (
+    assert catch(lambda: presets.rename("Mine", "Other")) == (
         'There is a preset "Other" already: choose another name, or delete that one first'
     )
     assert presets.rename("Mine", " Third ") == "Third"
     assert presets.names() == [*PRESETS, "Third", "Other"]
 
 
-@pytest.mark.parametrize(("name", "shown"), [("Nobody", "'Nobody'"), (None, "None"), (["Mine"], "['Mine']"), (3, "3")])
-def test_choosing_no_preset(presets, name, shown):
+@pytest.mark.parametrize(("name", "text"), [("Nobody", "'Nobody'"), (None, "None"), (["Mine"], "['Mine']"), (3, "3")])
+def test_choosing_no_preset(presets, name, text):
     presets.save("Mine", OFF)
     presets.save("Other", OFF)
-    assert told(lambda: presets.get(name)) == f"{shown} is no preset: the presets are {', '.join(PRESETS)}, Mine, Other"
+    assert catch(lambda: presets.get(name)) == f"{text} is no preset: the presets are {', '.join(PRESETS)}, Mine, Other"
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -200,10 +200,10 @@ def test_presets_that_cannot_be_used_take_no_others_with_them(presets):
     text = '{"version": 1, "presets": {"A": 3, "B": {"erase": 2}, "C": {"erase": 99}, "D": {"erase": 3}}}'
     presets.path.write_text(text, encoding="utf-8")
     assert list(presets.usable()) == [*PRESETS, "B", "D"]
-    assert told(lambda: presets.get("A")) == (
+    assert catch(lambda: presets.get("A")) == (
         f'Preset "A" cannot be used. it must be an object of settings. Correct it in {presets.path}'
     )
-    assert told(lambda: presets.get("C")) == (
+    assert catch(lambda: presets.get("C")) == (
         f'Preset "C" cannot be used. Erase (erase) = 99: must be a number from 1 to 64. Correct it in {presets.path}'
     )
 

@@ -30,8 +30,8 @@ class Host:
     """Makes two previews of whatever it is asked, and remembers the request."""
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
-        self.refuse = ""
+        self.requests: list[Any] = []
+        self.refusal = ""
         self.interrupted = False
         self.password = True
 
@@ -40,21 +40,21 @@ class Host:
             raise HTTPException(401, "no")
 
     def txt2imgapi(self, txt2imgreq: Txt2Img) -> dict[str, Any]:
-        self.asked.append(txt2imgreq)
+        self.requests.append(txt2imgreq)
         args = txt2imgreq.alwayson_scripts["noise order"]["args"]
-        found = sheet.redeem(args[len(FIELDS)])
+        audition = sheet.redeem(args[len(FIELDS)])
         config = parse(args)
-        found.images, found.variants, found.steps, found.of, found.cost = 1, (0, 1), 6, 20, 0.6
-        found.size = (512, 256)
-        if self.refuse:
-            found.notes.append(self.refuse)
+        audition.images, audition.variants, audition.steps, audition.of, audition.cost = 1, (0, 1), 6, 20, 0.6
+        audition.size = (512, 256)
+        if self.refusal:
+            audition.notes.append(self.refusal)
         else:
-            picture = Image.new("RGB", (512, 256), "red")
-            found.previews = [sheet.Preview(0, 7, config.variant + k, picture, -0.5 * k) for k in range(2)]
-            found.infotexts = ["one", "two"]
+            image = Image.new("RGB", (512, 256), "red")
+            audition.previews = [sheet.Preview(0, 7, config.variant + k, image, -0.5 * k) for k in range(2)]
+            audition.infotexts = ["one", "two"]
         if self.interrupted:
-            found.notes.append("interrupted")
-        found.done = True
+            audition.notes.append("interrupted")
+        audition.done = True
         return {}
 
 
@@ -75,45 +75,45 @@ def client(host):
             dependencies=[Depends(host.guard)],
             response_model=None,
         )
-    known = {"Euler": Plan(6, 20), "Heun": Plan(6, 20, 2)}
+    plans = {"Euler": Plan(6, 20), "Heun": Plan(6, 20, 2)}
 
     def plan(job, depth):
-        host.planned = (job, depth)
-        return known.get(job.sampler)
+        host.arguments = (job, depth)
+        return plans.get(job.sampler)
 
     api.register(app, dict, Rates(plan))
     return TestClient(app)
 
 
-def picture(preview):
+def decode(preview):
     return Image.open(io.BytesIO(base64.b64decode(preview["picture"])))
 
 
 def test_the_route_takes_what_txt2img_takes(client, host):
-    told = client.post("/noiseorder/v1/audition", json={"prompt": "a cat", "steps": 9, "candidates": 2}).json()
-    (asked,) = host.asked
-    assert (asked.prompt, asked.steps) == ("a cat", 9)
-    assert parse(asked.alwayson_scripts["noise order"]["args"]).enabled
-    assert json.loads(asked.alwayson_scripts["noise order"]["args"][-1])["scored"] is True
-    assert (told["variants"], told["steps"], told["of"], told["depth"]) == ([0, 1], 6, 20, 0.75)
-    assert told["told"] == "2 candidates at 6 of 20 steps: 0.6 images"
-    assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in told["previews"]] == [
+    result = client.post("/noiseorder/v1/audition", json={"prompt": "a cat", "steps": 9, "candidates": 2}).json()
+    (request,) = host.requests
+    assert (request.prompt, request.steps) == ("a cat", 9)
+    assert parse(request.alwayson_scripts["noise order"]["args"]).enabled
+    assert json.loads(request.alwayson_scripts["noise order"]["args"][-1])["scored"] is True
+    assert (result["variants"], result["steps"], result["of"], result["depth"]) == ([0, 1], 6, 20, 0.75)
+    assert result["told"] == "2 candidates at 6 of 20 steps: 0.6 images"
+    assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in result["previews"]] == [
         (0, 7, 0.0, "one"),
         (1, 7, -0.5, "two"),
     ]
-    assert picture(told["previews"][0]).size == (512, 256)
+    assert decode(result["previews"][0]).size == (512, 256)
 
 
 @pytest.mark.parametrize("name", ["noise order", "Noise Order"])
 def test_settings_and_neighbours_are_handed_on(client, host, name):
     scripts = {name: {"args": [{"erase": 9, "variant": 3}]}, "other": {"args": [1]}}
-    told = client.post("/noiseorder/v1/audition", json={"alwayson_scripts": scripts, "depth": 0.5}).json()
-    (asked,) = host.asked
-    config = parse(asked.alwayson_scripts["noise order"]["args"])
+    result = client.post("/noiseorder/v1/audition", json={"alwayson_scripts": scripts, "depth": 0.5}).json()
+    (request,) = host.requests
+    config = parse(request.alwayson_scripts["noise order"]["args"])
     assert (config.erase, config.variant) == (9, 3)
-    assert asked.alwayson_scripts["other"] == {"args": [1]}
-    assert list(asked.alwayson_scripts) == ["noise order", "other"]
-    assert told["depth"] == 0.5
+    assert request.alwayson_scripts["other"] == {"args": [1]}
+    assert list(request.alwayson_scripts) == ["noise order", "other"]
+    assert result["depth"] == 0.5
 
 
 def test_images_make_it_img2img(client, host):
@@ -132,7 +132,7 @@ def test_images_make_it_img2img(client, host):
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"candidates": 1}, "from 2 to 16"),
         ({"candidates": 17}, "from 2 to 16"),
@@ -146,67 +146,67 @@ def test_images_make_it_img2img(client, host):
         ({"alwayson_scripts": {"noise order": {"args": [{"colour": 1}]}}}, "Unknown setting 'colour'"),
     ],
 )
-def test_what_cannot_be_asked_is_told(client, host, body, told):
-    answer = client.post("/noiseorder/v1/audition", json=body)
-    assert answer.status_code == 422
-    assert told in answer.json()["detail"]
-    assert host.asked == []
+def test_what_cannot_be_asked_is_told(client, host, body, message):
+    response = client.post("/noiseorder/v1/audition", json=body)
+    assert response.status_code == 422
+    assert message in response.json()["detail"]
+    assert host.requests == []
 
 
 def test_a_refusal_of_the_generation_is_told(client, host):
-    host.refuse = "the noise was left as it is: no such model"
-    answer = client.post("/noiseorder/v1/audition", json={})
-    assert (answer.status_code, answer.json()["detail"]) == (422, host.refuse)
+    host.refusal = "the noise was left as it is: no such model"
+    response = client.post("/noiseorder/v1/audition", json={})
+    assert (response.status_code, response.json()["detail"]) == (422, host.refusal)
 
 
 def test_an_interrupted_audition_gives_what_is_there(client, host):
     host.interrupted = True
-    told = client.post("/noiseorder/v1/audition", json={}).json()
-    assert told["notes"] == ["interrupted"]
-    assert len(told["previews"]) == 2
+    result = client.post("/noiseorder/v1/audition", json={}).json()
+    assert result["notes"] == ["interrupted"]
+    assert len(result["previews"]) == 2
 
 
 def test_the_hosts_password_guards_it(client, host):
     host.password = False
     assert client.post("/noiseorder/v1/audition", json={}).status_code == 401
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_without_the_hosts_api_it_says_so():
     app = FastAPI()
     api.register(app, dict)
-    answer = TestClient(app).post("/noiseorder/v1/audition", json={})
-    assert answer.status_code == 404
-    assert "--api" in answer.json()["detail"]
+    response = TestClient(app).post("/noiseorder/v1/audition", json={})
+    assert response.status_code == 404
+    assert "--api" in response.json()["detail"]
 
 
 def test_the_price_beforehand(client):
-    ask = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
-    assert client.get(f"{ask}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images"}
-    assert client.get(f"{ask}Euler&evaluations=0").json()["told"].endswith("2.7 images")
-    assert client.get(f"{ask}Euler&cfg=1").json()["told"].endswith("3.3 images"), "one evaluation a step"
-    assert client.get(f"{ask}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
+    url = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
+    assert client.get(f"{url}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images"}
+    assert client.get(f"{url}Euler&evaluations=0").json()["told"].endswith("2.7 images")
+    assert client.get(f"{url}Euler&cfg=1").json()["told"].endswith("3.3 images"), "one evaluation a step"
+    assert client.get(f"{url}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
 
 
 def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
-    ask = "/noiseorder/v1/audition/cost?sampler=Euler"
+    url = "/noiseorder/v1/audition/cost?sampler=Euler"
     # Four candidates, two evaluations a step, none for the noise.
-    assert client.get(ask).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 images"}
-    assert host.planned == (Job(), 0.75)
-    client.get(f"{ask}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6&parts=2&cfg=3")
-    assert host.planned == (Job(9, 3, 0.5, 2, "Euler", "Karras", 64, 32, True), 0.6)
+    assert client.get(url).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 images"}
+    assert host.arguments == (Job(), 0.75)
+    client.get(f"{url}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6&parts=2&cfg=3")
+    assert host.arguments == (Job(9, 3, 0.5, 2, "Euler", "Karras", 64, 32, True), 0.6)
 
 
 def test_the_page_gets_only_what_it_has_not_yet(client, host):
     client.post("/noiseorder/v1/audition", json={})
-    (known,) = sheet.sheets
-    first = client.get(f"/noiseorder/v1/audition/sheet/{known}").json()
+    (sheet_id,) = sheet.sheets
+    first = client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}").json()
     assert [each["variant"] for each in first["previews"]] == [0, 1]
-    assert picture(first["previews"][0]).size == (256, 128), "small"
+    assert decode(first["previews"][0]).size == (256, 128), "small"
     assert first["done"]
     assert (first["candidates"], first["depth"], first["images"], first["steps"], first["of"]) == (4, 0.75, 1, 6, 20)
     assert [
-        each["variant"] for each in client.get(f"/noiseorder/v1/audition/sheet/{known}?have=1").json()["previews"]
+        each["variant"] for each in client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}?have=1").json()["previews"]
     ] == [1]
     assert client.get("/noiseorder/v1/audition/sheet/other").status_code == 404
 
@@ -214,35 +214,35 @@ def test_the_page_gets_only_what_it_has_not_yet(client, host):
 def test_tickets():
     sheet.sheets.clear()
     assert sheet.redeem("") is sheet.redeem(None) is None
-    asked = sheet.Sheet("x", 3, 0.6, True)
-    found = sheet.redeem(sheet.ticket(asked))
-    assert (found.id, found.candidates, found.depth, found.scored) == ("x", 3, 0.6, True)
-    assert sheet.sheets == {"x": found}
-    assert found.told == "3 candidates at 0 of 0 steps: 0.0 images", "nothing was made yet"
-    assert sheet.redeem(sheet.ticket(asked)) is None, "good once"
-    for bad in ("{", "[]", "{}", json.dumps({"id": "y"})):
+    request = sheet.Sheet("x", 3, 0.6, True)
+    audition = sheet.redeem(sheet.ticket(request))
+    assert (audition.id, audition.candidates, audition.depth, audition.scored) == ("x", 3, 0.6, True)
+    assert sheet.sheets == {"x": audition}
+    assert audition.told == "3 candidates at 0 of 0 steps: 0.0 images", "nothing was made yet"
+    assert sheet.redeem(sheet.ticket(request)) is None, "good once"
+    for text in ("{", "[]", "{}", json.dumps({"id": "y"})):
         with pytest.raises(SettingError, match="cannot be read"):
-            sheet.redeem(bad)
+            sheet.redeem(text)
     for depth in (7, 1.01, 0.04):
         with pytest.raises(SettingError, match=f"depth = {depth}"):
             sheet.redeem(json.dumps({"id": "y", "candidates": 3, "depth": depth}))
     assert sheet.redeem(json.dumps({"id": "z", "candidates": 3, "depth": 1})).depth == 1
 
 
-def test_the_price_of_pictures_of_a_single_step_and_of_none():
+def test_the_price_of_images_of_a_single_step_and_of_none():
     assert pictures(3, Plan(1, 1), 1, 0) == 3
     assert pictures(3, Plan(1, 1), 1, 0, 2) == 9
     assert pictures(2, Plan(1, 0), 0, 0) == 0, "nothing is asked"
 
 
 def test_the_price_counts_prompts_joined_by_and_and_samplers_of_second_order(client):
-    def told(query):
+    def read_price(query):
         return client.get(f"/noiseorder/v1/audition/cost?candidates=9&{query}").json()["told"].rpartition(": ")[2]
 
     # Nine times 6 of 20 calls of three rows, and two key levels of three evaluations in either.
-    assert told("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images"
+    assert read_price("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images"
     # Eleven of 39 calls: the last step asks once.
-    assert told("sampler=Heun") == f"{9 * 11 / 39:.1f} images"
+    assert read_price("sampler=Heun") == f"{9 * 11 / 39:.1f} images"
 
 
 def test_best():
@@ -260,16 +260,16 @@ def test_the_panel_adds_one_argument_that_is_not_stored():
     assert (ticket.value, ticket.visible) == ("", False)
     kinds = gr.Slider | gr.Textbox
     assert all(block.do_not_save_to_config for block in page.blocks.values() if isinstance(block, kinds))
-    found = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
+    elements = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
     names = {"candidates", "depth", "button", "ticket"}
-    assert found.keys() == {f"test_audition_{name}" for name in names} | {"test_sheet"}, (
+    assert elements.keys() == {f"test_audition_{name}" for name in names} | {"test_sheet"}, (
         "javascript/noiseorder.js knows"
     )
-    sliders = [found[f"test_audition_{name}"] for name in ("candidates", "depth")]
+    sliders = [elements[f"test_audition_{name}"] for name in ("candidates", "depth")]
     assert [(each.minimum, each.maximum, each.value, each.step) for each in sliders] == [
         (2, 16, 9, 1),
         (0.05, 1, 0.75, 0.01),
     ]
-    assert found["test_audition_button"].value == "Audition"
+    assert elements["test_audition_button"].value == "Audition"
     assert all(each.interactive for each in (*sliders, ticket))
     assert "noiseorder-cells" in str([block.value for block in page.blocks.values() if isinstance(block, gr.HTML)])

@@ -54,9 +54,9 @@ KEYS = [
 
 
 def test_the_table():
-    told = [(f.name, f.default, f.label, f.minimum, f.maximum, f.step, f.choices) for f in FIELDS]
-    assert told[: len(STORED)] == STORED
-    assert [type(row[1]) for row in told[: len(STORED)]] == [type(row[1]) for row in STORED]
+    rows = [(f.name, f.default, f.label, f.minimum, f.maximum, f.step, f.choices) for f in FIELDS]
+    assert rows[: len(STORED)] == STORED
+    assert [type(row[1]) for row in rows[: len(STORED)]] == [type(row[1]) for row in STORED]
     assert [f.infotext for f in FIELDS][: len(KEYS)] == KEYS
 
 
@@ -135,7 +135,7 @@ INJECTED = {
 
 
 @pytest.mark.parametrize(
-    ("settings", "written"),
+    ("settings", "expected"),
     [
         ({"enabled": False}, {}),
         ({"erase": 1, "inject": 0}, {}),
@@ -185,8 +185,8 @@ INJECTED = {
         ),
     ],
 )
-def test_infotexts(settings, written):
-    assert infotext.write(NoiseOrderConfig(**{"enabled": True, **settings})) == written
+def test_infotexts(settings, expected):
+    assert infotext.write(NoiseOrderConfig(**{"enabled": True, **settings})) == expected
 
 
 def test_the_file_of_presets(tmp_path):
@@ -195,10 +195,10 @@ def test_the_file_of_presets(tmp_path):
         True, 2.5, -0.1, NOISE, 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 9, BOTH, "inside", True
     )
     Presets(path).save("Mine", config)
-    held = json.loads(path.read_text(encoding="utf-8"))
-    assert list(held) == ["version", "presets"]
-    assert held["version"] == 1
-    assert list(held["presets"]["Mine"].items())[:13] == [
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert list(data) == ["version", "presets"]
+    assert data["version"] == 1
+    assert list(data["presets"]["Mine"].items())[:13] == [
         ("erase", 2.5),
         ("inject", -0.1),
         ("direction", "noise"),
@@ -213,7 +213,7 @@ def test_the_file_of_presets(tmp_path):
         ("passes", "both"),
         ("region", "inside"),
     ]
-    assert not set(held["presets"]["Mine"]) & {"enabled", *COMPARE}
+    assert not set(data["presets"]["Mine"]) & {"enabled", *COMPARE}
 
 
 def test_a_file_of_presets_as_it_was_written_once(tmp_path):
@@ -223,6 +223,12 @@ def test_a_file_of_presets_as_it_was_written_once(tmp_path):
         '   "passes": "hires",\n   "region": "outside"\n  }\n }\n}',
         encoding="utf-8",
     )
-    read = Presets(path).get("Märchen")
-    assert (read.enabled, read.erase, read.direction, read.passes, read.region) == (True, 2.5, NOISE, HIRES, "outside")
-    assert (read.inject, read.levels, read.variant) == (0.05, 1, 0)
+    preset = Presets(path).get("Märchen")
+    assert (preset.enabled, preset.erase, preset.direction, preset.passes, preset.region) == (
+        True,
+        2.5,
+        NOISE,
+        HIRES,
+        "outside",
+    )
+    assert (preset.inject, preset.levels, preset.variant) == (0.05, 1, 0)

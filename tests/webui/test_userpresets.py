@@ -33,16 +33,16 @@ def presets(path):
     return Presets(path)
 
 
-def written(path):
+def read_file(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def files(path):
+def list_files(path):
     """What lies in the folder, but for the empty file that two WebUIs agree by."""
     return sorted(file.name for file in path.parent.iterdir() if file.name != "presets.json.lock")
 
 
-def put(path, text):
+def write_file(path, text):
     path.parent.mkdir(exist_ok=True)
     path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
 
@@ -63,23 +63,23 @@ def test_saved_renamed_deleted_and_read_again(presets, path):
     assert presets.names() == [*PRESETS, "Wald", "Other"]
     presets.delete("Other")
     assert presets.usable() == {**PRESETS, "Wald": MINE}
-    assert files(path) == ["presets.json"]
+    assert list_files(path) == ["presets.json"]
 
 
 def test_the_file_holds_api_keys(presets, path):
     presets.save("Mine", MINE)
-    told = written(path)
-    assert told["version"] == 1
-    assert list(told["presets"]["Mine"]) == [field.name for field in FIELDS[1:] if field.name not in COMPARE]
+    data = read_file(path)
+    assert data["version"] == 1
+    assert list(data["presets"]["Mine"]) == [field.name for field in FIELDS[1:] if field.name not in COMPARE]
 
 
 def test_a_preset_of_an_earlier_version_has_the_defaults_of_newer_settings(presets, path):
-    put(path, {"version": 1, "presets": {"Old": {"erase": 2}}})
+    write_file(path, {"version": 1, "presets": {"Old": {"erase": 2}}})
     assert presets.get("Old") == NoiseOrderConfig(True, erase=2.0)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("", "''"),
         ("  ", "1 to 60"),
@@ -92,18 +92,18 @@ def test_a_preset_of_an_earlier_version_has_the_defaults_of_newer_settings(prese
         ("paper, as PRINTED ", "built-in"),
     ],
 )
-def test_a_name_that_cannot_be_is_told(presets, path, name, told):
+def test_a_name_that_cannot_be_is_told(presets, path, name, message):
     presets.save("Mine", MINE)
     before = path.read_bytes()
     for act in (lambda: presets.save(name, MINE), lambda: presets.rename("Mine", name)):
         with pytest.raises(SettingError, match="Preset name") as error:
             act()
-        assert told in str(error.value)
+        assert message in str(error.value)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("Default", '"Default" is built in'),
         ("Auto", '"Auto" is built in'),
@@ -114,13 +114,13 @@ def test_a_name_that_cannot_be_is_told(presets, path, name, told):
         (["Default"], "['Default'] is none of your own presets"),
     ],
 )
-def test_only_own_presets_can_be_changed(presets, name, told):
+def test_only_own_presets_can_be_changed(presets, name, message):
     for own in ("there is none yet", "Mine", "Mine, Other"):
         before = presets.names()
         for act in (lambda: presets.delete(name), lambda: presets.rename(name, "New")):
             with pytest.raises(SettingError) as error:
                 act()
-            assert str(error.value) == f"{told}: choose one of your own ({own})"
+            assert str(error.value) == f"{message}: choose one of your own ({own})"
         assert presets.names() == before
         presets.save("Mine" if own == "there is none yet" else "Other", MINE)
 
@@ -138,10 +138,10 @@ def test_where_a_damaged_file_cannot_be_set_aside_the_reason_is_told(presets, pa
     path.parent.mkdir(exist_ok=True)
     path.write_text("{")
 
-    def full(self, data):
+    def fail(self, data):
         raise OSError("no space left")
 
-    monkeypatch.setattr(type(path), "write_bytes", full)
+    monkeypatch.setattr(type(path), "write_bytes", fail)
     with pytest.raises(OSError, match="no space left"):
         presets.whole()
     assert path.read_text() == "{"
@@ -167,14 +167,14 @@ def test_a_damaged_file_is_set_aside(presets, path, capsys, text):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         assert presets.names() == list(PRESETS)
-        told = capsys.readouterr().out
-        assert f"presets.damaged-{number}.json" in told
-        assert told.count("\n") == 1
-        aside = path.with_name(f"presets.damaged-{number}.json")
-        assert aside.read_bytes() == text.encode("utf-8", "surrogateescape")
+        output = capsys.readouterr().out
+        assert f"presets.damaged-{number}.json" in output
+        assert output.count("\n") == 1
+        backup = path.with_name(f"presets.damaged-{number}.json")
+        assert backup.read_bytes() == text.encode("utf-8", "surrogateescape")
     presets.save("Mine", MINE)
     assert presets.get("Mine") == MINE
-    assert aside.exists()
+    assert backup.exists()
 
 
 @pytest.mark.parametrize(
@@ -194,26 +194,26 @@ def test_a_damaged_file_is_set_aside(presets, path, capsys, text):
     ids=lambda broken: str(broken)[:20].encode("ascii", "replace").decode(),
 )
 def test_one_preset_that_cannot_be_used_is_explained_and_kept(presets, path, broken):
-    put(path, {"version": 1, "presets": {"Bad": broken, "Good": {"erase": 2}}})
+    write_file(path, {"version": 1, "presets": {"Bad": broken, "Good": {"erase": 2}}})
     assert presets.names() == [*PRESETS, "Bad", "Good"]
     assert list(presets.usable()) == [*PRESETS, "Good"]
     with pytest.raises(SettingError, match=r'"Bad" cannot be used\. .*presets\.json'):
         presets.get("Bad")
     presets.save("Mine", MINE)
-    kept = written(path)["presets"]["Bad"]
-    assert kept == broken or kept == {"erase": math.inf}
+    preset = read_file(path)["presets"]["Bad"]
+    assert preset == broken or preset == {"erase": math.inf}
     assert list(presets.usable()) == [*PRESETS, "Good", "Mine"]
 
 
 def test_a_number_that_python_does_not_read_takes_no_other_preset_with_it(presets, path):
-    put(path, '{"version": 1, "presets": {"Bad": {"erase": %s}, "Good": {"erase": 2}}}' % ("9" * 5000))
+    write_file(path, '{"version": 1, "presets": {"Bad": {"erase": %s}, "Good": {"erase": 2}}}' % ("9" * 5000))
     assert list(presets.usable()) == [*PRESETS, "Good"]
     with pytest.raises(SettingError, match="Erase"):
         presets.get("Bad")
 
 
 def test_a_name_that_has_no_bytes_takes_no_other_preset_with_it(presets, path):
-    put(path, '{"version": 1, "presets": {"half \\ud800": {"erase": 3}, "Good": {"erase": 2}}}')
+    write_file(path, '{"version": 1, "presets": {"half \\ud800": {"erase": 3}, "Good": {"erase": 2}}}')
     assert [name.encode() for name in presets.names()]
     presets.save("Mine", MINE)
     assert [*presets.usable()][len(PRESETS) :] == ["half \\ud800", "Good", "Mine"]
@@ -227,7 +227,7 @@ def test_a_file_saved_by_any_editor_is_read(presets, path, encoding, capsys):
     assert presets.get("Märchen").erase == 2
     presets.save("Mine", MINE)
     assert presets.names() == [*PRESETS, "Märchen", "Mine"]
-    assert files(path) == ["presets.json"]
+    assert list_files(path) == ["presets.json"]
     assert capsys.readouterr().out == ""
 
 
@@ -235,20 +235,20 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(presets, path, monkeypatch
     presets.save("Mine", MINE)
     before = path.read_bytes()
 
-    def full(descriptor):
+    def fail(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         presets.save("Other", MINE)
     assert path.read_bytes() == before
-    assert files(path) == ["presets.json"]
+    assert list_files(path) == ["presets.json"]
 
 
 def test_what_cannot_be_written_is_said_with_what_to_do(presets, path, monkeypatch):
     presets.save("Mine", MINE)
     before = path.read_bytes()
-    for number, told in ((errno.ENOSPC, "No space left"), (errno.EIO, "Input/output error")):
+    for number, reason in ((errno.ENOSPC, "No space left"), (errno.EIO, "Input/output error")):
 
         def fail(*arguments, number=number):
             raise OSError(number, os.strerror(number))
@@ -256,10 +256,10 @@ def test_what_cannot_be_written_is_said_with_what_to_do(presets, path, monkeypat
         with monkeypatch.context() as patched:
             patched.setattr(Path, "replace", fail)
             for act in (lambda: presets.save("Other", MINE), lambda: presets.delete("Mine")):
-                with pytest.raises(OSError, match=rf"presets\.json could not be written \({told}.*then try again"):
+                with pytest.raises(OSError, match=rf"presets\.json could not be written \({reason}.*then try again"):
                     act()
     assert path.read_bytes() == before
-    assert files(path) == ["presets.json"]
+    assert list_files(path) == ["presets.json"]
 
 
 def test_another_webui_that_is_writing_is_waited_for(presets, path, monkeypatch):
@@ -290,28 +290,28 @@ def test_a_file_that_refuses_to_be_replaced_is_written_where_it_lies(presets, pa
     inode = path.stat().st_ino
     monkeypatch.setattr(Path, "replace", refuse(number))
     presets.delete("A name that makes the file longer")
-    assert written(path) == {"version": 1, "presets": {}}
+    assert read_file(path) == {"version": 1, "presets": {}}
     presets.save("Mine", MINE)
     assert presets.get("Mine") == MINE
     path.write_bytes(b"{")
     assert presets.names() == list(PRESETS)
-    assert files(path) == ["presets.damaged-1.json", "presets.json"]
-    assert (path.stat().st_ino, written(path)) == (inode, {"version": 1, "presets": {}})
+    assert list_files(path) == ["presets.damaged-1.json", "presets.json"]
+    assert (path.stat().st_ino, read_file(path)) == (inode, {"version": 1, "presets": {}})
 
 
 def test_a_disk_that_is_full_while_a_file_is_written_where_it_lies_leaves_it_as_it_was(presets, path, monkeypatch):
     presets.save("Mine", MINE)
     before = path.read_bytes()
-    synced, calls = os.fsync, []
+    fsync, calls = os.fsync, []
 
-    def full(descriptor):
+    def fail(descriptor):
         calls.append(descriptor)
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        synced(descriptor)
+        fsync(descriptor)
 
     monkeypatch.setattr(Path, "replace", refuse(errno.EBUSY))
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         presets.save("Other", MINE)
     assert (len(calls), path.read_bytes()) == (3, before)
@@ -319,22 +319,22 @@ def test_a_disk_that_is_full_while_a_file_is_written_where_it_lies_leaves_it_as_
 
 def test_a_file_in_a_folder_that_is_closed_is_written(presets, path, monkeypatch):
     presets.save("Mine", MINE)
-    opened = Path.open
+    open_file = Path.open
 
-    def closed(self, mode="r", *arguments, **settings):
+    def deny(self, mode="r", *arguments, **settings):
         if self != path:
             raise PermissionError(errno.EACCES, "Permission denied")
-        return opened(self, mode, *arguments, **settings)
+        return open_file(self, mode, *arguments, **settings)
 
-    monkeypatch.setattr(Path, "open", closed)
+    monkeypatch.setattr(Path, "open", deny)
     presets.save("Other", MINE)
     assert presets.names() == [*PRESETS, "Mine", "Other"]
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["there", "dangling"])
-def test_a_link_stays_a_link_to_the_file_that_is_written(presets, path, tmp_path, there):
+@pytest.mark.parametrize("exists", [True, False], ids=["there", "dangling"])
+def test_a_link_stays_a_link_to_the_file_that_is_written(presets, path, tmp_path, exists):
     target = tmp_path / "elsewhere" / "mine.json"
-    if there:
+    if exists:
         target.parent.mkdir()
         target.write_text('{"version": 1, "presets": {"Good": {"erase": 2}}}')
         target.chmod(0o664)
@@ -342,13 +342,13 @@ def test_a_link_stays_a_link_to_the_file_that_is_written(presets, path, tmp_path
     path.symlink_to(target)
     presets.save("Mine", MINE)
     assert path.is_symlink()
-    assert list(written(target)["presets"]) == (["Good", "Mine"] if there else ["Mine"])
-    assert not there or target.stat().st_mode & 0o777 == 0o664
+    assert list(read_file(target)["presets"]) == (["Good", "Mine"] if exists else ["Mine"])
+    assert not exists or target.stat().st_mode & 0o777 == 0o664
     target.write_text("damaged")
     assert presets.names() == list(PRESETS)
     assert path.is_symlink()
-    assert (files(path), files(target)[0]) == (["presets.damaged-1.json", "presets.json"], "mine.json")
-    assert written(target)["presets"] == {}
+    assert (list_files(path), list_files(target)[0]) == (["presets.damaged-1.json", "presets.json"], "mine.json")
+    assert read_file(target)["presets"] == {}
 
 
 def test_a_second_name_of_the_file_tells_the_same(presets, path, tmp_path):
@@ -357,7 +357,7 @@ def test_a_second_name_of_the_file_tells_the_same(presets, path, tmp_path):
     os.link(path, second)
     presets.save("Other", MINE)
     assert second.read_bytes() == path.read_bytes()
-    assert list(written(second)["presets"]) == ["Mine", "Other"]
+    assert list(read_file(second)["presets"]) == ["Mine", "Other"]
 
 
 def test_the_old_file_is_whole_until_the_new_one_is(presets, path):
@@ -407,20 +407,20 @@ def test_saving_from_two_webuis_at_once_loses_nothing(presets, path, how):
         os.link(path, path.with_name("second name"))
     command = [sys.executable, "-c", SAVE, str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    running = [subprocess.Popen([*command, name], cwd=ROOT, **pipes) for name in ("one", "two")]
-    for process in running:
+    processes = [subprocess.Popen([*command, name], cwd=ROOT, **pipes) for name in ("one", "two")]
+    for process in processes:
         process.stdout.readline()
-    for process in running:
+    for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-    while any(process.poll() is None for process in running):
+    while any(process.poll() is None for process in processes):
         presets.names()  # as opening the list does meanwhile
-    for process in running:
+    for process in processes:
         process.communicate()
         assert process.returncode == 0
     own = presets.read()
     assert {f"{name} {k}" for name in ("one", "two") for k in range(25)} <= set(own)
-    assert not [name for name in files(path) if "damaged" in name or "tmp" in name]
+    assert not [name for name in list_files(path) if "damaged" in name or "tmp" in name]
 
 
 HOLD = """

@@ -81,8 +81,8 @@ def test_presets(options, name):
     options["Preset"].apply(p, name, [])
     preset = {**PRESETS, "Mine": MINE}[name]
     assert parse((), xyz.overrides(p)) == preset
-    asked = parse(({"compare_erased": True},), xyz.overrides(p))
-    assert asked == preset.replace(compare_erased=True), "what is made beside it is no part of a preset"
+    config = parse(({"compare_erased": True},), xyz.overrides(p))
+    assert config == preset.replace(compare_erased=True), "what is made beside it is no part of a preset"
     assert name in options["Preset"].choices()
 
 
@@ -98,7 +98,7 @@ def test_types_are_what_the_plot_reads_numbers_by(options):
 
 
 @pytest.mark.parametrize(
-    ("label", "good", "bad", "told"),
+    ("label", "good", "bad", "texts"),
     [
         ("Erase", [1.0, 64.0], [0.5, 4.0, 99.0], ["0.5", "99.0", "from 1 to 64"]),
         ("Key levels", [1, 8], [0], ["0", "from 1 to 8"]),
@@ -107,8 +107,8 @@ def test_types_are_what_the_plot_reads_numbers_by(options):
         ("Preset", ["Default", "Mine"], ["Yours"], ["'Yours'", "Paper, as printed"]),
     ],
 )
-def test_bad_values_are_named_before_anything_is_generated(options, label, good, bad, told):
+def test_bad_values_are_named_before_anything_is_generated(options, label, good, bad, texts):
     options[label].confirm(None, good)
     with pytest.raises(RuntimeError) as error:
         options[label].confirm(None, bad)
-    assert all(text in str(error.value) for text in (f"{xyz.PREFIX}{label}", *told))
+    assert all(text in str(error.value) for text in (f"{xyz.PREFIX}{label}", *texts))

@@ -22,8 +22,8 @@ import torch
 from modules import script_callbacks, scripts, shared
 
 PLAN: dict[str, Any] = {}
-SEEN: dict[str, Any] = {}
-WRITTEN: list[Any] = []
+RECORD: dict[str, Any] = {}
+NOISES: list[Any] = []
 """The noise as the last hook left it, until the sampler's first model call has been compared with it."""
 ALL_ROWS = [0]
 """Since the last POST, over every generation."""
@@ -32,8 +32,8 @@ OWN: list[tuple[Any, Any]] = []
 
 
 def reset() -> None:
-    SEEN.clear()
-    SEEN.update(
+    RECORD.clear()
+    RECORD.update(
         rows=0,
         calls=0,
         own_rows=0,
@@ -57,44 +57,44 @@ def reset() -> None:
         stored={},
         computed=None,
     )
-    WRITTEN.clear()
+    NOISES.clear()
     OWN.clear()
 
 
 reset()
 
 
-def counted(original: Any) -> Any:
+def count_calls(original: Any) -> Any:
     def apply_model(x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
-        SEEN["rows"] += len(x)
+        RECORD["rows"] += len(x)
         ALL_ROWS[0] += len(x)
-        SEEN["calls"] += 1
-        if WRITTEN:
-            noise = WRITTEN.pop()
+        RECORD["calls"] += 1
+        if NOISES:
+            noise = NOISES.pop()
             # reForge's "DPM++ 2S Ancestral CFG++ Intern" begins with a smaller latent.
             if x.shape[1:] == noise.shape[1:]:
-                SEEN["first"].append(compared(x, t, noise))
-        if SEEN["sampling"] and SEEN["first_sigma"] is None:
-            SEEN["first_sigma"] = float(t.float().max())
-        if not SEEN["sampling"]:
-            SEEN["own_sigmas"].append(float(t.float().max()))
-            SEEN["textinfo"].append(shared.state.textinfo)
-            SEEN["progress"].append([shared.state.sampling_step, shared.state.sampling_steps])
-            if PLAN.get("fail_at") == SEEN["calls"]:
+                RECORD["first"].append(compare(x, t, noise))
+        if RECORD["sampling"] and RECORD["first_sigma"] is None:
+            RECORD["first_sigma"] = float(t.float().max())
+        if not RECORD["sampling"]:
+            RECORD["own_sigmas"].append(float(t.float().max()))
+            RECORD["textinfo"].append(shared.state.textinfo)
+            RECORD["progress"].append([shared.state.sampling_step, shared.state.sampling_steps])
+            if PLAN.get("fail_at") == RECORD["calls"]:
                 raise RuntimeError("the probe made the model fail")
-            if PLAN.get("interrupt_at") == SEEN["calls"]:
+            if PLAN.get("interrupt_at") == RECORD["calls"]:
                 shared.state.interrupt()
         out = original(x, t, *args, **kwargs)
-        if not SEEN["sampling"]:
-            SEEN["outputs"].append(fingerprint(out))
-            SEEN["values"].append(out.detach().float().flatten()[:256].tolist())
-            OWN.extend((row.clone(), found.clone()) for row, found in zip(x, out, strict=True))
-            SEEN["agreement"] = [[None, None] for _ in OWN]
+        if not RECORD["sampling"]:
+            RECORD["outputs"].append(fingerprint(out))
+            RECORD["values"].append(out.detach().float().flatten()[:256].tolist())
+            OWN.extend((row.clone(), prediction.clone()) for row, prediction in zip(x, out, strict=True))
+            RECORD["agreement"] = [[None, None] for _ in OWN]
             if PLAN.get("whole"):
                 # Forge and its kin ask both prompts at once, in an order of their own.
                 parts = kwargs.get("transformer_options", {}).get("cond_or_uncond")
-                SEEN["asked"].append({"level": float(t[0]), "x": x.tolist(), "out": out.tolist(), "parts": parts})
-        elif SEEN["first_sigma"] == float(t.float().max()):
+                RECORD["asked"].append({"level": float(t[0]), "x": x.tolist(), "out": out.tolist(), "parts": parts})
+        elif RECORD["first_sigma"] == float(t.float().max()):
             agree(x, out)
         return out
 
@@ -104,15 +104,15 @@ def counted(original: Any) -> Any:
 
 def agree(x: Any, out: Any) -> None:
     """Compare each row of ours with those of the sampler's first step: the differences of the nearest, in and out."""
-    for row, found in zip(x, out, strict=True):
-        for index, (own_row, own_found) in enumerate(OWN):
-            if own_found.shape == found.shape:
-                nearest = float((own_found - found).abs().max())
-                if SEEN["agreement"][index][1] is None or nearest < SEEN["agreement"][index][1]:
-                    SEEN["agreement"][index] = [float((own_row - row).abs().max()), nearest]
+    for row, prediction in zip(x, out, strict=True):
+        for index, (own_row, own_prediction) in enumerate(OWN):
+            if own_prediction.shape == prediction.shape:
+                nearest = float((own_prediction - prediction).abs().max())
+                if RECORD["agreement"][index][1] is None or nearest < RECORD["agreement"][index][1]:
+                    RECORD["agreement"][index] = [float((own_row - row).abs().max()), nearest]
 
 
-def told_state() -> list[Any]:
+def read_state() -> list[Any]:
     """What the progress bar and its text are made of."""
     return [shared.state.textinfo, shared.state.sampling_step, shared.state.sampling_steps]
 
@@ -140,7 +140,7 @@ def hires_calls(p: Any) -> int:
     return inspect.getsource(hires).count("process_before_every_sampling(") if hires else 0
 
 
-def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
+def compare(x: Any, t: Any, noise: Any) -> dict[str, float]:
     """How far a model input is from this noise at the level the model is told, and how large it is.
 
     Forge's model is given x itself and σ: σ z for ε, v and flow alike; so is SD3 on A1111. Its other models are given
@@ -160,7 +160,7 @@ def compared(x: Any, t: Any, noise: Any) -> dict[str, float]:
     }
 
 
-def loaded() -> Any:
+def get_model() -> Any:
     model = shared.sd_model
     return model.forge_objects.unet.model if hasattr(model, "forge_objects") else model
 
@@ -171,11 +171,11 @@ def see_precision(network: Any) -> None:
         kind = str(value.dtype)
         if getattr(value, "gguf_cls", None) is not None:
             kind = value.gguf_cls.__name__
-        SEEN["stored"][kind] = SEEN["stored"].get(kind, 0) + value.numel()
+        RECORD["stored"][kind] = RECORD["stored"].get(kind, 0) + value.numel()
     layer = next(part for part in network.modules() if getattr(part, "weight", None) is not None)
 
     def see(_: Any, inputs: Any, output: Any) -> None:
-        SEEN["computed"] = str(output.dtype)
+        RECORD["computed"] = str(output.dtype)
         handle.remove()
 
     handle = layer.register_forward_hook(see)
@@ -183,9 +183,9 @@ def see_precision(network: Any) -> None:
 
 def watch() -> None:
     """Count the calls of whatever model is loaded now."""
-    model = loaded()
+    model = get_model()
     if not hasattr(model.apply_model, "probe"):
-        model.apply_model = counted(model.apply_model)
+        model.apply_model = count_calls(model.apply_model)
 
 
 class Probe(scripts.Script):
@@ -204,39 +204,39 @@ class Probe(scripts.Script):
 
     def process(self, p: Any, *args: Any) -> None:
         watch()
-        # What is made beside a picture belongs to it.
-        before = SEEN["job_counts"] if hasattr(p, "_noiseorder_variant") else []
+        # What is made beside an image belongs to it.
+        before = RECORD["job_counts"] if hasattr(p, "_noiseorder_variant") else []
         reset()
         p.all_prompts = PLAN.get("prompts", p.all_prompts)
         p.all_seeds = PLAN.get("seeds", p.all_seeds)
-        SEEN["job_counts"] = before
+        RECORD["job_counts"] = before
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        SEEN["sampling"] = False
-        SEEN["state_before"] = told_state()
-        SEEN["job_counts"].append(shared.state.job_count)
+        RECORD["sampling"] = False
+        RECORD["state_before"] = read_state()
+        RECORD["job_counts"].append(shared.state.job_count)
 
     def before_hr(self, p: Any, *args: Any) -> None:
         watch()  # the hires pass may have a checkpoint of its own
-        SEEN["before_hires"] = SEEN["rows"]
+        RECORD["before_hires"] = RECORD["rows"]
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         if "noise" not in kwargs:  # ersatzForge calls once more when the refiner takes over
-            SEEN["hooks_without_noise"] += 1
+            RECORD["hooks_without_noise"] += 1
             return
         noise, x = kwargs["noise"], kwargs["x"]
-        SEEN["state_after"].append(told_state())
+        RECORD["state_after"].append(read_state())
         if PLAN.get("interrupt_variant") == getattr(p, "_noiseorder_variant", "of none"):
             shared.state.interrupt()
         if getattr(p, "is_hr_pass", False):
-            SEEN["hires_rows"] = SEEN["rows"] - SEEN["before_hires"]
+            RECORD["hires_rows"] = RECORD["rows"] - RECORD["before_hires"]
         else:
-            SEEN["own_rows"], SEEN["own_calls"], SEEN["sampling"] = SEEN["rows"], SEEN["calls"], True
-        WRITTEN[:] = [noise.clone()]
+            RECORD["own_rows"], RECORD["own_calls"], RECORD["sampling"] = RECORD["rows"], RECORD["calls"], True
+        NOISES[:] = [noise.clone()]
         if PLAN.get("whole"):
-            model = loaded()
+            model = get_model()
             see_precision(model.diffusion_model if hasattr(model, "diffusion_model") else model.model.diffusion_model)
-        SEEN["hooks"].append(
+        RECORD["hooks"].append(
             {
                 "keys": sorted(kwargs),
                 "x_is_noise": x is noise,
@@ -263,7 +263,7 @@ class Probe(scripts.Script):
 def routes(_: Any, app: Any) -> None:
     @app.get("/noiseorder-probe")
     def seen() -> dict[str, Any]:
-        return {**SEEN, "all_rows": ALL_ROWS[0]}
+        return {**RECORD, "all_rows": ALL_ROWS[0]}
 
     @app.get("/noiseorder-probe/tensors")
     def tensors_alive() -> int:

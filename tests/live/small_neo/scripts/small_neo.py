@@ -42,7 +42,7 @@ VISION = {"hidden_size": WIDTH, "intermediate_size": 64, "num_layers": 1}
 VAE = {"block_out_channels": [32, 32, 64, 64]}
 WAN_VAE = {"base_dim": 16}
 PREFIX = "model.diffusion_model."
-KNOWN_BY = {
+MARKERS = {
     "cap_pad_token": {"cap_embedder.1.weight": 3840},  # Z-Image
     "layers.0.adaLN_modulation.1.weight": {"cap_embedder.1.weight": 2304},  # Lumina 2
     "llm_adapter.norm.weight": {"x_embedder.proj.1.weight": 2048},  # Anima
@@ -73,12 +73,12 @@ def language_model(original: Any) -> Any:
 
 def real_shapes(state: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint with the shapes by which Neo knows its architecture."""
-    shown = dict(state)
-    for sign, compared in KNOWN_BY.items():
+    shapes = dict(state)
+    for sign, widths in MARKERS.items():
         if PREFIX + sign in state:
-            for name, size in compared.items():
-                shown[PREFIX + name] = torch.empty(size, state[PREFIX + name].shape[1], device="meta")
-    return shown
+            for name, size in widths.items():
+                shapes[PREFIX + name] = torch.empty(size, state[PREFIX + name].shape[1], device="meta")
+    return shapes
 
 
 def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
@@ -129,9 +129,9 @@ def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
 
 def guess_small(original: Any) -> Any:
     def guess(state: dict[str, Any]) -> Any:
-        found = original(real_shapes(state))
-        found.unet_config.update(sizes(state, type(found).__name__))
-        return found
+        model = original(real_shapes(state))
+        model.unet_config.update(sizes(state, type(model).__name__))
+        return model
 
     guess.small = True  # type: ignore[attr-defined]
     return guess
@@ -165,8 +165,8 @@ def apply() -> None:
 def with_tokenizer(folder: str) -> str:
     """The folder itself, or Flux's of the same T5: this tree has none for Chroma."""
     files = Path(folder)
-    found = files if (files / "tokenizer.json").exists() else files.parents[1] / T5_TOKENIZER
-    return str(found)
+    path = files if (files / "tokenizer.json").exists() else files.parents[1] / T5_TOKENIZER
+    return str(path)
 
 
 def small_t5(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,33 +5,33 @@ from __future__ import annotations
 import itertools
 from typing import ClassVar
 
-ASKED = itertools.count()
+COUNTER = itertools.count()
 """What cannot be put back."""
 
 
 class StepCache:
     calls = 0
-    kept: ClassVar[list] = []
+    answers: ClassVar[list] = []
 
 
 def cached(original):
     def forward(self, x, sigma, cond):
-        next(ASKED)
+        next(COUNTER)
         StepCache.calls += 1
-        if StepCache.calls % 2 or not StepCache.kept:
-            StepCache.kept[:] = [original(self, x, sigma, cond)]
-        return StepCache.kept[0]
+        if StepCache.calls % 2 or not StepCache.answers:
+            StepCache.answers[:] = [original(self, x, sigma, cond)]
+        return StepCache.answers[0]
 
     return forward
 
 
 def hook(module, args, output):
-    next(ASKED)
+    next(COUNTER)
     StepCache.calls += 1
     return output * 0
 
 
 def counting(x):
     StepCache.calls += 1
-    StepCache.kept.append(x)
+    StepCache.answers.append(x)
     return x
