@@ -13,7 +13,7 @@ from lib_noiseorder.playground.__main__ import main
 from lib_noiseorder.playground.audition import audition
 from lib_noiseorder.playground.comparison import load
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
-from lib_noiseorder.playground.picture import CHOSEN, contact_sheet
+from lib_noiseorder.playground.picture import FRAME, contact_sheet
 from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption
 from lib_noiseorder.playground.world import to_uint8
 
@@ -33,7 +33,7 @@ def test_a_preview_is_what_its_whole_picture_shows_at_that_step(model):
         noise, _ = modulate(seed_noise([seed]), SETTINGS.replace(variant=variant), host)
         seen = []
         loaded.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, seen=seen: seen.append(denoised))
-        assert abs(to_uint8(seen[3], 1)[0].astype(int) - made.pictures[k]).max() <= 1
+        assert abs(to_uint8(seen[3], 1)[0].astype(int) - made.images[k]).max() <= 1
         assert torch.isfinite(torch.tensor(made.scores[k]))
     assert made.best(1) == max(range(3), key=lambda column: made.scores[3 + column])
 
@@ -61,6 +61,6 @@ def test_what_cannot_be_auditioned_is_told_in_one_line(tmp_path, arguments, mess
 def test_the_sheet_frames_what_the_critic_takes():
     made = audition(load("unet"), PROMPT, "", [1], 4, 1.5, SETTINGS)
     sheet = contact_sheet(made, "title")
-    framed = (np.asarray(sheet) == CHOSEN).all(-1).any(0).nonzero()[0]
+    framed = (np.asarray(sheet) == FRAME).all(-1).any(0).nonzero()[0]
     x = 60 + made.best(0) * (144 + 8)
     assert (framed.min(), framed.max()) == (x - 4, x + 128 + 3)

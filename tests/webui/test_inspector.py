@@ -34,7 +34,7 @@ def nothing_known():
 def remember(batch=2, stage="", previews=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
     seen = [Preview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * previews
-    images = inspector.observe(list(range(batch)), stage, noises, seen, inspector.noise_picture)
+    images = inspector.observe(list(range(batch)), stage, noises, seen, inspector.noise_image)
     inspector.keep(NoiseOrderConfig(True), 2 * previews, images)
     return noises
 
@@ -99,7 +99,7 @@ def test_what_is_kept_is_a_copy():
 def test_noise_of_every_shape_has_its_picture(shape):
     x = torch.zeros(shape)
     x[0] = 3
-    picture = np.asarray(inspector.noise_picture(x))
+    picture = np.asarray(inspector.noise_image(x))
     assert picture.shape == (*shape[-2:], 3)
     assert (picture[..., 0] == 255).all()
     assert (picture[..., 1] == (255 if shape[0] == 1 else 128)).all()
