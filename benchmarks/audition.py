@@ -25,7 +25,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from quality import Rows, interval, joined, keep, kept, make, tell  # noqa: E402
+from quality import Rows, interval, join_files, keep, make, store_files, tell  # noqa: E402
 
 from lib_noiseorder.config import NoiseOrderConfig  # noqa: E402
 from lib_noiseorder.core import modulate, self_consistency  # noqa: E402
@@ -41,16 +41,16 @@ OBJECT = re.compile(rf"({'|'.join(COLOUR_NAMES)}) (\w+)")
 KINDS = {1: "artefact", 2: "wrong or missing object", 3: "both of these", 4: "wrong relation or ground"}
 
 
-def kind(found: CheckResult, scene: Any, world: World) -> int:
+def kind(result: CheckResult, scene: Any, world: World) -> int:
     """What is wrong with an image, a key of KINDS; 0 for a right one. An artefact is a colour that forms no object; of
     relation or ground only an image with the right objects is told."""
-    asked = dict(OBJECT.findall(world.caption(scene)))
-    there = dict(OBJECT.findall(found.words.partition(";")[0]))
+    expected = dict(OBJECT.findall(world.caption(scene)))
+    there = dict(OBJECT.findall(result.words.partition(";")[0]))
     artefact = "blob" in there.values()
     named = {colour: sprite for colour, sprite in there.items() if sprite != "blob"}
-    missing = asked.keys() - there.keys()
-    other = any(asked.get(colour) != sprite for colour, sprite in named.items())
-    return artefact + 2 * bool(missing or other) or 4 * (not found.both)
+    missing = expected.keys() - there.keys()
+    other = any(expected.get(colour) != sprite for colour, sprite in named.items())
+    return artefact + 2 * bool(missing or other) or 4 * (not result.both)
 
 
 def per_step(cfg: float) -> int:
@@ -64,7 +64,7 @@ def correlation(preview: Tensor, image: Tensor) -> Tensor:
     return (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
-def walked(steps: int) -> dict[float, int]:
+def preview_steps(steps: int) -> dict[float, int]:
     """Per depth the steps to its preview."""
     return {depth: first_below([1 - step / steps for step in range(steps)], depth) for depth in DEPTHS}
 
@@ -72,7 +72,7 @@ def walked(steps: int) -> dict[float, int]:
 def longer(cfg: float, steps: int) -> list[int]:
     """As many steps as the previews of so many candidates, but for two, and the critic pay for."""
     each = per_step(cfg)
-    return [steps + math.ceil(count * (each * walked(steps)[DEPTH] + 1) / each) for count in COUNTS[1:]]
+    return [steps + math.ceil(count * (each * preview_steps(steps)[DEPTH] + 1) / each) for count in COUNTS[1:]]
 
 
 class Candidates:
@@ -86,13 +86,13 @@ class Candidates:
         self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
         self.host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, cfg)
 
-    def image(self, variant: int, steps: int, seen: dict[int, Tensor] | None = None) -> Tensor:
-        """One candidate; its x̂0 after so many steps into `seen`, where that is asked for."""
+    def image(self, variant: int, steps: int, predictions: dict[int, Tensor] | None = None) -> Tensor:
+        """One candidate; its x̂0 after so many steps into `predictions`, where that is asked for."""
         noise, _ = modulate(seed_noise(self.seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), self.host)
 
         def watch(step: int, total: int, denoised: Tensor) -> None:
-            if seen is not None:
-                seen[step + 1] = denoised
+            if predictions is not None:
+                predictions[step + 1] = denoised
 
         return self.model.sample(noise, self.tokens, self.uncond, self.cfg, steps, watch)
 
@@ -103,76 +103,76 @@ class Candidates:
 def candidates(batch: Candidates) -> Rows:
     """What was found, per prompt, candidate and depth; at the last depth in the finished image."""
     results: dict[str, list[Any]] = {"found": [], "kind": [], "seen": [], "score": [], "correlation": []}
-    at = [*walked(batch.steps).values(), batch.steps]
+    at = [*preview_steps(batch.steps).values(), batch.steps]
     for variant in range(MOST):
-        seen: dict[int, Tensor] = {}
-        image = seen[batch.steps] = batch.image(variant, batch.steps, seen)
-        checked = [batch.check(seen[k]) for k in at]
-        results["found"].append([(each.objects, each.both, each.score) for each in checked[-1]])
-        kinds = [kind(*pair, batch.world) for pair in zip(checked[-1], batch.scenes, strict=True)]
+        predictions: dict[int, Tensor] = {}
+        image = predictions[batch.steps] = batch.image(variant, batch.steps, predictions)
+        checks = [batch.check(predictions[k]) for k in at]
+        results["found"].append([(each.objects, each.both, each.score) for each in checks[-1]])
+        kinds = [kind(*pair, batch.world) for pair in zip(checks[-1], batch.scenes, strict=True)]
         results["kind"].append(kinds)
-        results["seen"].append(np.transpose([[each.both for each in found] for found in checked]))
-        results["score"].append(np.transpose([self_consistency(seen[k], batch.host) for k in at]))
-        results["correlation"].append(torch.stack([correlation(seen[k], image) for k in at], 1).float().numpy())
+        results["seen"].append(np.transpose([[each.both for each in row] for row in checks]))
+        results["score"].append(np.transpose([self_consistency(predictions[k], batch.host) for k in at]))
+        results["correlation"].append(torch.stack([correlation(predictions[k], image) for k in at], 1).float().numpy())
     return {key: np.stack(each, axis=1).astype(float) for key, each in results.items()}
 
 
 def more_steps(batch: Candidates) -> Rows:
     """The first candidate with more steps, per prompt."""
-    found = {f"{steps} steps": batch.check(batch.image(0, steps)) for steps in longer(batch.cfg, batch.steps)}
-    return {row: np.array([(each.objects, each.both, each.score) for each in some]) for row, some in found.items()}
+    results = {f"{steps} steps": batch.check(batch.image(0, steps)) for steps in longer(batch.cfg, batch.steps)}
+    return {row: np.array([(each.objects, each.both, each.score) for each in some]) for row, some in results.items()}
 
 
 PARTS: dict[str, Callable[[Candidates], Rows]] = {"candidates": candidates, "more": more_steps}
 """What is made, and kept, together."""
 
 
-def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
+def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
     """Make one part of one batch of prompts and write it, in a process of its own."""
     torch.set_num_threads(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         keep(path, PARTS[part](Candidates(name, cfg, steps, seed, count)))
 
 
-def picked(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+def pick(values: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Each prompt's value of the candidate that stands highest, (n, M, ...) -> (n, ...); of equal ones the first."""
     return values[np.arange(len(values)), by.argmax(axis=1)]
 
 
-def rows_of(had: Rows, cfg: float, steps: int) -> Rows:
+def rows_of(results: Rows, cfg: float, steps: int) -> Rows:
     """The rows of one model as `quality.tell` has them, from what was found."""
-    k, found, each = walked(steps)[DEPTH], had["found"], per_step(cfg)
+    k, finished, each = preview_steps(steps)[DEPTH], results["found"], per_step(cfg)
     level = DEPTHS.index(DEPTH)
     rows = {}
 
     def row(name: str, values: np.ndarray, extra: int) -> None:
         rows[name] = np.column_stack([values, np.full(len(values), extra)])
 
-    row("plain", found[:, 0], 0)
+    row("plain", finished[:, 0], 0)
     for count in COUNTS:
-        some, walk = found[:, :count], count * k * each
+        some, walk = finished[:, :count], count * k * each
         name = f"Audition of {count} after {k} of {steps} steps"
         row(f"Any of {count}, the last one", some[:, -1], 0)
         # The winner is made from its beginning, as a generation of its own.
-        row(f"{name}, by the checker", picked(some, had["seen"][:, :count, level]), walk)
-        row(f"{name}, by the model", picked(some, had["score"][:, :count, level]), walk + count)
+        row(f"{name}, by the checker", pick(some, results["seen"][:, :count, level]), walk)
+        row(f"{name}, by the model", pick(some, results["score"][:, :count, level]), walk + count)
     for count in range(2, 5):
-        some, more = found[:, :count], (count - 1) * steps * each
-        row(f"Best of {count} finished, by the checker", picked(some, some[..., 1]), more)
-        row(f"Best of {count} finished, by the model", picked(some, had["score"][:, :count, -1]), more + count)
-    for more in (steps for steps in longer(cfg, steps) if f"{steps} steps" in had):
-        row(f"{more} steps", had[f"{more} steps"], (more - steps) * each)
+        some, more = finished[:, :count], (count - 1) * steps * each
+        row(f"Best of {count} finished, by the checker", pick(some, some[..., 1]), more)
+        row(f"Best of {count} finished, by the model", pick(some, results["score"][:, :count, -1]), more + count)
+    for more in (steps for steps in longer(cfg, steps) if f"{steps} steps" in results):
+        row(f"{more} steps", results[f"{more} steps"], (more - steps) * each)
     return rows
 
 
-def previews(had: Rows, steps: int) -> None:
+def previews(results: Rows, steps: int) -> None:
     """Print how like its image a preview is, and what choosing among four by it brings."""
-    right = had["found"][..., 1]
+    right = results["found"][..., 1]
     print("\n| preview at | steps | correlation with the finished image: median, lowest tenth |", end="")
     print(" Δ of 4, picked by the checker | Δ of 4, by the critic |\n|---|---|---|---|---|")
-    for index, (depth, at) in enumerate(walked(steps).items()):
-        like = had["correlation"][:, :, index]
-        picks = [picked(right[:, :4], had[by][:, :4, index]) for by in ("seen", "score")]
+    for index, (depth, at) in enumerate(preview_steps(steps).items()):
+        like = results["correlation"][:, :, index]
+        picks = [pick(right[:, :4], results[by][:, :4, index]) for by in ("seen", "score")]
         gains = " | ".join(interval(each - right[:, 0]) for each in picks)
         print(f"| {depth:g} | {at} | {np.median(like):.2f}, {np.quantile(like, 0.1):.2f} | {gains} |")
 
@@ -183,26 +183,26 @@ def auc(score: np.ndarray, right: np.ndarray, failed: np.ndarray) -> str:
     higher = np.sign(score[:, :, None] - score[:, None, :]) / 2 + 0.5
     pairs = right[:, :, None] * failed[:, None, :]
     wins, total = (higher * pairs).sum(axis=(1, 2)), pairs.sum(axis=(1, 2))
-    told = total > 0
-    if told.sum() < 2:
+    has_pairs = total > 0
+    if has_pairs.sum() < 2:
         return ""
-    wins, total = wins[told], total[told]
-    drawn = np.random.default_rng(0).integers(0, len(wins), (4000, len(wins)))
-    low, high = np.percentile(wins[drawn].sum(axis=1) / total[drawn].sum(axis=1), [2.5, 97.5])
-    return f"{wins.sum() / total.sum():.2f} [{low:.2f}, {high:.2f}], {told.sum()} prompts"
+    wins, total = wins[has_pairs], total[has_pairs]
+    samples = np.random.default_rng(0).integers(0, len(wins), (4000, len(wins)))
+    low, high = np.percentile(wins[samples].sum(axis=1) / total[samples].sum(axis=1), [2.5, 97.5])
+    return f"{wins.sum() / total.sum():.2f} [{low:.2f}, {high:.2f}], {has_pairs.sum()} prompts"
 
 
-def failures(had: Rows) -> None:
+def failures(results: Rows) -> None:
     """Print how the critic ranks each kind of failure, and how often each comes before and after choosing."""
-    kinds, level = had["kind"], DEPTHS.index(DEPTH)
+    kinds, level = results["kind"], DEPTHS.index(DEPTH)
     heads = ["failure", "share of all candidates", "critic on the preview, AUC", "critic on the finished image, AUC"]
     heads += ["Δ of 4, by the critic", "Δ of 4, by the checker, on the preview"]
     print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for number, name in KINDS.items():
         failed = kinds == number
-        ranked = [auc(had["score"][..., index], kinds == 0, failed) for index in (level, -1)]
+        ranked = [auc(results["score"][..., index], kinds == 0, failed) for index in (level, -1)]
         some = failed[:, :4].astype(float)
-        changes = [picked(some, had[by][:, :4, level]) - some[:, 0] for by in ("score", "seen")]
+        changes = [pick(some, results[by][:, :4, level]) - some[:, 0] for by in ("score", "seen")]
         print(f"| {' | '.join([name, f'{failed.mean():.3f}', *ranked, *map(interval, changes)])} |")
 
 
@@ -219,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--store", type=Path, default=Path("results/audition"))
     options = parser.parse_args(arguments)
     files = {
-        (part, name): kept(options, part, name, options.cfg, options.steps) for part in PARTS for name in options.models
+        (part, name): store_files(options, part, name, options.cfg, options.steps)
+        for part in PARTS
+        for name in options.models
     }
     if options.processes:
         tasks = {
@@ -229,22 +231,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         # The same prompts of every model first.
         tasks = dict(sorted(tasks.items(), key=lambda item: item[1][4]))
-        make(made, tasks, options.processes)
-    all_had = {
-        name: {key: had for part in PARTS for key, had in joined(files[part, name]).items()} for name in options.models
+        make(make_part, tasks, options.processes)
+    all_results = {
+        name: {key: results for part in PARTS for key, results in join_files(files[part, name]).items()}
+        for name in options.models
     }
-    all_had = {name: had for name, had in all_had.items() if "found" in had}
+    all_results = {name: results for name, results in all_results.items() if "found" in results}
     title = "{}, {} steps, CFG {:g}"
     tell(
         {
-            title.format(name, options.steps, options.cfg): rows_of(had, options.cfg, options.steps)
-            for name, had in all_had.items()
+            title.format(name, options.steps, options.cfg): rows_of(results, options.cfg, options.steps)
+            for name, results in all_results.items()
         }
     )
-    for name, had in all_had.items():
-        print(f"\n### {name}: what a preview shows, and what the critic sees, N = {len(had['kind'])}")
-        previews(had, options.steps)
-        failures(had)
+    for name, results in all_results.items():
+        print(f"\n### {name}: what a preview shows, and what the critic sees, N = {len(results['kind'])}")
+        previews(results, options.steps)
+        failures(results)
 
 
 if __name__ == "__main__":

@@ -24,17 +24,17 @@ from lib_noiseorder.playground.world import World
 WORLDS: dict[str, World] = {"sprites": scenes, "clutter": clutter}
 
 
-def first_object(images: Tensor, drawn: list) -> tuple[Tensor, Tensor]:
+def first_object(images: Tensor, samples: list) -> tuple[Tensor, Tensor]:
     """The pixels of each scene's first object (n, 1, 16, 16), and the index of its colour (n,)."""
-    colour = torch.tensor([list(COLOURS).index(scene.words[0]) for scene in drawn])
+    colour = torch.tensor([list(COLOURS).index(scene.words[0]) for scene in samples])
     return (images - PALETTE[colour][..., None, None]).abs().amax(1, keepdim=True) < 1e-3, colour
 
 
 def lose(pixels: int) -> Callable[[Tensor, list, torch.Generator], Tensor]:
     """Turn some pixels of the first object grey."""
 
-    def spoil(images: Tensor, drawn: list, generator: torch.Generator) -> Tensor:
-        where, _ = first_object(images, drawn)
+    def spoil(images: Tensor, samples: list, generator: torch.Generator) -> Tensor:
+        where, _ = first_object(images, samples)
         order = (torch.rand(where.shape, generator=generator) + 2.0 * ~where).flatten(1).argsort(1).argsort(1)
         return torch.where(where & (order < pixels).view_as(where), 0.0, images)
 
@@ -42,19 +42,19 @@ def lose(pixels: int) -> Callable[[Tensor, list, torch.Generator], Tensor]:
 
 
 def noisy(rms: float) -> Callable[[Tensor, list, torch.Generator], Tensor]:
-    return lambda images, drawn, generator: images + rms * torch.randn(images.shape, generator=generator)
+    return lambda images, samples, generator: images + rms * torch.randn(images.shape, generator=generator)
 
 
-def recolour(images: Tensor, drawn: list, generator: torch.Generator) -> Tensor:
+def recolour(images: Tensor, samples: list, generator: torch.Generator) -> Tensor:
     """Give the first object a colour that nothing else has."""
-    where, _ = first_object(images, drawn)
-    free = [next(k for k, name in enumerate(COLOURS) if name not in scene.words) for scene in drawn]
+    where, _ = first_object(images, samples)
+    free = [next(k for k, name in enumerate(COLOURS) if name not in scene.words) for scene in samples]
     return torch.where(where, PALETTE[free][..., None, None], images)
 
 
-def double(images: Tensor, drawn: list, generator: torch.Generator) -> Tensor:
+def double(images: Tensor, samples: list, generator: torch.Generator) -> Tensor:
     """Draw the first object once more, where its mirror image is."""
-    where, colour = first_object(images, drawn)
+    where, colour = first_object(images, samples)
     return torch.where(where.flip(3), PALETTE[colour][..., None, None], images)
 
 
@@ -83,9 +83,9 @@ def main() -> None:
         cells = []
         for world in WORLDS.values():
             generator = torch.Generator().manual_seed(args.seed)
-            drawn = world.random_scenes(args.count, generator)
-            spoiled = spoil(world.render(drawn, generator), drawn, generator)
-            cells.append(f"{sum(found.both for found in world.check(spoiled, drawn)) / args.count:.4f}")
+            samples = world.random_scenes(args.count, generator)
+            spoiled = spoil(world.render(samples, generator), samples, generator)
+            cells.append(f"{sum(result.both for result in world.check(spoiled, samples)) / args.count:.4f}")
         print(f"| {name} | {'right' if right else 'wrong'} | {' | '.join(cells)} |", flush=True)
 
 

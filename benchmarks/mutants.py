@@ -35,7 +35,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "lib_noiseorder"
 EQUIVALENT = ROOT / "benchmarks" / "mutants.txt"
-KEPT = ROOT / ".mutants"
+STORE = ROOT / ".mutants"
 TESTS = ROOT / "tests"
 # The folder of a module's own tests comes first: that is where it is noticed soonest.
 WHERE = {
@@ -152,14 +152,14 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt, bool, bool, Ca
                 if isinstance(child, ast.Constant) and isinstance(node, (ast.JoinedStr, ast.Expr)):
                     continue  # words between what is told, and docstrings
 
-                def put(new: ast.AST, name: str = name, k: int = k, value: Any = value) -> None:
+                def set_node(new: ast.AST, name: str = name, k: int = k, value: Any = value) -> None:
                     if isinstance(value, list):
                         value[k] = new
                     else:
                         setattr(node, name, new)
 
                 own = child if isinstance(child, ast.stmt) else statement
-                yield child, own, within, any(child is test for test in conditions(node)), put
+                yield child, own, within, any(child is test for test in conditions(node)), set_node
                 yield from walk(child, own, within)
 
     yield from walk(tree, None, False)
@@ -167,12 +167,12 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt, bool, bool, Ca
 
 def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt, bool, ast.AST, Callable[[ast.AST], None]]]:
     """Every mutant of a module, in an order that is always the same."""
-    for node, statement, inside, is_condition, put in places(tree):
-        found = list(replacements(node))
-        if is_condition and not found:
-            found = [ast.UnaryOp(ast.Not(), node)]
-        for new in found:
-            yield node, statement, inside, new, put
+    for node, statement, inside, is_condition, set_node in places(tree):
+        new_nodes = list(replacements(node))
+        if is_condition and not new_nodes:
+            new_nodes = [ast.UnaryOp(ast.Not(), node)]
+        for new in new_nodes:
+            yield node, statement, inside, new, set_node
 
 
 def span(statement: ast.stmt) -> frozenset[int]:
@@ -184,28 +184,28 @@ def span(statement: ast.stmt) -> frozenset[int]:
 
 def mutants(module: str) -> list[Mutant]:
     source = (LIBRARY / module).read_text(encoding="utf-8")
-    lines, found, seen = source.splitlines(), [], {}
+    lines, results, counts = source.splitlines(), [], {}
     for number, (node, statement, inside, new, _) in enumerate(changes(ast.parse(source))):
         line = node.lineno if hasattr(node, "lineno") else statement.lineno
         change = " ".join(f"{ast.unparse(node)} → {ast.unparse(ast.fix_missing_locations(copy.deepcopy(new)))}".split())
         # The same change of the same text again.
         text = lines[line - 1].strip()
-        count = seen[text, change] = seen.get((text, change), 0) + 1
+        count = counts[text, change] = counts.get((text, change), 0) + 1
         change += f" ({count})" if count > 1 else ""
-        found.append(Mutant(module, number, line, text, change, span(statement) if inside else frozenset()))
-    return found
+        results.append(Mutant(module, number, line, text, change, span(statement) if inside else frozenset()))
+    return results
 
 
-def mutated(mutant: Mutant) -> Any:
+def mutate(mutant: Mutant) -> Any:
     """The code of its module with the change made."""
     path = LIBRARY / mutant.module
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    node, statement, _, new, put = list(changes(tree))[mutant.number]
-    put(ast.copy_location(new, node if hasattr(node, "lineno") else statement))
+    node, statement, _, new, set_node = list(changes(tree))[mutant.number]
+    set_node(ast.copy_location(new, node if hasattr(node, "lineno") else statement))
     return compile(ast.fix_missing_locations(tree), str(path), "exec", dont_inherit=True)
 
 
-class Chosen:
+class Selection:
     """Pytest plugin: only these tests, in this order; all of them where none are named."""
 
     def __init__(self, order: list[str] | None = None) -> None:
@@ -217,7 +217,7 @@ class Chosen:
             items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
 
 
-class Traced(Chosen):
+class Trace(Selection):
     """Pytest plugin: which lines of the library each test runs through, and how long it takes."""
 
     def __init__(self) -> None:
@@ -246,11 +246,11 @@ class Traced(Chosen):
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         sys.settrace(None)
         threading.settrace(None)
-        lines = {module: sorted(found) for module, found in self.lines.items()}
+        lines = {module: sorted(numbers) for module, numbers in self.lines.items()}
         self.tests[nodeid] = {"seconds": time.process_time() - self.start, "lines": lines}
 
 
-def forked(work: Callable[[], int], seconds: float) -> int | None:
+def fork(work: Callable[[], int], seconds: float) -> int | None:
     """What work returns in a process of its own with so much time of the processor; None where it hangs."""
     child = os.fork()
     if child == 0:
@@ -266,8 +266,8 @@ def forked(work: Callable[[], int], seconds: float) -> int | None:
     end = time.monotonic() + 20 * seconds
     try:
         while time.monotonic() < end:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
                 child = 0
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.02)
@@ -278,7 +278,7 @@ def forked(work: Callable[[], int], seconds: float) -> int | None:
             os.waitpid(child, 0)
 
 
-def run(arguments: Sequence[str], plugin: Chosen) -> int:
+def run(arguments: Sequence[str], plugin: Selection) -> int:
     import pytest
 
     return int(pytest.main(["-q", "-x", *arguments], plugins=[plugin]))
@@ -296,74 +296,74 @@ def digest(*paths: Path) -> str:
 
 
 @functools.cache
-def traced(folder: str) -> dict[str, dict[str, Any]]:
+def trace(folder: str) -> dict[str, dict[str, Any]]:
     """The tests of a folder, each with its time and the lines it runs through; found out anew for what has changed."""
-    library, kept = sorted(LIBRARY.rglob("*.py")), KEPT / f"{folder}.json"
-    held = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    library, store = sorted(LIBRARY.rglob("*.py")), STORE / f"{folder}.json"
+    cache = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     helpers = [path for path in sorted((TESTS / folder).glob("*.py")) if not path.name.startswith("test_")]
-    found = {}
+    tests = {}
     for path in sorted((TESTS / folder).glob("test_*.py")):
         name, state = path.relative_to(ROOT).as_posix(), digest(path, *helpers, *library)
-        if held.get(name, {}).get("digest") != state:
+        if cache.get(name, {}).get("digest") != state:
             print(f"which lines {name} runs through", flush=True)
 
             def work(name: str = name, state: str = state) -> int:
-                plugin = Traced()
+                plugin = Trace()
                 code = run([name], plugin)
-                replace(kept, {**held, name: {"digest": state, "tests": plugin.tests}})
+                replace(store, {**cache, name: {"digest": state, "tests": plugin.tests}})
                 # A file with tests in a browser alone has none left.
                 return 0 if code == 5 else code
 
-            if forked(work, 3600) != 0:
+            if fork(work, 3600) != 0:
                 raise SystemExit(f"{name} fails without any change: mend it first")
-            held.update(json.loads(kept.read_text(encoding="utf-8")))
-        found.update(held[name]["tests"])
-    return found
+            cache.update(json.loads(store.read_text(encoding="utf-8")))
+        tests.update(cache[name]["tests"])
+    return tests
 
 
 def is_killed(mutant: Mutant) -> bool:
-    code = mutated(mutant)
+    code = mutate(mutant)
     original = importlib.machinery.SourceFileLoader.get_code
     path = str(LIBRARY / mutant.module)
     for folder in next(folders for beginning, folders in WHERE.items() if mutant.module.startswith(beginning)):
-        chosen, seen = {}, {}
-        for name, test in traced(folder).items():
+        times, counts = {}, {}
+        for name, test in trace(folder).items():
             if test["seconds"] > LONGEST:
                 continue
             if mutant.lines and mutant.lines.isdisjoint(test["lines"].get(mutant.module, ())):
                 continue
             # One of each first, then the same with other hosts and values; the quick ones before the slow.
             stem = name.partition("[")[0]
-            seen[stem] = seen.get(stem, 0) + 1
-            chosen[name] = (seen[stem], test["seconds"])
-        if not chosen:
+            counts[stem] = counts.get(stem, 0) + 1
+            times[name] = (counts[stem], test["seconds"])
+        if not times:
             continue
-        order = sorted(chosen, key=chosen.__getitem__)
+        order = sorted(times, key=times.__getitem__)
 
         def work(order: list[str] = order) -> int:
             def get_code(loader: Any, name: str) -> Any:
                 return code if loader.path == path else original(loader, name)
 
             importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
-            return run(sorted({name.partition("::")[0] for name in order}), Chosen(order))
+            return run(sorted({name.partition("::")[0] for name in order}), Selection(order))
 
-        ended = forked(work, 60 + 5 * sum(seconds for _, seconds in chosen.values()))
-        if ended in (1, 2, None, -signal.SIGXCPU):  # a test failed, one could not be imported, it hung
+        status = fork(work, 60 + 5 * sum(seconds for _, seconds in times.values()))
+        if status in (1, 2, None, -signal.SIGXCPU):  # a test failed, one could not be imported, it hung
             return True
-        if ended != 0:
-            raise SystemExit(f"pytest ended with {ended} at {mutant.key}")
+        if status != 0:
+            raise SystemExit(f"pytest ended with {status} at {mutant.key}")
     return False
 
 
-def excused() -> dict[str, str]:
+def read_excuses() -> dict[str, str]:
     """The mutants that cannot be noticed, and why: a line that begins with # is the reason for those below it."""
-    found, reason = {}, ""
+    reasons, reason = {}, ""
     for line in EQUIVALENT.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             reason = line.removeprefix("#").strip()
         elif line:
-            found[line] = reason
-    return found
+            reasons[line] = reason
+    return reasons
 
 
 def main() -> None:
@@ -377,8 +377,8 @@ def main() -> None:
 
     modules = [path.relative_to(LIBRARY).as_posix() for path in sorted(LIBRARY.rglob("*.py"))]
     modules = [m for m in modules if m.startswith(tuple(WHERE)) and not m.endswith("__init__.py")]
-    wanted = [m for m in modules if m.startswith(tuple(arguments.modules or ("",)))]
-    excuses, there = excused(), [mutant for module in modules for mutant in mutants(module)]
+    selected = [m for m in modules if m.startswith(tuple(arguments.modules or ("",)))]
+    excuses, there = read_excuses(), [mutant for module in modules for mutant in mutants(module)]
     gone = set(excuses) - {mutant.key for mutant in there}
     if gone:
         raise SystemExit("\n".join(["mutants.txt holds what is no mutant any more:", *sorted(gone)]))
@@ -387,23 +387,23 @@ def main() -> None:
         """Drawn for each by itself: a larger share holds the smaller ones, and what is excused moves no other."""
         return random.Random(f"{arguments.seed} {mutant.key}").random()
 
-    left = [mutant for mutant in there if mutant.module in wanted and mutant.key not in excuses]
-    left = sorted((mutant for mutant in left if place(mutant) < arguments.share), key=place)
+    remaining = [mutant for mutant in there if mutant.module in selected and mutant.key not in excuses]
+    remaining = sorted((mutant for mutant in remaining if place(mutant) < arguments.share), key=place)
 
-    KEPT.mkdir(exist_ok=True)
-    kept = KEPT / "results.json"
-    results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    STORE.mkdir(exist_ok=True)
+    store = STORE / "results.json"
+    results = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     now = digest(*(path for folder in ("core", "hosts", "webui") for path in sorted((TESTS / folder).glob("*.py"))))
-    states = {module: digest(LIBRARY / module) for module in wanted}
+    states = {module: digest(LIBRARY / module) for module in selected}
 
-    def known(mutant: Mutant) -> bool | None:
+    def verdict(mutant: Mutant) -> bool | None:
         """Whether it is killed; None where it must be run."""
-        found = results.get(mutant.key)
-        if found is None or found["module"] != states[mutant.module]:
+        result = results.get(mutant.key)
+        if result is None or result["module"] != states[mutant.module]:
             return None
-        return found["killed"] if found["killed"] or found["tests"] == now else None
+        return result["killed"] if result["killed"] or result["tests"] == now else None
 
-    open_, started = [mutant for mutant in left if known(mutant) is None], time.monotonic()
+    open_, started = [mutant for mutant in remaining if verdict(mutant) is None], time.monotonic()
     if open_ and not arguments.list:
         import gradio  # noqa: F401  # once, and not in every process
         import hypothesis
@@ -422,25 +422,25 @@ def main() -> None:
         for number, mutant in enumerate(open_, 1):
             killed = is_killed(mutant)
             results[mutant.key] = {"killed": killed, "module": states[mutant.module], "tests": now}
-            replace(kept, results)
+            replace(store, results)
             if not killed:
                 print(f"survived  {mutant.module}:{mutant.line}  {mutant.change}  |  {mutant.text}", flush=True)
             if number % 20 == 0 or number == len(open_):
                 minutes = (time.monotonic() - started) / 60
                 print(f"{number} of {len(open_)} run in {minutes:.0f} minutes", flush=True)
 
-    survivors = [mutant for mutant in left if known(mutant) is False]
+    survivors = [mutant for mutant in remaining if verdict(mutant) is False]
     if arguments.list:
         for mutant in survivors:
             print(f"{mutant.key}")
     print("\n| module | mutants | cannot be noticed | run | killed | survived |\n|---|---|---|---|---|---|")
     total = [0] * 5
-    for module in wanted:
-        mine = [mutant for mutant in left if mutant.module == module]
-        told = [known(mutant) for mutant in mine]
+    for module in selected:
+        mine = [mutant for mutant in remaining if mutant.module == module]
+        verdicts = [verdict(mutant) for mutant in mine]
         everything = sum(mutant.module == module for mutant in there)
         skipped = sum(mutant.module == module and mutant.key in excuses for mutant in there)
-        row = [everything, skipped, len(told) - told.count(None), told.count(True), told.count(False)]
+        row = [everything, skipped, len(verdicts) - verdicts.count(None), verdicts.count(True), verdicts.count(False)]
         total = [a + b for a, b in zip(total, row, strict=True)]
         print(f"| `{module}` | {' | '.join(map(str, row))} |")
     print(f"| all | {' | '.join(map(str, total))} |")

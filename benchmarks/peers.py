@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib_noiseorder.core.erasure import erase
 from lib_noiseorder.core.injection import predict
-from lib_noiseorder.core.modulate import guided
+from lib_noiseorder.core.modulate import guide
 from lib_noiseorder.core.streams import stream_seed
 from lib_noiseorder.playground.host import PlaygroundHost
 
@@ -19,7 +19,7 @@ CLIP = 0.5 / 128
 JITTER = 0.001
 NODE = {"epsilon": 0.8, "flow": 0.8 * 0.6}
 """The node's δ by kind of model."""
-SEEN = 5
+PREDICTIONS = 5
 
 
 def norm(x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def redenoise(noise: Tensor, host: PlaygroundHost, steps: int, scale: float = 5.
     """One step of `steps` down with CFG 5.5 and back up with CFG 1, from which golden noise is learned (2411.09502)."""
     top, below = host.level(1.0), host.level(1 - 1 / steps)
     x = host.place(noise, top)
-    x = x + (below.sigma - top.sigma) * predict(x, guided(host.denoise(x, top, True), scale), top.sigma)
+    x = x + (below.sigma - top.sigma) * predict(x, guide(host.denoise(x, top, True), scale), top.sigma)
     x = x + (top.sigma - below.sigma) * predict(x, host.denoise(x, below, False).cond, below.sigma)
     return x / host.place(torch.ones(()), top)
 
@@ -56,16 +56,16 @@ def node(noise: Tensor, host: PlaygroundHost, steps: int) -> Tensor:
     """`(z + δ d) / √(1 + δ²)` with eight draws mixed and d the mean of five x̂0 of a whole generation before, both of
     mean 0 and standard deviation 1: as in the SemanticNoiseSampler of ComfyUI-geltz."""
     mixed = erase(noise, 8.0, lambda index: host.fresh_noise([stream_seed(seed, index) for seed in host.seeds]))
-    at = torch.linspace(0, steps - 1, min(SEEN, steps)).round().long().tolist()
-    seen: list[Tensor] = []
+    at = torch.linspace(0, steps - 1, min(PREDICTIONS, steps)).round().long().tolist()
+    predictions: list[Tensor] = []
 
     def keep(step: int, total: int, denoised: Tensor) -> None:
         if step in at:
-            seen.append(denoised)
+            predictions.append(denoised)
 
     host.model.sample(mixed, host.tokens, host.uncond_tokens, host.cfg_scale, steps, keep)
     delta = NODE[host.model.kind]
-    z, direction = (standard(x) for x in (mixed, torch.stack(seen).mean(dim=0)))
+    z, direction = (standard(x) for x in (mixed, torch.stack(predictions).mean(dim=0)))
     return (z + delta * direction) / (1 + delta**2) ** 0.5
 
 

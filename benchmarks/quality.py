@@ -69,8 +69,8 @@ def run(
         tokens, uncond = world.encode(part), world.null_tokens(len(part))
         noise, report = modulate(seed_noise(seeds), config, PlaygroundHost(model, seeds, tokens, uncond, cfg))
         reports.append(report)
-        found = world.check(model.sample(noise, tokens, uncond, cfg, steps), part)
-        scores += [(result.objects, result.both, result.score) for result in found]
+        results = world.check(model.sample(noise, tokens, uncond, cfg, steps), part)
+        scores += [(result.objects, result.both, result.score) for result in results]
     return np.array(scores, dtype=float), reports
 
 
@@ -113,14 +113,14 @@ class Batch:
     def check(self, images: Tensor) -> list[CheckResult]:
         return self.world.check(images, self.scenes)
 
-    def tell(self, row: str, found: list[CheckResult], extra: int) -> None:
-        self.rows[row] = np.array([(each.objects, each.both, each.score, extra) for each in found], dtype=float)
+    def tell(self, row: str, results: list[CheckResult], extra: int) -> None:
+        self.rows[row] = np.array([(each.objects, each.both, each.score, extra) for each in results], dtype=float)
 
-    def modulated(self, row: str, config: NoiseOrderConfig) -> None:
+    def add_modulated(self, row: str, config: NoiseOrderConfig) -> None:
         noise, extra = self.noise(config)
         self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
 
-    def changed(self, row: str, change: Callable[[Tensor, PlaygroundHost], Tensor]) -> None:
+    def add_changed(self, row: str, change: Callable[[Tensor, PlaygroundHost], Tensor]) -> None:
         """Noise that was changed in another way than ours."""
         host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
         noise = change(seed_noise(self.seeds), host)
@@ -139,22 +139,22 @@ class Batch:
         images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, cfg, self.steps)
         self.tell(f"CFG {cfg:g}", self.check(images), (2 - self.per_step) * self.steps)
 
-    def walked(self, depth: float) -> int:
+    def preview_steps(self, depth: float) -> int:
         """Steps to the preview at this depth; a few-step model is looked at after its first."""
         return 1 if self.distilled else first_below([1 - step / self.steps for step in range(self.steps)], depth)
 
 
 def modulations(batch: Batch) -> None:
-    batch.modulated("plain", NoiseOrderConfig())
-    batch.modulated("Default: erase n = 4, guidance δ = 0.05", PRESETS["Default"])
+    batch.add_modulated("plain", NoiseOrderConfig())
+    batch.add_modulated("Default: erase n = 4, guidance δ = 0.05", PRESETS["Default"])
     row = "Look-ahead, δ = 0.08"
-    batch.modulated(row, PRESETS["Look-ahead"])
+    batch.add_modulated(row, PRESETS["Look-ahead"])
     batch.more_steps(batch.rows[row][0, 3])
 
 
 def choices(batch: Batch) -> None:
     """The candidates are the seed's own noise and erased variants of it, all finished, so any choice can be told."""
-    previews: dict[int, list[Tensor]] = {batch.walked(depth): [] for depth in DEPTHS}
+    previews: dict[int, list[Tensor]] = {batch.preview_steps(depth): [] for depth in DEPTHS}
     finished: list[Tensor] = []
 
     def keep(step: int, total: int, denoised: Tensor) -> None:
@@ -164,12 +164,12 @@ def choices(batch: Batch) -> None:
     for k in range(CANDIDATES):
         noise, _ = batch.noise(PRESETS["Erase only"].replace(variant=k) if k else NoiseOrderConfig())
         finished.append(batch.model.sample(noise, batch.tokens, batch.uncond, batch.cfg, batch.steps, keep))
-    judged = [batch.check(images) for images in finished]
-    batch.tell("Erase, n = 4", judged[1], 0)
+    results = [batch.check(images) for images in finished]
+    batch.tell("Erase, n = 4", results[1], 0)
 
-    def choose(row: str, by: Callable[[Tensor], Sequence[float]], seen: list[Tensor], extra: int) -> None:
-        best = np.argmax([by(images) for images in seen], axis=0)
-        batch.tell(row, [judged[k][image] for image, k in enumerate(best)], extra)
+    def choose(row: str, by: Callable[[Tensor], Sequence[float]], candidates: list[Tensor], extra: int) -> None:
+        best = np.argmax([by(images) for images in candidates], axis=0)
+        batch.tell(row, [results[k][image] for image, k in enumerate(best)], extra)
 
     def critic(images: Tensor) -> Sequence[float]:
         return self_consistency(images, batch.host)
@@ -178,24 +178,24 @@ def choices(batch: Batch) -> None:
         return [each.both + each.score for each in batch.check(images)]
 
     for depth in DEPTHS:
-        steps = batch.walked(depth)
+        steps = batch.preview_steps(depth)
         if steps in previews:
-            seen = previews.pop(steps)
+            candidates = previews.pop(steps)
             at = f"Audition of {CANDIDATES} after {steps} of {batch.steps} steps"
             # The winner is made from its beginning, as a generation of its own.
             walk = CANDIDATES * steps * batch.per_step
-            choose(f"{at}, by the model", critic, seen, walk + CANDIDATES)
-            choose(f"{at}, by the checker", eye, seen, walk)
+            choose(f"{at}, by the model", critic, candidates, walk + CANDIDATES)
+            choose(f"{at}, by the checker", eye, candidates, walk)
     for count in range(2, CANDIDATES + 1):
         more = (count - 1) * batch.steps * batch.per_step
         choose(f"Best of {count} finished, by the model", critic, finished[:count], more + count)
         choose(f"Best of {count} finished, by the checker", eye, finished[:count], more)
-    batch.more_steps(CANDIDATES * (batch.walked(min(DEPTHS)) * batch.per_step + 1))
+    batch.more_steps(CANDIDATES * (batch.preview_steps(min(DEPTHS)) * batch.per_step + 1))
 
 
 def others(batch: Batch) -> None:
-    batch.modulated("Inject only: guidance δ = 0.05", PRESETS["Inject only"])
-    batch.modulated("Paper, as printed", PRESETS["Paper, as printed"])
+    batch.add_modulated("Inject only: guidance δ = 0.05", PRESETS["Inject only"])
+    batch.add_modulated("Paper, as printed", PRESETS["Paper, as printed"])
     batch.other_cfg(1.5)
     batch.other_cfg(5.0)
 
@@ -208,17 +208,17 @@ def directions(batch: Batch) -> None:
                 config = INJECT.replace(direction=direction, levels=levels, inject=delta)
                 if direction == LOOK_AHEAD:
                     config = config.replace(first_level=1.0, last_level=0.8)
-                batch.modulated(f"{direction}, δ = {delta:g}, K = {levels}", config)
+                batch.add_modulated(f"{direction}, δ = {delta:g}, K = {levels}", config)
 
 
-def published(batch: Batch) -> None:
+def peer_methods(batch: Batch) -> None:
     """What others do to the noise; most of it needs the model without a prompt."""
-    batch.changed("ComfyUI node", partial(node, steps=batch.steps))
+    batch.add_changed("ComfyUI node", partial(node, steps=batch.steps))
     if not batch.distilled:
         for iterations in (3, 10, 20):
             row = f"Noise-level guidance, {iterations} iterations"
-            batch.changed(row, partial(noise_level_guidance, iterations=iterations))
-        batch.changed("Golden noise's re-denoising", partial(redenoise, steps=batch.steps))
+            batch.add_changed(row, partial(noise_level_guidance, iterations=iterations))
+        batch.add_changed("Golden noise's re-denoising", partial(redenoise, steps=batch.steps))
 
 
 PARTS: dict[str, Callable[[Batch], None]] = {
@@ -226,13 +226,13 @@ PARTS: dict[str, Callable[[Batch], None]] = {
     "others": others,
     "choices": choices,
     "directions": directions,
-    "published": published,
+    "published": peer_methods,
 }
 """What is made, and kept, together; the first holds the plain row."""
 HEADLINE = ["modulations", "others", "choices"]
 
 
-def made(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
+def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
     """Make the rows of one part of one batch of prompts and write them, in a process of its own."""
     torch.set_num_threads(1)
     batch = Batch(name, cfg, steps, seed, count)
@@ -249,60 +249,66 @@ def keep(path: Path, rows: Rows) -> None:
     temporary.replace(path)
 
 
-def sampled(options: argparse.Namespace) -> list[tuple[str, float, int]]:
+def model_settings(options: argparse.Namespace) -> list[tuple[str, float, int]]:
     """The models, each at every CFG and the steps asked for; a distilled one as it was distilled."""
-    asked = [
+    settings = [
         (name, 1.0, few) if (few := MODELS[name].distilled) else (name, cfg, steps)
         for name in options.models
         for cfg in options.cfg
         for steps in options.steps
     ]
-    return list(dict.fromkeys(asked))
+    return list(dict.fromkeys(settings))
 
 
-def kept(options: argparse.Namespace, part: str, name: str, cfg: float, steps: int) -> dict[Path, tuple[int, int]]:
+def store_files(
+    options: argparse.Namespace, part: str, name: str, cfg: float, steps: int
+) -> dict[Path, tuple[int, int]]:
     """The files of one part of one model in the store, each with its first seed and number of prompts.
 
     The name holds the digest of the weights: those of a model trained again begin anew.
     """
     digest = hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:8]
     precision = "bfloat16-" if options.bfloat16 else ""
-    made = options.store / f"{name}-{digest}-{precision}cfg{cfg:g}-{steps}steps-{part}"
+    stem = options.store / f"{name}-{digest}-{precision}cfg{cfg:g}-{steps}steps-{part}"
     end = options.seed + options.count
     return {
-        Path(f"{made}-{start}-{BATCH}.npz"): (start, min(BATCH, end - start))
+        Path(f"{stem}-{start}-{BATCH}.npz"): (start, min(BATCH, end - start))
         for start in range(options.seed, end, BATCH)
     }
 
 
-def bar(done: int, total: int, began: float, earlier: int) -> None:
+def bar(done: int, total: int, start: float, earlier: int) -> None:
     """One line of progress on the terminal, with what is left by the pace since the start."""
     filled = 40 * done // max(total, 1)
-    left = (time.monotonic() - began) / max(done - earlier, 1) * (total - done)
-    print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{total}, {left / 60:.0f} min left ", end="", file=sys.stderr)
+    remaining = (time.monotonic() - start) / max(done - earlier, 1) * (total - done)
+    print(
+        f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{total}, {remaining / 60:.0f} min left ",
+        end="",
+        file=sys.stderr,
+    )
 
 
 def make(work: Callable[..., None], tasks: dict[Path, tuple[Any, ...]], processes: int) -> None:
     """Have the files made that are not there yet, each by `work(*task)`."""
     missing = [task for path, task in tasks.items() if not path.exists()]
-    began, earlier = time.monotonic(), len(tasks) - len(missing)
-    bar(earlier, len(tasks), began, earlier)
+    start, earlier = time.monotonic(), len(tasks) - len(missing)
+    bar(earlier, len(tasks), start, earlier)
     with ProcessPoolExecutor(processes) as pool:
         for done, future in enumerate(as_completed([pool.submit(work, *task) for task in missing]), 1):
             future.result()
-            bar(earlier + done, len(tasks), began, earlier)
+            bar(earlier + done, len(tasks), start, earlier)
     print(file=sys.stderr)
 
 
-def joined(files: Iterable[Path]) -> Rows:
+def join_files(files: Iterable[Path]) -> Rows:
     """What the files hold, as far as they are there without a gap."""
     batches = [dict(np.load(path)) for path in takewhile(Path.exists, files)]
     return {row: np.concatenate([batch[row] for batch in batches]) for row in (batches[0] if batches else ())}
 
 
-def stored(options: argparse.Namespace, *model: Any) -> Rows:
-    """The rows of one model of `sampled`, each as far as it is in the store."""
-    return {row: made for part in PARTS for row, made in joined(kept(options, part, *model)).items()}
+def load_rows(options: argparse.Namespace, *model: Any) -> Rows:
+    """The rows of one model of `model_settings`, each as far as it is in the store."""
+    return {row: values for part in PARTS for row, values in join_files(store_files(options, part, *model)).items()}
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -320,7 +326,7 @@ def p_value(difference: np.ndarray) -> float:
     return math.erfc(abs(difference.sum()) / size / 2**0.5) if size else 1.0
 
 
-def paired(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+def paired_differences(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Their differences image by image, as far as both were made."""
     count = min(len(values), len(others))
     return values[:count] - others[:count]
@@ -333,14 +339,14 @@ def control(rows: Rows, row: str, kind: str) -> np.ndarray | None:
     many images the dearer way, the rest the cheaper.
     """
     extra = rows[row][0, 3]
-    chain = [made for name, made in rows.items() if name == "plain" or re.fullmatch(kind, name)]
-    chain.sort(key=lambda made: made[0, 3])
+    chain = [values for name, values in rows.items() if name == "plain" or re.fullmatch(kind, name)]
+    chain.sort(key=lambda values: values[0, 3])
     if not extra or re.fullmatch(kind, row):
         return None
     for cheap, dear in pairwise(chain):
         low, high = cheap[0, 3], dear[0, 3]
         if low < extra <= high:
-            return cheap[: len(dear), 1] + (extra - low) / (high - low) * paired(dear[:, 1], cheap[:, 1])
+            return cheap[: len(dear), 1] + (extra - low) / (high - low) * paired_differences(dear[:, 1], cheap[:, 1])
     return None
 
 
@@ -357,7 +363,9 @@ def against(rows: Rows, row: str) -> dict[str, np.ndarray]:
         "best of N": control(rows, row, rf"Best of \d+ finished, {judge}"),
         "CFG 5": rows["CFG 5"][:, 1] if "CFG 5" in rows and row != "CFG 5" and not rows["CFG 5"][0, 3] else None,
     }
-    return {name: paired(rows[row][:, 1], values) for name, values in controls.items() if values is not None}
+    return {
+        name: paired_differences(rows[row][:, 1], values) for name, values in controls.items() if values is not None
+    }
 
 
 def headline(options: argparse.Namespace) -> None:
@@ -366,14 +374,14 @@ def headline(options: argparse.Namespace) -> None:
         tasks = {
             path: (part, *model, *batch, options.bfloat16, path)
             for part in options.parts
-            for model in sampled(options)
-            for path, batch in kept(options, part, *model).items()
+            for model in model_settings(options)
+            for path, batch in store_files(options, part, *model).items()
         }
-        make(made, tasks, options.processes)
+        make(make_part, tasks, options.processes)
     tables = {
         f"{name}, {steps} steps, CFG {cfg:g}": rows
-        for name, cfg, steps in sampled(options)
-        if "plain" in (rows := stored(options, name, cfg, steps))
+        for name, cfg, steps in model_settings(options)
+        if "plain" in (rows := load_rows(options, name, cfg, steps))
     }
     tell(tables)
     if options.plot:
@@ -382,27 +390,27 @@ def headline(options: argparse.Namespace) -> None:
 
 def tell(tables: dict[str, Rows]) -> None:
     """Print a table per model, each row beside its controls, corrected for all of them."""
-    compared = {
+    comparisons = {
         (table, row, other): difference
         for table, rows in tables.items()
         for row in rows
         if row != "plain"
         for other, difference in against(rows, row).items()
     }
-    p_values = dict(zip(compared, holm([p_value(difference) for difference in compared.values()]), strict=True))
-    print(f"{len(compared)} comparisons; bold: p < 0.05 after Holm's correction for all of them.")
+    p_values = dict(zip(comparisons, holm([p_value(difference) for difference in comparisons.values()]), strict=True))
+    print(f"{len(comparisons)} comparisons; bold: p < 0.05 after Holm's correction for all of them.")
     for table, rows in tables.items():
         objects, both, score, _ = rows["plain"].mean(axis=0)
         print(f"\n### {table}\n")
         print(f"Plain: objects {objects:.3f}, both {both:.3f}, score {score:.3f}, N = {len(rows['plain'])}\n")
-        columns = [other for other in CONTROLS if any((table, row, other) in compared for row in rows)]
+        columns = [other for other in CONTROLS if any((table, row, other) in comparisons for row in rows)]
         heads = ["row", "N", "extra evaluations", "Δ both", *(f"against {other}" for other in columns[1:])]
         print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
-        for row, found in sorted(rows.items(), key=lambda item: item[1][0, 3]):
+        for row, values in sorted(rows.items(), key=lambda item: item[1][0, 3]):
             if row != "plain":
-                cells = [row, f"{len(found)}", f"{found[0, 3]:.0f}"]
+                cells = [row, f"{len(values)}", f"{values[0, 3]:.0f}"]
                 for key in ((table, row, other) for other in columns):
-                    cells.append(interval(compared[key], p_values[key] < 0.05) if key in compared else "")
+                    cells.append(interval(comparisons[key], p_values[key] < 0.05) if key in comparisons else "")
                 print(f"| {' | '.join(cells)} |")
 
 
@@ -431,10 +439,12 @@ def draw(tables: dict[str, Rows], path: Path) -> None:
     for panel, (table, rows) in zip(panels, tables.items(), strict=False):
         panel.axhline(0, color="black", linewidth=0.8)
         for label, (pattern, colour, marker) in KINDS.items():
-            found = sorted((made for row, made in rows.items() if re.fullmatch(pattern, row)), key=lambda m: m[0, 3])
-            differences = [paired(made[:, 1], rows["plain"][:, 1]) for made in found]
+            series = sorted(
+                (values for row, values in rows.items() if re.fullmatch(pattern, row)), key=lambda m: m[0, 3]
+            )
+            differences = [paired_differences(values[:, 1], rows["plain"][:, 1]) for values in series]
             panel.errorbar(
-                [made[0, 3] for made in found],
+                [values[0, 3] for values in series],
                 [each.mean() for each in differences],
                 [1.96 * each.std() / len(each) ** 0.5 for each in differences],
                 color=colour,
@@ -462,7 +472,7 @@ def variants(options: argparse.Namespace) -> None:
     for name in options.models:
         model = PlaygroundModel.load(name)
         for cfg, steps in product(options.cfg, options.steps):
-            began = time.monotonic()
+            start = time.monotonic()
             arguments = (options.count, options.seed, cfg, steps)
             plain, _ = run(model, NoiseOrderConfig(), *arguments)
             means = ", ".join(
@@ -478,7 +488,7 @@ def variants(options: argparse.Namespace) -> None:
                 cosine = np.mean([value for report in reports for value in report.cosine])
                 row = [variant, str(reports[0].evaluations), *cells, f"{std:.3f}", f"{cosine:.3f}"]
                 print(f"| {' | '.join(row)} |", flush=True)
-            print(f"\n({time.monotonic() - began:.0f} s)")
+            print(f"\n({time.monotonic() - start:.0f} s)")
 
 
 def main() -> None:

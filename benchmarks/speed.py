@@ -46,24 +46,24 @@ def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str
     print("|---|---|---|---|---|")
     values = [getattr(NoiseOrderConfig(True, inject=0.0), field.name) for field in FIELDS]
     for sampler, scheduler in SAMPLERS:
-        chosen = {**request, "sampler_name": sampler, "scheduler": scheduler}
-        told = server.get(
+        body = {**request, "sampler_name": sampler, "scheduler": scheduler}
+        price_text = server.get(
             f"/noiseorder/v1/audition/cost?sampler={quote(sampler)}&scheduler={scheduler}&steps={request['steps']}"
             f"&candidates={count}"
         )["told"]
-        steps, of = map(int, re.search(r"at (\d+) of (\d+) steps", told).groups())
+        steps, of = map(int, re.search(r"at (\d+) of (\d+) steps", price_text).groups())
         cost = count * steps / of
         pairs = []
         for run in range(-1, runs):
             ticket = json.dumps({"id": f"{sampler} {run}", "candidates": count, "depth": DEPTH})
             order = [[], [*values, ticket]] if run % 2 == 0 else [[*values, ticket], []]
-            taken = [seconds(server, kind, settings or [{"inject": 0.0}], **chosen) for settings in order]
+            times = [seconds(server, kind, settings or [{"inject": 0.0}], **body) for settings in order]
             if run >= 0:  # the first is to warm up
-                pairs.append(tuple(taken if run % 2 == 0 else reversed(taken)))
+                pairs.append(tuple(times if run % 2 == 0 else reversed(times)))
         ratios = sorted(b / a / cost for a, b in pairs)
         alone, all_of_them = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(
-            f"| {sampler}, {scheduler} | {told} | {alone:.3f} | {all_of_them:.3f} "
+            f"| {sampler}, {scheduler} | {price_text} | {alone:.3f} | {all_of_them:.3f} "
             f"| {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) |",
             flush=True,
         )
@@ -74,9 +74,9 @@ def calls(server: WebUI, kind: str, request: dict[str, object], only: str) -> No
     print("| settings | calls | rows |")
     print("|---|---|---|")
     for name, settings in ((n, s) for n, s in ROWS.items() if only in n):
-        seen = server.txt2img(kind, {"enabled": True, **settings}, **request).seen
-        told = [f"{seen[each] - seen[f'own_{each}']} + {seen[f'own_{each}']}" for each in ("calls", "rows")]
-        print(f"| {name} | {' | '.join(told)} |", flush=True)
+        counts = server.txt2img(kind, {"enabled": True, **settings}, **request).seen
+        cells = [f"{counts[each] - counts[f'own_{each}']} + {counts[f'own_{each}']}" for each in ("calls", "rows")]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def seconds(server: WebUI, kind: str, settings: list[object], **request: object) -> float:
@@ -126,8 +126,8 @@ def main() -> None:
                 for run in range(options.runs):
                     # Each goes first as often as second: what warms the machine up favours neither.
                     order = [[], on] if run % 2 == 0 else [on, []]
-                    taken = [seconds(server, options.kind, chosen, **request) for chosen in order]
-                    pairs.append(tuple(taken if run % 2 == 0 else reversed(taken)))
+                    times = [seconds(server, options.kind, arguments, **request) for arguments in order]
+                    pairs.append(tuple(times if run % 2 == 0 else reversed(times)))
                 ratios = sorted(b / a for a, b in pairs)
                 rows = server.txt2img(options.kind, *on, **request).seen["own_rows"]
                 without, modulated = (statistics.median(column) for column in zip(*pairs, strict=True))

@@ -57,14 +57,14 @@ def empty_first(noise: Tensor, model: PlaygroundModel, delta: float) -> Tensor:
     """Turned toward what the model sees in the noise without a prompt; one evaluation."""
     flat = noise.flatten(0, 1)
     sigma = model.sigma_at(0.9)
-    seen = model.denoise(model.place(flat, sigma), sigma, model.world.null_tokens(len(flat)))
-    return inject(flat, [seen], [1.0], delta).view_as(noise)
+    denoised = model.denoise(model.place(flat, sigma), sigma, model.world.null_tokens(len(flat)))
+    return inject(flat, [denoised], [1.0], delta).view_as(noise)
 
 
 def rows(noise: Tensor, draw: Callable[[int], Tensor], model: PlaygroundModel) -> dict[str, Tensor]:
     """What becomes of independent noises (prompts, K, ...); draw(i), i = 2, 3, ..., is as many fresh ones."""
     first = noise[:, :1].expand_as(noise)
-    found = {
+    results = {
         "independent seeds": noise,
         "Erase, n = 4": erase(noise, 4.0, draw),
         "z and −z": opposite(noise),
@@ -75,12 +75,12 @@ def rows(noise: Tensor, draw: Callable[[int], Tensor], model: PlaygroundModel) -
         "the same, mirrored": erase(first, 4.0, lambda index: opposite(draw(index))),
     }
     if model.has_uncond:
-        found["toward the empty prompt, δ = 0.1"] = empty_first(noise, model, 0.1)
-        found["toward the empty prompt, δ = 0.2"] = empty_first(noise, model, 0.2)
-    return found
+        results["toward the empty prompt, δ = 0.1"] = empty_first(noise, model, 0.1)
+        results["toward the empty prompt, δ = 0.2"] = empty_first(noise, model, 0.2)
+    return results
 
 
-def measured(model: PlaygroundModel, seed: int, count: int, steps: int, cfg: float) -> dict[str, np.ndarray]:
+def measure(model: PlaygroundModel, seed: int, count: int, steps: int, cfg: float) -> dict[str, np.ndarray]:
     """Per row (count, 2): of each prompt the spread of its images and the share of right ones."""
     world = model.world
     scenes = world.random_scenes(count, torch.Generator().manual_seed(seed))
@@ -89,15 +89,15 @@ def measured(model: PlaygroundModel, seed: int, count: int, steps: int, cfg: flo
         generator = torch.Generator().manual_seed(stream_seed(seed, index))
         return torch.randn(count, K, CHANNELS, SIZE, SIZE, generator=generator)
 
-    asked = [scene for scene in scenes for _ in range(K)]
-    tokens, uncond = world.encode(asked), world.null_tokens(len(asked))
-    found = {}
+    repeated = [scene for scene in scenes for _ in range(K)]
+    tokens, uncond = world.encode(repeated), world.null_tokens(len(repeated))
+    results = {}
     for row, noise in rows(draw(1), draw, model).items():
         images = model.sample(noise.flatten(0, 1), tokens, uncond, cfg, steps)
-        right = np.reshape([each.both for each in world.check(images, asked)], (count, K))
+        right = np.reshape([each.both for each in world.check(images, repeated)], (count, K))
         spread = [torch.pdist(some).mean() / some.shape[1] ** 0.5 for some in images.flatten(1).split(K)]
-        found[row] = np.stack([np.array(spread), right.mean(axis=1)], axis=1)
-    return found
+        results[row] = np.stack([np.array(spread), right.mean(axis=1)], axis=1)
+    return results
 
 
 def main() -> None:
@@ -111,16 +111,16 @@ def main() -> None:
         model, distilled = PlaygroundModel.load(name), MODELS[name].distilled
         steps, cfg = (distilled, 1.0) if distilled else (STEPS, CFG)
         parts = [
-            measured(model, options.seed + start, min(BATCH, options.prompts - start), steps, cfg)
+            measure(model, options.seed + start, min(BATCH, options.prompts - start), steps, cfg)
             for start in range(0, options.prompts, BATCH)
         ]
-        found = {row: np.concatenate([part[row] for part in parts]) for row in parts[0]}
-        plain = found.pop("independent seeds")
+        results = {row: np.concatenate([part[row] for part in parts]) for row in parts[0]}
+        plain = results.pop("independent seeds")
         mean, right = plain.mean(axis=0)
         print(f"\n### {name}, {steps} steps, CFG {cfg:g}, {options.prompts} prompts × {K} noises\n")
         print(f"Independent seeds: spread {mean:.3f}, right {right:.3f}\n")
         print("| noises | Δ spread, share of the independent seeds' | Δ right |\n|---|---|---|")
-        for row, values in found.items():
+        for row, values in results.items():
             spread, rightness = (values - plain).T
             print(f"| {row} | {interval(spread / mean)} | {interval(rightness)} |", flush=True)
 

@@ -40,7 +40,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from quality import bar, holm, interval, p_value  # noqa: E402
 
-from lib_noiseorder.config import BY_NAME, SettingError, parse, shown  # noqa: E402
+from lib_noiseorder.config import BY_NAME, SettingError, parse, quote  # noqa: E402
 from lib_noiseorder.presets import PRESETS  # noqa: E402
 
 PLAIN = "plain"
@@ -114,15 +114,15 @@ def scorer(name: str) -> Scorer:
 
 def json_object(text: str, option: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise SystemExit(f'{option} {text}: must be a JSON object, as {{"steps": 24}}')
-    return found
+    return value
 
 
-def named(text: str, option: str) -> tuple[str, dict[str, Any]]:
+def parse_named(text: str, option: str) -> tuple[str, dict[str, Any]]:
     """`NAME={...}`."""
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -136,14 +136,14 @@ def settings(text: str) -> tuple[str, dict[str, Any]]:
         return text, dataclasses.asdict(PRESETS[text])
     if "=" not in text:
         raise SystemExit(f"--rows {text}: must be one of {', '.join(PRESETS)}, or NAME={{...}} with settings")
-    name, chosen = named(text, "--rows")
+    name, values = parse_named(text, "--rows")
     try:
-        config = parse([chosen])
+        config = parse([values])
     except SettingError as error:
         raise SystemExit(f"--rows {name}: {error}") from None
-    if not config.active or config.asked:
+    if not config.active or config.comparisons:
         raise SystemExit(f"--rows {text}: must change the noise, and make nothing beside the image")
-    return name, chosen
+    return name, values
 
 
 def rows_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -154,8 +154,10 @@ def rows_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
     off = script(False)
     rows = [(PLAIN, off)]
-    rows += [(name, script(chosen)) for name, chosen in map(settings, options.rows)]
-    rows += [(name, {**changes, **off}) for name, changes in (named(text, "--controls") for text in options.controls)]
+    rows += [(name, script(values)) for name, values in map(settings, options.rows)]
+    rows += [
+        (name, {**changes, **off}) for name, changes in (parse_named(text, "--controls") for text in options.controls)
+    ]
     if len({folder(name) for name, _ in rows}) < len(rows):
         raise SystemExit(f"{', '.join(name for name, _ in rows)}: the names of rows and controls must differ")
     return dict(rows)
@@ -177,18 +179,18 @@ def prompts_of(files: Sequence[Path]) -> list[str]:
     return prompts
 
 
-def planned(options: argparse.Namespace, prompts: Sequence[str], row: str, changes: dict[str, Any]) -> list[Task]:
+def plan_row(options: argparse.Namespace, prompts: Sequence[str], row: str, changes: dict[str, Any]) -> list[Task]:
     """The images of a row, prompt by prompt and seed by seed."""
     common = {"save_images": False, "send_images": True, **json_object(options.request, "--request"), **changes}
-    made = []
+    tasks = []
     for index, prompt in enumerate(prompts):
         for seed in range(options.seed + index * options.seeds, options.seed + (index + 1) * options.seeds):
             body = {**common, "prompt": prompt, "seed": seed}
-            made.append(Task(index, seed, options.out / folder(row) / f"{index + 1:04d}-{seed}.png", body))
-    return made
+            tasks.append(Task(index, seed, options.out / folder(row) / f"{index + 1:04d}-{seed}.png", body))
+    return tasks
 
 
-def told(image: Task) -> dict[str, Any] | None:
+def load_record(image: Task) -> dict[str, Any] | None:
     """What is kept beside an image; None where it is not made yet."""
     if not image.path.exists():
         return None
@@ -209,18 +211,18 @@ def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        said = " ".join(error.read().decode(errors="replace").split())[:400]
+        message = " ".join(error.read().decode(errors="replace").split())[:400]
         hint = "; start the WebUI with --api" if error.code == 404 else ""
-        raise SystemExit(f"\n{url} answers HTTP {error.code}: {said}{hint}") from None
+        raise SystemExit(f"\n{url} answers HTTP {error.code}: {message}{hint}") from None
     except (OSError, ValueError) as error:
         raise SystemExit(f"\n{url}: {error}; is the WebUI running, with --api? Started again, this goes on") from None
 
 
 def make(url: str, image: Task, modulated: bool) -> dict[str, Any]:
     """Have one image made and keep it; SystemExit where the WebUI did not do what was asked."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     answer = ask(url, image.body)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     text = json.loads(answer["info"])["infotexts"][0]
     claims = text.strip().rpartition("\n")[2]
     if error := re.search(rf"{MARKER} error: (.*)", claims):
@@ -240,32 +242,32 @@ def make(url: str, image: Task, modulated: bool) -> dict[str, Any]:
 
 def model(beside: dict[str, Any]) -> str:
     """The checkpoint an image was made with, as its infotext names it."""
-    found = re.search(r"Model hash: \w+|Model: [^,\n]+", beside["infotext"])
-    return found[0] if found else "no name of a model"
+    match = re.search(r"Model hash: \w+|Model: [^,\n]+", beside["infotext"])
+    return match[0] if match else "no name of a model"
 
 
 def complete(options: argparse.Namespace, plan: dict[str, list[Task]], modulated: set[str]) -> Iterator[Pair]:
     """Per prompt and seed the images of all rows, made where they are not there yet; all with one checkpoint."""
     total = sum(map(len, plan.values()))
-    done = earlier = sum(told(image) is not None for row in plan.values() for image in row)
-    began, first = time.monotonic(), ""
+    done = earlier = sum(load_record(image) is not None for row in plan.values() for image in row)
+    start, first = time.monotonic(), ""
     for images in zip(*plan.values(), strict=True):
-        found = {}
+        pair = {}
         for row, image in zip(plan, images, strict=True):
-            beside = told(image)
+            beside = load_record(image)
             if beside is None and not options.score_only:
                 beside = make(options.url, image, row in modulated)
                 done += 1
-                bar(done, total, began, earlier)
+                bar(done, total, start, earlier)
             if beside is None:
                 break
             first = first or model(beside)
             if model(beside) != first:
                 which = f"{image.path} was made with {model(beside)}, others with {first}"
                 raise SystemExit(f"\n{which}: choose an --out for each checkpoint")
-            found[row] = image, beside
+            pair[row] = image, beside
         else:
-            yield found
+            yield pair
     print(file=sys.stderr)
 
 
@@ -276,12 +278,14 @@ def score(function: Scorer, name: str, files: Sequence[Path], prompts: list[str]
         part = slice(start, start + CHUNK)
         images = []
         for path in files[part]:
-            with Image.open(path) as opened:
-                images.append(opened.convert("RGB"))
-        found = [float(value) for value in function(images, prompts[part])]
-        if len(found) != len(images) or not np.isfinite(found).all():
-            raise SystemExit(f"--scorers {name}: {shown(found)} for {len(images)} images; must be a finite number each")
-        values += found
+            with Image.open(path) as file:
+                images.append(file.convert("RGB"))
+        part_scores = [float(value) for value in function(images, prompts[part])]
+        if len(part_scores) != len(images) or not np.isfinite(part_scores).all():
+            raise SystemExit(
+                f"--scorers {name}: {quote(part_scores)} for {len(images)} images; must be a finite number each"
+            )
+        values += part_scores
     return np.array(values)
 
 
@@ -301,22 +305,22 @@ def sheet(path: Path, pairs: Sequence[dict[str, Path]], prompts: Sequence[str]) 
     canvas.save(path)
 
 
-def report(options: argparse.Namespace, found: list[Pair], prompts: list[str]) -> None:
+def report(options: argparse.Namespace, image_pairs: list[Pair], prompts: list[str]) -> None:
     """Score the images and print a table per scorer."""
-    rows = list(found[0])
-    index = np.array([pair[PLAIN][0].prompt for pair in found])
-    asked = [prompts[prompt] for prompt in index]
+    rows = list(image_pairs[0])
+    index = np.array([pair[PLAIN][0].prompt for pair in image_pairs])
+    image_prompts = [prompts[prompt] for prompt in index]
     scores = {
-        (name, row): score(function, name, [pair[row][0].path for pair in found], asked)
+        (name, row): score(function, name, [pair[row][0].path for pair in image_pairs], image_prompts)
         for name, function in ((name, scorer(name)) for name in options.scorers)
         for row in rows
     }
-    seconds = {row: np.array([pair[row][1]["seconds"] for pair in found]) for row in rows}
+    seconds = {row: np.array([pair[row][1]["seconds"] for pair in image_pairs]) for row in rows}
     pairs = {key: values - scores[key[0], PLAIN] for key, values in scores.items() if key[1] != PLAIN}
     # The seeds of one prompt are no prompts more.
     means = {key: np.array([each[index == k].mean() for k in np.unique(index)]) for key, each in pairs.items()}
     p_values = dict(zip(means, holm([p_value(each) for each in means.values()]), strict=True))
-    print(f"{len(np.unique(index))} prompts, {len(found)} images a row, {model(found[0][PLAIN][1])}.")
+    print(f"{len(np.unique(index))} prompts, {len(image_pairs)} images a row, {model(image_pairs[0][PLAIN][1])}.")
     print(f"{len(means)} comparisons; bold: p < 0.05 after Holm's correction for all of them.")
     for name in options.scorers:
         about = ", which says nothing of quality" if name in MEASURES else ""
@@ -325,19 +329,19 @@ def report(options: argparse.Namespace, found: list[Pair], prompts: list[str]) -
         for row in rows[1:]:
             key = name, row
             higher = (np.sign(pairs[key]).mean() + 1) / 2
-            time_taken = np.median(seconds[row] / seconds[PLAIN])
-            cells = [row, interval(means[key], p_values[key] < 0.05), f"{higher:.0%}", f"{time_taken:.2f}"]
+            time_ratio = np.median(seconds[row] / seconds[PLAIN])
+            cells = [row, interval(means[key], p_values[key] < 0.05), f"{higher:.0%}", f"{time_ratio:.2f}"]
             print(f"| {' | '.join(cells)} |")
     with (options.out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["row", "prompt", "seed", "seconds", *options.scorers])
         for row in rows:
-            for k, pair in enumerate(found):
+            for k, pair in enumerate(image_pairs):
                 values = [scores[name, row][k] for name in options.scorers]
-                table.writerow([row, asked[k], pair[row][0].seed, pair[row][1]["seconds"], *values])
-    some = np.unique(np.linspace(0, len(found) - 1, options.sheet).round().astype(int))
-    files = [{row: image.path for row, (image, _) in found[k].items()} for k in some]
-    sheet(options.out / "sheet.png", files, [asked[k] for k in some])
+                table.writerow([row, image_prompts[k], pair[row][0].seed, pair[row][1]["seconds"], *values])
+    some = np.unique(np.linspace(0, len(image_pairs) - 1, options.sheet).round().astype(int))
+    files = [{row: image.path for row, (image, _) in image_pairs[k].items()} for k in some]
+    sheet(options.out / "sheet.png", files, [image_prompts[k] for k in some])
 
 
 def main() -> None:
@@ -357,12 +361,12 @@ def main() -> None:
     for name in options.scorers:
         scorer(name)  # before hours are spent on images
     prompts, rows = prompts_of(options.prompts), rows_of(options)
-    plan = {row: planned(options, prompts, row, changes) for row, changes in rows.items()}
+    plan = {row: plan_row(options, prompts, row, changes) for row, changes in rows.items()}
     modulated = {name for name, _ in map(settings, options.rows)}
-    found = list(complete(options, plan, modulated))
-    if not found:
+    image_pairs = list(complete(options, plan, modulated))
+    if not image_pairs:
         raise SystemExit(f"{options.out}: no pair is complete yet")
-    report(options, found, prompts)
+    report(options, image_pairs, prompts)
 
 
 if __name__ == "__main__":

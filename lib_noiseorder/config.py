@@ -55,14 +55,14 @@ class Field:
     def check(self, value: object) -> bool | int | float | str:
         """The value in the field's own type; raises SettingError, and nothing else, for what cannot be used."""
         try:
-            checked = self.taken(value)
+            result = self.convert(value)
         except Exception:  # 10**400 is too large for a float, and an object of another type may do anything
-            checked = None
-        if checked is None:
-            raise SettingError(f"{self.label} ({self.name}) = {shown(value)}: must be {self.allowed}")
-        return checked
+            result = None
+        if result is None:
+            raise SettingError(f"{self.label} ({self.name}) = {quote(value)}: must be {self.allowed}")
+        return result
 
-    def taken(self, value: object) -> bool | int | float | str | None:
+    def convert(self, value: object) -> bool | int | float | str | None:
         """The value in the field's own type; None if it is of another type or out of range."""
         if isinstance(self.default, bool):
             return value if isinstance(value, bool) else None
@@ -79,7 +79,7 @@ class Field:
         return None
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A value for a message, on one line and not long; some cannot be written at all, as an int of 5000 digits."""
     try:
         text = " ".join(repr(value).split())
@@ -315,14 +315,14 @@ class NoiseOrderConfig:
 
     def check_candidates(self, count: int) -> None:
         """Raise SettingError where so many candidates cannot be had."""
-        asked = f"{BY_NAME['audition'].label} (audition) = {count}"
+        setting = f"{BY_NAME['audition'].label} (audition) = {count}"
         if not 2 <= count <= BY_NAME["audition"].maximum:
-            raise SettingError(f"{asked}: must be from 2 to {BY_NAME['audition'].maximum:g}")
+            raise SettingError(f"{setting}: must be from 2 to {BY_NAME['audition'].maximum:g}")
         if self.erase == 1:
-            raise SettingError(f"{asked}: at Erase (erase) = 1 all candidates are the same noise; set Erase above 1")
+            raise SettingError(f"{setting}: at Erase (erase) = 1 all candidates are the same noise; set Erase above 1")
         if self.variant + count - 1 > BY_NAME["variant"].maximum:
             last = BY_NAME["variant"].maximum - count + 1
-            raise SettingError(f"{asked}: Variant (variant) = {self.variant} is too high; at most {last:g}")
+            raise SettingError(f"{setting}: Variant (variant) = {self.variant} is too high; at most {last:g}")
 
     @property
     def weights(self) -> tuple[float, float, float]:
@@ -334,20 +334,20 @@ class NoiseOrderConfig:
         return self.enabled and (self.erase != 1 or self.inject != 0)
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def comparisons(self) -> tuple[str, ...]:
         """The names of the variants to make beside the image."""
         return tuple(name for name, field in zip(VARIANTS, COMPARE, strict=True) if getattr(self, field))
 
     @property
     def variants(self) -> dict[str, NoiseOrderConfig]:
         """The settings of the variants asked for, without those that would be an image already made."""
-        made, found = {(self.erase, self.inject)}, {}
-        for name in self.asked:
+        pairs, settings = {(self.erase, self.inject)}, {}
+        for name in self.comparisons:
             variant = self.replace(**VARIANTS[name], audition=0, **dict.fromkeys(COMPARE, False))
-            if (variant.erase, variant.inject) not in made:
-                made.add((variant.erase, variant.inject))
-                found[name] = variant
-        return found
+            if (variant.erase, variant.inject) not in pairs:
+                pairs.add((variant.erase, variant.inject))
+                settings[name] = variant
+        return settings
 
     def replace(self, **changes: object) -> NoiseOrderConfig:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
@@ -365,7 +365,7 @@ def parse(args: Sequence[Any], overrides: Mapping[str, Any] = MappingProxyType({
     """
     if args and isinstance(args[0], Mapping):
         values = {"enabled": True, **args[0]}
-        unknown = [shown(key) for key in values if key not in BY_NAME]
+        unknown = [quote(key) for key in values if key not in BY_NAME]
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise SettingError(f"Unknown setting {', '.join(unknown[:5])}{more}: the settings are {', '.join(BY_NAME)}")

@@ -29,7 +29,7 @@ PRESETS: dict[str, NoiseOrderConfig] = {
 }
 """Built-in presets; the first is the default."""
 
-BROUGHT: dict[str, str] = {
+CAVEATS: dict[str, str] = {
     "Look-ahead": "Look-ahead is for few-step models: on the one measured it brought more than more steps did. "
     "At CFG 3 it brought nothing on four models.",
     "Few steps": "On the one few-step model measured this brought hardly more than a step more does; Look-ahead did.",

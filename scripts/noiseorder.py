@@ -19,13 +19,13 @@ HOST, WHY_NOT = find_host(scripts.Script)
 PRESETS = Presets(Path(data_path, "noiseorder", "presets.json"))
 
 
-def chosen() -> options.Options:
+def read_options() -> options.Options:
     """The settings page, as it is now or as a request overrides it."""
     return options.read(shared.opts.data)
 
 
 def inspects() -> bool:
-    return chosen().inspector
+    return read_options().inspector
 
 
 def switch_inspector(on: bool) -> None:
@@ -52,7 +52,7 @@ class NoiseOrderScript(scripts.Script):
                 self.elem_id,
                 PRESETS,
                 family,
-                start=chosen().default_preset,
+                start=read_options().default_preset,
                 text=accordion.about(WHY_NOT),
                 below_cost=lambda: ticket.append(sheet.panel(self.elem_id)),
                 advanced=lambda: sheet.sliders(self.elem_id),
@@ -60,7 +60,7 @@ class NoiseOrderScript(scripts.Script):
             )
             inspector.panel(self.elem_id, inspects, switch_inspector)
         self.infotext_fields = [
-            (component, infotext.reader(field, lambda: chosen().paste == options.SWITCH_OFF))
+            (component, infotext.reader(field, lambda: read_options().paste == options.SWITCH_OFF))
             for component, field in zip([enabled, *settings], FIELDS, strict=True)
         ]
         self.paste_field_names = [field.infotext for field in FIELDS]
@@ -72,7 +72,7 @@ class NoiseOrderScript(scripts.Script):
 
     def process(self, p: Any, *args: Any) -> None:
         copies.settle(p)
-        hook.begin(p, args, HOST, WHY_NOT, self.is_img2img, chosen(), shared.state.interrupt)
+        hook.begin(p, args, HOST, WHY_NOT, self.is_img2img, read_options(), shared.state.interrupt)
         compare.count(p)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
@@ -80,9 +80,9 @@ class NoiseOrderScript(scripts.Script):
         audition.before_batch(p)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        given = [kwargs.get(name) for name in ("x", "noise", "c", "uc")]
-        hook.before_sampling(p, HOST, *given)
-        audition.before_sampling(p, HOST, *given)
+        arguments = [kwargs.get(name) for name in ("x", "noise", "c", "uc")]
+        hook.before_sampling(p, HOST, *arguments)
+        audition.before_sampling(p, HOST, *arguments)
 
     def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
         hook.check_claim(p)
@@ -95,7 +95,7 @@ class NoiseOrderScript(scripts.Script):
 
 
 script_callbacks.on_app_started(lambda _, app: api.register(app, PRESETS.usable, rates()))
-script_callbacks.on_infotext_pasted(infotext.pasted)
+script_callbacks.on_infotext_pasted(infotext.complete_params)
 # Not at import: the X/Y/Z script may be loaded after this one.
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, PRESETS.usable))
 script_callbacks.on_ui_settings(lambda: options.register(shared.opts, shared.OptionInfo, PRESETS.names))

@@ -65,5 +65,5 @@ def inject(
         direction = aggregate([accumulate(d) for d in directions], weights)
         return ((z + delta * direction) / math.sqrt(1 + delta * delta)).to(noise.dtype)
     direction = orthonormal(aggregate([orthonormal(d, z) for d in directions], weights), z)
-    turned = (z + delta * rms(z) * direction) / math.sqrt(1 + delta * delta)
-    return torch.where(rms(direction) > 0, turned, z).to(noise.dtype)
+    result = (z + delta * rms(z) * direction) / math.sqrt(1 + delta * delta)
+    return torch.where(rms(direction) > 0, result, z).to(noise.dtype)

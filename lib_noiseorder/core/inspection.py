@@ -1,4 +1,4 @@
-"""What the model sees in a noise, for the eye alone: nothing of it goes into the picture."""
+"""What the model sees in a noise, for the eye alone: nothing of it goes into the image."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def previews(before: Tensor, after: Tensor, config: NoiseOrderConfig, host: Host
     """
     keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
     with host.predicting(2 * len(keys)):
-        found = []
+        results = []
         for key in keys:
             level = host.level(key.fraction)
-            seen = [host.denoise(host.place(noise, level), level, False).cond for noise in (before, after)]
-            found.append(Preview(level, *seen))
-    return found
+            denoised = [host.denoise(host.place(noise, level), level, False).cond for noise in (before, after)]
+            results.append(Preview(level, *denoised))
+    return results

@@ -30,7 +30,7 @@ class Report:
     cosine: tuple[float, ...] = ()
     """Between the new noise and the seed's own."""
     notes: tuple[str, ...] = ()
-    turned: tuple[float, ...] = ()
+    angle: tuple[float, ...] = ()
     """Degrees from the erased noise to the new one; empty where nothing was injected."""
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ def modulate(
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()
-    turned: tuple[float, ...] = ()
+    angles: tuple[float, ...] = ()
     if config.inject:
         keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
         # Auto is settled by who knows the model; where nobody does, it is the default.
@@ -95,8 +95,8 @@ def modulate(
         # Look-ahead has one direction, made of all its levels.
         weights = [key.weight for key in keys] if direction != LOOK_AHEAD else [1.0]
         result = inject(erased, directions, weights, config.inject, config.normalisation)
-        notes += vanished(directions)
-        turned = angle(result, erased)
+        notes += note_vanished(directions)
+        angles = angle(result, erased)
     return result, Report(
         applied=True,
         evaluations=host.evaluations,
@@ -105,7 +105,7 @@ def modulate(
         std_after=std(result),
         cosine=cosine(result, noise),
         notes=notes,
-        turned=turned,
+        angle=angles,
     )
 
 
@@ -122,33 +122,33 @@ def ask(
     if direction == LOOK_AHEAD:
         x = host.place(noise, levels[0])
         for here, there in pairwise(levels):
-            velocity = predict(x, guided(host.denoise(x, here, host.has_uncond), host.cfg_scale), here.sigma)
+            velocity = predict(x, guide(host.denoise(x, here, host.has_uncond), host.cfg_scale), here.sigma)
             x = x + (there.sigma - here.sigma) * velocity
-        denoised = guided(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)
+        denoised = guide(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)
         return levels, [denoised if host.latent is None else denoised - host.latent]
     directions = []
     for level in levels:
         x = host.place(noise, level)
         cond, uncond = host.denoise(x, level, direction == GUIDANCE)
         if uncond is not None:
-            found = predict(x, cond, level.sigma) - predict(x, uncond, level.sigma)
+            prediction = predict(x, cond, level.sigma) - predict(x, uncond, level.sigma)
         elif host.latent is None:
-            found = predict(x, cond, level.sigma)
+            prediction = predict(x, cond, level.sigma)
         else:
             # The same for ε and v, where x = x0' + σz; a velocity alone would hold the image itself once more.
-            found = noise - (cond - host.latent) / level.sigma
-        directions.append(found if direction == NOISE else -found)
+            prediction = noise - (cond - host.latent) / level.sigma
+        directions.append(prediction if direction == NOISE else -prediction)
     return levels, directions
 
 
-def guided(denoised: Denoised, scale: float) -> Tensor:
+def guide(denoised: Denoised, scale: float) -> Tensor:
     """Classifier-free guidance, `u + g (c − u)`."""
     if denoised.uncond is None:
         return denoised.cond
     return denoised.uncond + scale * (denoised.cond - denoised.uncond)
 
 
-def vanished(directions: list[Tensor]) -> tuple[str, ...]:
+def note_vanished(directions: list[Tensor]) -> tuple[str, ...]:
     """A note naming the images in which the model saw no direction at all."""
     size = torch.stack([rms(direction).flatten() for direction in directions]).amax(dim=0)
     images = [str(index + 1) for index, value in enumerate(size.tolist()) if value == 0]

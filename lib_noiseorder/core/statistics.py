@@ -49,8 +49,8 @@ def kurtosis(tensor: Tensor) -> tuple[float, ...]:
     centred = accumulate(tensor).flatten(1)
     centred = centred - centred.mean(dim=1, keepdim=True)
     square, fourth = centred.square().mean(dim=1), centred.pow(4).mean(dim=1)
-    found = fourth / square.square().clamp_min(torch.finfo(square.dtype).tiny) - 3
-    return tuple(torch.where(square > 0, found, 0).tolist())
+    excess = fourth / square.square().clamp_min(torch.finfo(square.dtype).tiny) - 3
+    return tuple(torch.where(square > 0, excess, 0).tolist())
 
 
 def spectrum(tensor: Tensor) -> Tensor:

@@ -41,24 +41,24 @@ Generators = list[tuple[Callable[[Any], object], Any]]
 
 def global_generators() -> Generators:
     """The states of torch's global generators, of the CPU and of every accelerator that is there."""
-    found: Generators = [(torch.set_rng_state, torch.get_rng_state())]
+    generators: Generators = [(torch.set_rng_state, torch.get_rng_state())]
     if torch.cuda.is_available():
-        found.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+        generators.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     if torch.backends.mps.is_available():
-        found.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
+        generators.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
     xpu = getattr(torch, "xpu", None)  # Intel Arc; not in every build of torch 2.0
     if xpu is not None and xpu.is_available():
-        found.append((xpu.set_rng_state_all, xpu.get_rng_state_all()))
-    return found
+        generators.append((xpu.set_rng_state_all, xpu.get_rng_state_all()))
+    return generators
 
 
 def set_global_generators(generators: Generators) -> None:
-    for put, state in generators:
-        put(state)
+    for set_state, state in generators:
+        set_state(state)
 
 
 @contextmanager
-def kept_generators() -> Iterator[None]:
+def keep_generators() -> Iterator[None]:
     """Whatever is drawn from torch's global generators inside, nobody misses afterwards."""
     before = global_generators()
     try:

@@ -1,4 +1,4 @@
-"""What each noise would become: the candidates of a picture after the sampler's first steps, and the choice among them.
+"""What each noise would become: the candidates of an image after the sampler's first steps, and the choice among them.
 
 The candidates are a generation of the host's own in which every batch of the person's comes once for each variant, with
 the same prompts, seeds and neighbours, and the sampler is ended after a few steps. Either it is the generation that the
@@ -27,11 +27,11 @@ from ..core import Critic, Interrupted, self_consistency
 from ..core.schedule import DEPTH, first_below
 from ..core.streams import global_generators
 from ..webui import sheet, xyz
-from ..webui.cost import Job, Plan, injection, pictures, rows
+from ..webui.cost import Job, Plan, cost_in_images, injection, rows
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet
 from . import hook
-from .copies import OURS, Kept, duplicate, option, stopped, undisturbed
+from .copies import OURS, Snapshot, duplicate, option, stopped, undisturbed
 
 STATE = "_noiseorder_audition"
 """On the processing object of candidates: their Audition; else None."""
@@ -51,8 +51,8 @@ class Audition:
     """A generation of candidates.
 
     config: the person's settings; images, batch: how many images and how many of them at once; plan: the steps of a
-    preview and of an image; scores: of the candidates that were judged, by their places; taken: the x̂0 at which the
-    sampler was ended; host: of this batch.
+    preview and of an image; scores: of the candidates that were judged, by their places; denoised: the x̂0 at which
+    the sampler was ended; host: of this batch.
     """
 
     config: NoiseOrderConfig
@@ -63,7 +63,7 @@ class Audition:
     sheet: Sheet | None = None
     plan: Plan = ONE_STEP
     host: Any = None
-    taken: Tensor | None = None
+    denoised: Tensor | None = None
     scores: dict[int, float | None] = field(default_factory=dict)
 
     @property
@@ -79,13 +79,15 @@ class Audition:
 
     @property
     def cost(self) -> float:
-        """Of all candidates of one image, in pictures: evaluations of the model over those of a picture."""
+        """Of all candidates of one image, in images: evaluations of the model over those of an image."""
         if self.host is None:
             return 0.0
         parts, cfg = len(self.host.c.batch[0]), self.host.cfg_scale
         by_sampler, by_us = self.host.negative_at_cfg_1
-        injected = injection(self.config, parts, cfg, by_us)
-        return pictures(self.count, self.plan, rows(parts, cfg, by_sampler), injected, parts if self.scored else 0)
+        injection_cost = injection(self.config, parts, cfg, by_us)
+        return cost_in_images(
+            self.count, self.plan, rows(parts, cfg, by_sampler), injection_cost, parts if self.scored else 0
+        )
 
 
 def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
@@ -97,21 +99,21 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
     for name in (STATE, hook.VARIANTS, hook.AUDITIONED):
         setattr(p, name, None)
     try:
-        found = sheet.redeem(args[len(FIELDS)] if len(args) > len(FIELDS) else None)
+        contact_sheet = sheet.redeem(args[len(FIELDS)] if len(args) > len(FIELDS) else None)
     except SettingError as error:
         give_up(p, None, str(error))
         return
     try:
         config = parse(args, xyz.overrides(p))
-        if found is not None:
+        if contact_sheet is not None:
             if host is None:
                 raise SettingError("this WebUI is not supported yet")
-            ask(p, found, config)
+            ask(p, contact_sheet, config)
     except SettingError as error:
-        if found is not None:
-            give_up(p, found, str(error))
+        if contact_sheet is not None:
+            give_up(p, contact_sheet, str(error))
         return  # else told in `process`
-    if found is not None or not config.audition or host is None or getattr(p, "txt2img_upscale", False):
+    if contact_sheet is not None or not config.audition or host is None or getattr(p, "txt2img_upscale", False):
         return
     try:
         check_pass(p, config)
@@ -121,23 +123,23 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
         choose(p, config)
 
 
-def ask(p: Any, found: Sheet, config: NoiseOrderConfig) -> None:
+def ask(p: Any, contact_sheet: Sheet, config: NoiseOrderConfig) -> None:
     """Make the generation that of the candidates a ticket asks for."""
     if not config.active:
         raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
-    config.check_candidates(found.candidates)
+    config.check_candidates(contact_sheet.candidates)
     check_pass(p, config)
     if getattr(p, "txt2img_upscale", False):
         raise SettingError("the upscale button has no noise to choose: press Audition instead of it")
     if p.script_args and isinstance(p.script_args[0], int) and p.script_args[0] > 0:
         raise SettingError('a script is chosen under "Script": set it to None')
-    audition = expand(p, config, found.candidates, found.depth)
-    audition.sheet = found
+    audition = expand(p, config, contact_sheet.candidates, contact_sheet.depth)
+    audition.sheet = contact_sheet
     if getattr(shared.opts, "temp_dir", ""):
-        # Pictures that are not saved go there on their way to the gallery, and Neo does not make its own.
+        # Images that are not saved go there on their way to the gallery, and Neo does not make its own.
         Path(shared.opts.temp_dir).mkdir(parents=True, exist_ok=True)
-    found.images = audition.images
-    found.variants = tuple(range(config.variant, config.variant + found.candidates))
+    contact_sheet.images = audition.images
+    contact_sheet.variants = tuple(range(config.variant, config.variant + contact_sheet.candidates))
 
 
 def check_pass(p: Any, config: NoiseOrderConfig) -> None:
@@ -146,12 +148,12 @@ def check_pass(p: Any, config: NoiseOrderConfig) -> None:
         raise SettingError(f'Pass is "{HIRES}", so all first passes are the same: set it to "{FIRST}" or "{BOTH}"')
 
 
-def give_up(p: Any, found: Sheet | None, reason: str) -> None:
-    """End the generation that a ticket asked for: a person who wants previews does not want the whole pictures."""
+def give_up(p: Any, contact_sheet: Sheet | None, reason: str) -> None:
+    """End the generation that a ticket asked for: a person who wants previews does not want the whole images."""
     hook.say(p, f"No audition. {reason}")
-    if found is not None:
-        found.notes.append(reason)
-        found.done = True
+    if contact_sheet is not None:
+        contact_sheet.notes.append(reason)
+        contact_sheet.done = True
     p.do_not_save_grid = True
     p.n_iter, p.batch_size, p.steps = 1, 1, 1
     shared.state.interrupt()
@@ -188,24 +190,24 @@ def expand(p: Any, config: NoiseOrderConfig, count: int, depth: float) -> Auditi
 
 
 def fix_seeds(p: Any) -> None:
-    """A random seed is drawn now, that candidates and picture have the same."""
+    """A random seed is drawn now, that candidates and image have the same."""
     p.seed, p.subseed = processing.get_fixed_seed(p.seed), processing.get_fixed_seed(p.subseed)
 
 
 def choose(p: Any, config: NoiseOrderConfig) -> None:
-    """Audition every image's candidates and give it the best of them; where that fails, the picture is made without."""
+    """Audition every image's candidates and give it the best of them; where that fails, the image is made without."""
     fix_seeds(p)
-    kept = Kept(duplicate(p), global_generators())
-    q, state = kept.p, shared.state
+    snapshot = Snapshot(duplicate(p), global_generators())
+    q, state = snapshot.p, shared.state
     audition = expand(q, config, config.audition, DEPTH)
     q.enable_hr = False
     if state.job_count == -1:
         state.job_count = p.n_iter
     state.job_count += q.n_iter
     try:
-        with closing(q), undisturbed(kept, f"auditioning {config.audition} candidates"):
+        with closing(q), undisturbed(snapshot, f"auditioning {config.audition} candidates"):
             processing.process_images(q)
-    except Exception as error:  # the picture that was asked for can still be made
+    except Exception as error:  # the image that was asked for can still be made
         traceback.print_exc()
         hook.say(p, f"Nothing was auditioned. {type(error).__name__}: {error}")
         return
@@ -213,16 +215,16 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     if stopped() or job is None or job.refusals:
         hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
         return
-    rows: list[list[int]] = [[] for _ in range(audition.images)]
+    groups: list[list[int]] = [[] for _ in range(audition.images)]
     for candidate in range(audition.images * audition.count):
-        rows[audition.image(candidate)].append(candidate)
-    winners = [sheet.best([audition.scores.get(k) for k in row]) for row in rows]
+        groups[audition.image(candidate)].append(candidate)
+    winners = [sheet.best([audition.scores.get(k) for k in group]) for group in groups]
     if not any(winner is not None for winner in winners):
         hook.say(p, "Nothing was auditioned: the critic gave no scores")
         return
     variants = [
-        config.variant if winner is None else audition.variant(row[winner])
-        for row, winner in zip(rows, winners, strict=True)
+        config.variant if winner is None else audition.variant(group[winner])
+        for group, winner in zip(groups, winners, strict=True)
     ]
     setattr(p, hook.VARIANTS, variants)
     setattr(p, hook.AUDITIONED, [None if winner is None else str(audition.count) for winner in winners])
@@ -235,8 +237,8 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
 
 
 def before_batch(p: Any) -> None:
-    """Hook `process_batch`, after which the hosts write params.txt, Neo rather late: it is to hold what makes a
-    picture."""
+    """Hook `process_batch`, after which the hosts write params.txt, Neo rather late: it is to hold what makes an
+    image."""
     audition = getattr(p, STATE, None)
     if audition is not None and audition.sheet is not None and not history:
         history.append(shared.cmd_opts.no_prompt_history)
@@ -255,30 +257,34 @@ def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, 
     if audition is None or host is None or noise is None:
         return
     if getattr(p, "enable_hr", False):
-        # Only now: the infotext of a preview is to make the whole picture, with its hires pass.
+        # Only now: the infotext of a preview is to make the whole image, with its hires pass.
         p.enable_hr = False
         p.extra_generation_params.update(host.hires_infotext(p))
         shared.state.job_count //= 2
-    audition.host, audition.taken, audition.plan = None, None, ONE_STEP
+    audition.host, audition.denoised, audition.plan = None, None, ONE_STEP
     try:
         if job is not None and not job.refused:
             audition.config = job.config  # "auto" is settled
             audition.host = host(p, noise, c, uc, latent=None if x is noise else x)
             positions = audition.host.positions()
-            preview = needed(positions, audition.depth, audition.host.family())
+            preview = preview_steps(positions, audition.depth, audition.host.family())
             audition.plan = Plan(preview, len(positions), order(getattr(p.sampler, "config", None)))
     except Exception:
         # Ended after the first step, nothing is shown and nothing chosen: the whole candidates would cost too much.
         traceback.print_exc()
         audition.host = None
     if audition.sheet is not None:
-        found = audition.sheet
-        found.steps, found.of, found.cost = audition.plan.preview, audition.plan.steps, audition.cost
+        contact_sheet = audition.sheet
+        contact_sheet.steps, contact_sheet.of, contact_sheet.cost = (
+            audition.plan.preview,
+            audition.plan.steps,
+            audition.cost,
+        )
     end_after(p.sampler, audition)
 
 
-def needed(positions: Sequence[float], depth: float, family: str | None = None) -> int:
-    """Steps until the first below this position of the schedule has seen the picture; one of a few-step model."""
+def preview_steps(positions: Sequence[float], depth: float, family: str | None = None) -> int:
+    """Steps until the first below this position of the schedule has seen the image; one of a few-step model."""
     if family == "few" and len(positions) <= FEW:
         return 1
     return first_below(positions, depth)
@@ -290,33 +296,33 @@ def plan(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
     The schedule of a few models depends on what they last made.
     """
     try:
-        return planned(host, job, depth)
+        return make_plan(host, job, depth)
     except Exception:  # of a sampler without such a schedule, or while a model is being loaded
         return None
 
 
-def planned(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
+def make_plan(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
     model = sd_models.model_data.sd_model
     # Not by `create_sampler`, which extensions replace while their generation runs.
     config = sd_samplers.find_sampler_config(job.sampler)
     if host is None or host.prediction(model) is None or config is None:
         return None
-    made = config.constructor(model)
-    made.config = config
+    sampler = config.constructor(model)
+    sampler.config = config
     p = types.SimpleNamespace(
         steps=job.steps,
         scheduler=job.scheduler,
         width=job.width,
         height=job.height,
         denoising_strength=job.strength,
-        sampler=made,
+        sampler=sampler,
         sampler_noise_scheduler_override=None,
         extra_generation_params={},
         is_hr_pass=False,
         sd_model=model,
     )
-    positions = host.planned(p, around=job.strength < 1).positions()
-    return Plan(needed(positions, depth, host.family()), len(positions), order(config))
+    positions = host.for_schedule(p, around=job.strength < 1).positions()
+    return Plan(preview_steps(positions, depth, host.family()), len(positions), order(config))
 
 
 def order(sampler: Any) -> int:
@@ -331,11 +337,11 @@ def end_after(sampler: Any, audition: Audition) -> None:
     """
     callback, steps = type(sampler).callback_state, audition.plan.preview
 
-    def look(told: dict[str, Any]) -> None:
-        if told["i"] >= steps - 1:
-            audition.taken = told.get("denoised")
+    def look(state: dict[str, Any]) -> None:
+        if state["i"] >= steps - 1:
+            audition.denoised = state.get("denoised")
             raise sd_samplers_common.InterruptedException
-        callback(sampler, told)
+        callback(sampler, state)
         shared.state.sampling_steps = steps
 
     sampler.callback_state = look
@@ -343,32 +349,32 @@ def end_after(sampler: Any, audition: Audition) -> None:
 
 @torch.no_grad()
 def after_sampling(p: Any, arguments: Any) -> None:
-    """Hook `post_sample`: judge the batch's x̂0, and give the host small pictures of them, already decoded."""
+    """Hook `post_sample`: judge the batch's x̂0, and give the host small images of them, already decoded."""
     audition = getattr(p, STATE, None)
     # Not where only the next batches are not to be made: this one is whole.
     if audition is None or shared.state.interrupted or shared.state.skipped:
         return
-    denoised = arguments.samples if audition.taken is None else audition.taken
-    audition.taken = None
+    denoised = arguments.samples if audition.denoised is None else audition.denoised
+    audition.denoised = None
     scores: list[float | None] = [None] * len(denoised)
     if audition.host is not None and audition.scored:
         scores = judge(p, denoised, audition)
     if shared.state.interrupted or shared.state.skipped:
         return
-    pictures = [small_picture(latent) for latent in denoised]
+    images = [small_image(latent) for latent in denoised]
     if audition.host is not None:
         # Not after those judged before: a batch of candidates can be skipped.
-        for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
+        for k, (image, score) in enumerate(zip(images, scores, strict=True)):
             at = p.iteration * audition.batch + k
             audition.scores[at] = score
             if audition.sheet is not None:
                 audition.sheet.previews.append(
-                    sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), picture, score)
+                    sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), image, score)
                 )
     size = (p.width, p.height)
     if audition.sheet is not None:
         audition.sheet.size = size
-    arguments.samples = processing.DecodedSamples(as_tensor(sheet.resized(picture, size)) for picture in pictures)
+    arguments.samples = processing.DecodedSamples(as_tensor(sheet.resize(image, size)) for image in images)
 
 
 def judge(p: Any, denoised: Tensor, audition: Audition) -> list[float | None]:
@@ -388,7 +394,7 @@ def judge(p: Any, denoised: Tensor, audition: Audition) -> list[float | None]:
     return [None] * len(denoised)
 
 
-def small_picture(latent: Tensor) -> Image.Image:
+def small_image(latent: Tensor) -> Image.Image:
     """A latent as the host's live preview shows it: most of its decoders make one pixel of each of the latent's."""
     frame = latent if latent.ndim == 3 else latent[:, 0]
     try:
@@ -397,9 +403,9 @@ def small_picture(latent: Tensor) -> Image.Image:
         return sd_samplers_common.single_sample_to_image(frame, 2)
 
 
-def as_tensor(picture: Image.Image) -> Tensor:
+def as_tensor(image: Image.Image) -> Tensor:
     """(3, H, W) in [−1, 1], as decoders give it; a quarter more, as the hosts cut off what is behind the point."""
-    return (torch.from_numpy(np.array(picture.convert("RGB"))).movedim(-1, 0).float() + 0.25) / 127.5 - 1
+    return (torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0).float() + 0.25) / 127.5 - 1
 
 
 def finish(p: Any, processed: Any) -> None:
@@ -408,11 +414,11 @@ def finish(p: Any, processed: Any) -> None:
     audition = getattr(p, STATE, None)
     if audition is None or audition.sheet is None:
         return
-    found, job = audition.sheet, getattr(p, hook.STATE, None)
+    contact_sheet, job = audition.sheet, getattr(p, hook.STATE, None)
     texts = processed.infotexts[processed.index_of_first_image :]
-    found.infotexts = [texts[at] for at in audition.scores if at < len(texts)]
+    contact_sheet.infotexts = [texts[at] for at in audition.scores if at < len(texts)]
     if job is not None and job.refusals:
-        found.notes.append(f"the noise was left as it is: {job.refusals[-1]}")
+        contact_sheet.notes.append(f"the noise was left as it is: {job.refusals[-1]}")
     if stopped():
-        found.notes.append("interrupted")
-    found.done = True
+        contact_sheet.notes.append("interrupted")
+    contact_sheet.done = True

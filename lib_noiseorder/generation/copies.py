@@ -1,4 +1,4 @@
-"""Generations made beside a person's own: copies of the processing object, random numbers nobody misses, pictures."""
+"""Generations made beside a person's own: copies of the processing object, random numbers nobody misses, images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from modules import shared
 
-from ..core.streams import Generators, kept_generators, set_global_generators
+from ..core.streams import Generators, keep_generators, set_global_generators
 
 OURS = "Noise Order"
 SETTLED = "_noiseorder_settled"
@@ -19,12 +19,12 @@ IMAGES = (
     *("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds", "n_iter", "batch_size"),
     *("all_hr_prompts", "all_hr_negative_prompts"),
 )
-Pictures = tuple[list[Any], list[str]]
+Images = tuple[list[Any], list[str]]
 """Images and their infotexts."""
 
 
 @dataclass
-class Kept:
+class Snapshot:
     """The generation before anything was done for it, and the global random numbers then: img2img's VAE draws there."""
 
     p: Any
@@ -43,11 +43,11 @@ def duplicate(p: Any) -> Any:
 
 def follow(q: Any, p: Any) -> None:
     """Let a copy make the images that p made: prompts and seeds are resolved, and as many as other scripts wanted."""
-    q.prompt, q.negative_prompt, q.styles = resolved(p.all_prompts), resolved(p.all_negative_prompts), []
+    q.prompt, q.negative_prompt, q.styles = as_prompt(p.all_prompts), as_prompt(p.all_negative_prompts), []
     q.seed, q.subseed = list(p.all_seeds), list(p.all_subseeds)
     q.n_iter, q.batch_size = p.n_iter, p.batch_size
     if getattr(p, "enable_hr", False):
-        q.hr_prompt, q.hr_negative_prompt = resolved(p.all_hr_prompts), resolved(p.all_hr_negative_prompts)
+        q.hr_prompt, q.hr_negative_prompt = as_prompt(p.all_hr_prompts), as_prompt(p.all_hr_negative_prompts)
     setattr(q, SETTLED, {name: copy.copy(getattr(p, name)) for name in IMAGES if hasattr(p, name)})
 
 
@@ -62,15 +62,15 @@ def stopped() -> bool:
     return bool(state.interrupted or state.skipped or state.stopping_generation)
 
 
-def pictures(p: Any, processed: Any) -> Pictures:
+def images_of(p: Any, processed: Any) -> Images:
     """The images made, without grid and masks, and their infotexts."""
     first = processed.index_of_first_image
     # In inpainting each image can be followed by its mask and by the masked part; infotexts are of images alone.
     masked = getattr(p, "mask_for_overlay", None) is not None
     stride = 1 + (masked and option("return_mask")) + (masked and option("return_mask_composite"))
     texts = processed.infotexts[first:]
-    found = processed.images[first::stride][: len(texts)]
-    return found, texts[: len(found)]
+    images = processed.images[first::stride][: len(texts)]
+    return images, texts[: len(images)]
 
 
 def option(name: str) -> bool:
@@ -78,22 +78,22 @@ def option(name: str) -> bool:
     return bool(getattr(shared.opts, name, False))
 
 
-def resolved(prompts: Sequence[str]) -> str | list[str]:
+def as_prompt(prompts: Sequence[str]) -> str | list[str]:
     """One text if it is that of every image: AUTOMATIC1111's script for comments fails at a list in the hires pass."""
     return prompts[0] if len(set(prompts)) == 1 else list(prompts)
 
 
 @contextmanager
-def undisturbed(kept: Kept, doing: str) -> Iterator[None]:
-    """The global random numbers as they were for the picture, and afterwards everything as before."""
+def undisturbed(snapshot: Snapshot, doing: str) -> Iterator[None]:
+    """The global random numbers as they were for the image, and afterwards everything as before."""
     options, state = shared.cmd_opts, shared.state
     no_history, text = options.no_prompt_history, state.textinfo
     # params.txt is to hold what the person asked for, not what is made beside it.
     options.no_prompt_history = True
     state.textinfo = f"{OURS}: {doing}"
     try:
-        with kept_generators():
-            set_global_generators(kept.generators)
+        with keep_generators():
+            set_global_generators(snapshot.generators)
             yield
     finally:
         options.no_prompt_history, state.textinfo = no_history, text

@@ -43,7 +43,7 @@ class Job:
     hires_calls: int = 0
     refused: bool = False
     auto: str = ""
-    done: set[str] = field(default_factory=set)
+    modulated_passes: set[str] = field(default_factory=set)
     reports: dict[str, list[Report]] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
 
@@ -98,10 +98,10 @@ def announce(p: Any) -> None:
     """Hook `process_batch`: the infotext of this batch, also after an earlier batch was refused."""
     job = getattr(p, STATE, None)
     if job is not None and job.config.active:
-        job.hires_calls, job.refused, job.done = 0, False, set()
+        job.hires_calls, job.refused, job.modulated_passes = 0, False, set()
         job.variants = variants(p)
         infotext.clear(p.extra_generation_params)
-        p.extra_generation_params.update(told(p, job, job.config))
+        p.extra_generation_params.update(batch_infotext(p, job, job.config))
         if job.options.adetailer:
             p.extra_generation_params[infotext.INNER] = "True"
 
@@ -124,10 +124,10 @@ def finish(p: Any, is_img2img: bool) -> None:
     text = outcome.summary(job.reports, job.refusals, p.n_iter if job.config.active else 1)
     if getattr(p, AUDITIONED, None):
         counts = getattr(p, AUDITIONED)
-        chosen = [
+        winners = [
             str(variant) for variant, count in zip(getattr(p, VARIANTS), counts, strict=True) if count is not None
         ]
-        text += f". Went on with variant {', '.join(chosen)}, best of {next(filter(None, counts))}"
+        text += f". Went on with variant {', '.join(winners)}, best of {next(filter(None, counts))}"
     if job.auto and job.reports:
         text += f". Auto: “{job.auto}”"
     outcome.last[tab(is_img2img)] = text
@@ -141,16 +141,16 @@ def check_claim(p: Any) -> None:
     job = getattr(p, STATE, None)
     if job is None or not job.config.active or job.refused:
         return
-    wanted = {FIRST, HIRES} if job.config.passes == BOTH else {job.config.passes}
-    missing = (wanted if getattr(p, "enable_hr", False) else wanted - {HIRES}) - job.done
+    expected = {FIRST, HIRES} if job.config.passes == BOTH else {job.config.passes}
+    missing = (expected if getattr(p, "enable_hr", False) else expected - {HIRES}) - job.modulated_passes
     if missing:
         refuse(p, f"the {' and the '.join(sorted(missing))} pass did not run, or ran without calling scripts", job)
 
 
 def variants(p: Any) -> tuple[int, ...]:
     """The variants of this batch's images, empty where they all have that of the settings."""
-    found = getattr(p, VARIANTS, None)
-    return tuple(of_batch(p, found)) if found else ()
+    values = getattr(p, VARIANTS, None)
+    return tuple(of_batch(p, values)) if values else ()
 
 
 def of_batch(p: Any, values: Sequence[Any]) -> Sequence[Any]:
@@ -159,18 +159,18 @@ def of_batch(p: Any, values: Sequence[Any]) -> Sequence[Any]:
     return values[start : start + p.batch_size]
 
 
-def told(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
+def batch_infotext(p: Any, job: Job, config: NoiseOrderConfig) -> dict[str, Any]:
     """The infotext of this batch; where its images have variants of their own, each tells its own."""
-    found: dict[str, Any] = infotext.write(config)
+    params: dict[str, Any] = infotext.write(config)
     if job.auto and config.inject:
-        found[infotext.AUTO] = job.auto
+        params[infotext.AUTO] = job.auto
     key = BY_NAME["variant"].infotext
-    if job.variants and key in found:
-        found[key] = infotext.PerImage(map(str, job.variants))
+    if job.variants and key in params:
+        params[key] = infotext.PerImage(map(str, job.variants))
         if getattr(p, AUDITIONED, None):
             # The hosts leave out what is None.
-            found[infotext.AUDITIONED] = infotext.PerImage(of_batch(p, getattr(p, AUDITIONED)))
-    return found
+            params[infotext.AUDITIONED] = infotext.PerImage(of_batch(p, getattr(p, AUDITIONED)))
+    return params
 
 
 def is_wanted(p: Any, job: Job) -> bool:
@@ -212,9 +212,9 @@ def before_sampling(p: Any, host: type[Any] | None, x: Tensor | None, noise: Ten
         watch = look.watch if look else lambda erased: None
         result, report = modulate(noise, job.config, batch, watch, job.variants)
         batch.write(result)
-        passed = HIRES if batch.is_hires else FIRST
-        job.done.add(passed)
-        job.reports.setdefault(passed, []).append(report)
+        pass_name = HIRES if batch.is_hires else FIRST
+        job.modulated_passes.add(pass_name)
+        job.reports.setdefault(pass_name, []).append(report)
     except Interrupted:
         refuse(p, "interrupted during a model evaluation", job)
     except Unsupported as error:
@@ -244,14 +244,14 @@ class Look:
         batch, noises = self.batch, {"before": self.before, "erased": self.erased, "after": after}
         if not inspector.room(batch.stage):
             return
-        asked = batch.evaluations
+        previous = batch.evaluations
         try:
-            seen = previews(self.before, after, self.job.config, batch)
-            images = inspector.observe(batch.seeds, batch.stage, noises, seen, batch.preview)
+            level_previews = previews(self.before, after, self.job.config, batch)
+            images = inspector.observe(batch.seeds, batch.stage, noises, level_previews, batch.preview)
         except Exception:
             traceback.print_exc()
             images = inspector.observe(batch.seeds, batch.stage, noises)
-        cost = batch.evaluations - asked
+        cost = batch.evaluations - previous
         inspector.keep(self.job.config, cost, images)
         if self.job.options.console != ERRORS:
             print(f"[Noise Order] inspector: {cost} more evaluations per image")
@@ -276,9 +276,9 @@ def refuse(p: Any, reason: str, job: Job) -> None:
         reason = f"hires pass: {reason}"
     job.refused = True
     job.refusals.append(reason)
-    for passes in job.done:
+    for passes in job.modulated_passes:
         # That pass was modulated, and the image can only be made again with it.
-        p.extra_generation_params.update(told(p, job, job.config.replace(passes=passes)))
+        p.extra_generation_params.update(batch_infotext(p, job, job.config.replace(passes=passes)))
     p.extra_generation_params[infotext.ERROR] = reason
     say(p, f"Noise left as it is. {reason}")
 

@@ -71,23 +71,25 @@ class A1111Host(WebUIHost):
         rows = [image for image, part in enumerate(parts) for _ in part]
         concat = self.image_conditioning(x)
         negative = prompt_parser.reconstruct_cond_batch(self.uc, 0) if with_uncond else None
-        found = uncond = None
+        denoised = uncond = None
         if negative is not None:
-            found, uncond = self.ask_both(x, sigma, rows, cond, negative, concat)
-        if found is None:
-            found = self.wrapper(x[rows], sigma[rows], cond=conditioning(cond, concat[rows]))
+            denoised, uncond = self.ask_both(x, sigma, rows, cond, negative, concat)
+        if denoised is None:
+            denoised = self.wrapper(x[rows], sigma[rows], cond=conditioning(cond, concat[rows]))
             self.rows += len(rows)
             if negative is not None:
                 uncond = self.wrapper(x, sigma, cond=conditioning(negative, concat))
                 self.rows += x.shape[0]
-        return Denoised(torch.stack([compose(part, found, uncond, image) for image, part in enumerate(parts)]), uncond)
+        return Denoised(
+            torch.stack([compose(part, denoised, uncond, image) for image, part in enumerate(parts)]), uncond
+        )
 
     def ask_both(
         self, x: Tensor, sigma: Tensor, rows: list[int], cond: Any, negative: Any, concat: Tensor
     ) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """Prompt and negative prompt in one call, as the sampler asks them; None where the host's setting or other
         lengths keep them apart, or the memory does not suffice."""
-        text = joined(cond, negative)
+        text = join(cond, negative)
         if text is None or not self.one_call or not shared.opts.batch_cond_uncond:
             return None, None
         try:
@@ -114,23 +116,23 @@ def conditioning(cond: Any, concat: Tensor) -> dict[str, Any]:
     return {**cond, "c_concat": [concat]} if isinstance(cond, dict) else {"c_crossattn": [cond], "c_concat": [concat]}
 
 
-def joined(cond: Any, negative: Any) -> Any:
+def join(cond: Any, negative: Any) -> Any:
     """Both prompts' conditionings as one batch, None where they have other lengths or another form."""
     if isinstance(cond, dict) != isinstance(negative, dict):
         return None
     if isinstance(cond, dict):
-        parts = {name: joined(value, negative[name]) for name, value in cond.items()}
+        parts = {name: join(value, negative[name]) for name, value in cond.items()}
         return None if any(part is None for part in parts.values()) else parts
     return torch.cat([cond, negative]) if cond.shape[1:] == negative.shape[1:] else None
 
 
-def compose(part: list[tuple[int, float]], found: Tensor, uncond: Tensor | None, image: int) -> Tensor:
+def compose(part: list[tuple[int, float]], denoised: Tensor, uncond: Tensor | None, image: int) -> Tensor:
     """AND of one image: `u + Σ_j w_j (c_j − u)`, and without u the mean `Σ_j w_j c_j / Σ_j w_j`."""
     if len(part) == 1 and (part[0][1] == 1 or uncond is None):
-        return found[part[0][0]]
+        return denoised[part[0][0]]
     if uncond is not None:
-        return uncond[image] + sum(weight * (found[row] - uncond[image]) for row, weight in part)
+        return uncond[image] + sum(weight * (denoised[row] - uncond[image]) for row, weight in part)
     total = sum(weight for _, weight in part)
     if abs(total) < 1e-3:
         raise Unsupported('the weights of the prompts joined by AND cancel out: use the direction "guidance"')
-    return sum(weight * found[row] for row, weight in part) / total  # type: ignore[return-value]
+    return sum(weight * denoised[row] for row, weight in part) / total  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
-from ..core.streams import kept_generators
+from ..core.streams import keep_generators
 from . import neighbours
 
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
@@ -32,7 +32,7 @@ class WebUIHost:
 
     symbols: ClassVar[dict[str, int | None]] = {}
     """What this adapter uses of its WebUI beyond `detect.SYMBOLS`, in the same form."""
-    unsaid_steps = 1
+    extra_steps = 1
     """Steps that run around an image beyond what `setup_img2img_steps` says: one on all but ersatzForge."""
     negative_at_cfg_1: ClassVar[tuple[bool, bool]] = (True, True)
     """Whether the negative prompt is asked at CFG 1: by the sampler, and by us."""
@@ -44,11 +44,11 @@ class WebUIHost:
         # The hosts multiply the noise of img2img before the hook; the fresh draws have to be of its size.
         multiplier = getattr(p, "initial_noise_multiplier", None) if latent is not None and not self.is_hires else None
         self.noise_scale = 1.0 if multiplier is None else float(multiplier)
-        # 1 where the picture is repainted; without a batch dimension, (C, H, W), on A1111 and Forge main.
+        # 1 where the image is repainted; without a batch dimension, (C, H, W), on A1111 and Forge main.
         self.mask: Tensor | None = None if latent is None or self.is_hires else getattr(p, "nmask", None)
         self.seeds: Sequence[int] = list(p.seeds)
         self.cfg_scale = float(p.cfg_scale)
-        self.rows = self.asked = 0
+        self.rows = self.predictions = 0
         batch = noise.shape[0]
         for name, count in (
             ("seeds", len(self.seeds)),
@@ -59,12 +59,12 @@ class WebUIHost:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
 
     @classmethod
-    def planned(cls, p: Any, around: bool) -> WebUIHost:
+    def for_schedule(cls, p: Any, around: bool) -> WebUIHost:
         """Of a generation that is not made yet, only to ask for positions on the schedule; around: whether it starts
         from an image. p: no more than a sampler's schedule needs."""
-        made = cls.__new__(cls)
-        made.p, made.is_hires, made.latent = p, False, torch.zeros(1) if around else None
-        return made
+        host = cls.__new__(cls)
+        host.p, host.is_hires, host.latent = p, False, torch.zeros(1) if around else None
+        return host
 
     @classmethod
     def family(cls) -> str | None:
@@ -104,15 +104,15 @@ class WebUIHost:
 
     def write(self, result: Tensor) -> None:
         """Give the noise to the sampler, in place: A1111 has no other way, and Forge takes it as well."""
-        added = None
+        addition = None
         if getattr(self.p, "modified_noise", None) is not None:
             # Forge's ControlNet inpaint put "noise + latent" there, which the host will use instead of the noise.
-            added = self.p.modified_noise - self.noise
+            addition = self.p.modified_noise - self.noise
         # Written outside of inference mode, an inference tensor is changed first and then raises.
         with torch.inference_mode(torch.is_inference_mode_enabled() or self.noise.is_inference()):
             self.noise.copy_(result)
-        if added is not None:
-            self.p.modified_noise = self.noise + added
+        if addition is not None:
+            self.p.modified_noise = self.noise + addition
 
     @contextmanager
     def predicting(self, total: int) -> Iterator[None]:
@@ -120,12 +120,12 @@ class WebUIHost:
         state = shared.state
         names = ("textinfo", "current_latent", "sampling_step", "sampling_steps")
         before = [(name, getattr(state, name)) for name in names]
-        self.asked = 0
+        self.predictions = 0
         state.sampling_step, state.sampling_steps = 0, total
         state.textinfo = "Noise Order: asking the model"
         try:
             # Some patches (token merging, 9-channel conditioning) draw from the global generators.
-            with kept_generators(), self.model_ready():
+            with keep_generators(), self.model_ready():
                 yield
         finally:
             for name, value in before:
@@ -141,7 +141,7 @@ class WebUIHost:
 
     @staticmethod
     def preview(latent: Tensor) -> Image.Image:
-        """A small picture of one latent (C, H, W), or the first frame of (C, T, H, W), as the host's live preview makes
+        """A small image of one latent (C, H, W), or the first frame of (C, T, H, W), as the host's live preview makes
         it; by the fixed linear map ("Approx cheap", 2), which needs no other model and no download."""
         frame = latent if latent.ndim == 3 else latent[:, 0]
         return sd_samplers_common.single_sample_to_image(frame, 2)
@@ -160,18 +160,18 @@ class WebUIHost:
         steps = run = p.steps
         if self.latent is not None:
             hires_steps = (p.hr_second_pass_steps or p.steps) if self.is_hires else None
-            steps, said = sd_samplers_common.setup_img2img_steps(p, hires_steps)
+            steps, t_enc = sd_samplers_common.setup_img2img_steps(p, hires_steps)
             if steps < 1:
                 raise Unsupported("denoising strength 0 runs no step")
-            run = said + self.unsaid_steps
+            run = t_enc + self.extra_steps
         if hasattr(p.sampler, "get_sigmas"):
-            chosen = p.sampler.get_sigmas(p, steps)[steps - run : steps].tolist()
+            run_sigmas = p.sampler.get_sigmas(p, steps)[steps - run : steps].tolist()
             # On the CPU: MPS, DirectML and Arc have no float64.
             table = sigmas.cpu().double()
-            return [int((table - sigma).abs().argmin()) for sigma in chosen]
+            return [int((table - sigma).abs().argmin()) for sigma in run_sigmas]
         # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
-        chosen = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[:run]]
-        return [min(timestep, len(sigmas) - 1) for timestep in reversed(chosen)]
+        timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[:run]]
+        return [min(timestep, len(sigmas) - 1) for timestep in reversed(timesteps)]
 
     def positions(self) -> list[float]:
         """Where on the part of the schedule that will run each step of the sampler begins, 1 = where it starts."""
@@ -183,9 +183,9 @@ class WebUIHost:
         if shared.state.interrupted or shared.state.skipped:
             raise Interrupted
         # The page's progress bar and its text; the hosts compute the bar from these two numbers.
-        shared.state.sampling_step = self.asked
-        self.asked += 1
-        shared.state.textinfo = f"Noise Order: asking the model {self.asked}/{shared.state.sampling_steps}"
+        shared.state.sampling_step = self.predictions
+        self.predictions += 1
+        shared.state.textinfo = f"Noise Order: asking the model {self.predictions}/{shared.state.sampling_steps}"
         sigma = torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device)
         try:
             return self.ask_unnoticed(x, sigma, with_uncond)
@@ -215,7 +215,7 @@ class WebUIHost:
             return script_callbacks.CFGDenoiserParams(x, None, sigma, 0, steps, cond, uncond, denoiser)
 
         try:
-            with neighbours.unnoticed(self.network(), self.hung(), begin):
+            with neighbours.unnoticed(self.network(), self.attachments(), begin):
                 answer = self.ask_model(x, sigma, with_uncond)
         except (Interrupted, Unsupported):
             raise
@@ -239,7 +239,7 @@ class WebUIHost:
         """The network inside the loaded model."""
         raise NotImplementedError
 
-    def hung(self) -> Any:
+    def attachments(self) -> Any:
         """Where the host keeps what scripts hang on the model; None where it has no such place."""
         return None
 
@@ -249,15 +249,15 @@ class WebUIHost:
         key = getattr(model.model, "conditioning_key", None)
         if key not in ("crossattn", "hybrid", "concat", None) or getattr(model, "cond_stage_key", None) == "edit":
             raise Unsupported(f'models with "{key}" conditioning (pix2pix, unCLIP) are not supported')
-        found = key in ("hybrid", "concat") or bool(getattr(model, "is_sdxl_inpaint", False))
-        if found and self.is_hires:
+        is_inpainting = key in ("hybrid", "concat") or bool(getattr(model, "is_sdxl_inpaint", False))
+        if is_inpainting and self.is_hires:
             raise Unsupported("the hires pass of inpainting models is not supported")
-        return found
+        return is_inpainting
 
     def mask_and_image(self) -> Tensor:
         """What A1111's sampler will be given for those channels, (B, 5, H, W); in txt2img the VAE makes it."""
-        made = self.p.txt2img_image_conditioning(self.noise) if self.latent is None else self.p.image_conditioning
-        return made.expand(self.noise.shape[0], *made.shape[1:])
+        concat = self.p.txt2img_image_conditioning(self.noise) if self.latent is None else self.p.image_conditioning
+        return concat.expand(self.noise.shape[0], *concat.shape[1:])
 
     def sigmas(self) -> Tensor:
         raise NotImplementedError

@@ -50,8 +50,8 @@ def find_host(script: type[Any]) -> tuple[type[Any] | None, str]:
         check_symbols(host.symbols)
     except (ImportError, LookupError) as error:
         # Python adds the path of the module's file.
-        told = re.sub(r" \(.*\)$", "", str(error))
-        return None, f"this WebUI is not supported yet ({told}); {', '.join(SUPPORTED)} are"
+        reason = re.sub(r" \(.*\)$", "", str(error))
+        return None, f"this WebUI is not supported yet ({reason}); {', '.join(SUPPORTED)} are"
     return host, ""
 
 
@@ -82,13 +82,13 @@ def check_symbols(symbols: dict[str, int | None]) -> None:
     """Raise LookupError naming the first symbol that is missing or no longer takes that many arguments."""
     for symbol, arguments in symbols.items():
         module, _, name = symbol.rpartition(".")
-        found = getattr(import_module(module), name, None)
-        if found is None:
+        value = getattr(import_module(module), name, None)
+        if value is None:
             raise LookupError(f"it has no {symbol}")
         if arguments is None:
             continue
         try:
-            inspect.signature(found).bind(*[None] * arguments)
+            inspect.signature(value).bind(*[None] * arguments)
         except TypeError:
             raise LookupError(f"its {symbol} takes other arguments") from None
         except ValueError:  # a built-in function without a signature

@@ -7,5 +7,5 @@ from .forge import ForgeHost
 
 class ErsatzHost(ForgeHost):
     name = "ersatzForge"
-    tried = ("StableDiffusion", "Flux", "Chroma")
-    unsaid_steps = 0
+    tested = ("StableDiffusion", "Flux", "Chroma")
+    extra_steps = 0

@@ -24,7 +24,7 @@ class ForgeHost(PatcherHost):
         "backend.sampling.sampling_function.sampling_cleanup": 1,
         "backend.sampling.sampling_function.sampling_prepare": 2,
     }
-    tried: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma")
+    tested: tuple[str, ...] = ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma")
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(compile_conditions)
@@ -63,12 +63,12 @@ class ForgeHost(PatcherHost):
         sigma = torch.full((1, 1, 1, 1), 0.75)
         none, one = torch.zeros_like(sigma), torch.ones_like(sigma)
         is_flow = self.predictor.prediction_type == "const"
-        seen = (
+        mixtures = (
             self.predictor.calculate_input(sigma, one if is_flow else one * 1.25),  # √(1 + 0.75²)
             self.predictor.noise_scaling(sigma, one, none),
             self.predictor.noise_scaling(sigma, none, one),
         )
-        return torch.allclose(torch.stack(seen).flatten(), torch.tensor([1, 0.75, 0.25 if is_flow else 1]))
+        return torch.allclose(torch.stack(mixtures).flatten(), torch.tensor([1, 0.75, 0.25 if is_flow else 1]))
 
     @staticmethod
     def prediction(model: Any) -> str | None:

@@ -25,7 +25,7 @@ from ..core import Unsupported
 
 FOLDERS = tuple(Path(folder).absolute() for folder in (extensions_dir, extensions_builtin_dir))
 OURS = Path(__file__).absolute()
-KEPT = ("controlnet",)
+EXEMPT = ("controlnet",)
 """In the names of extensions whose forward stays on the network, being what the person asked for (AUTOMATIC1111's
 ControlNet); what it remembers is put back."""
 UNREACHABLE = {"negpip": "NegPiP, which reads the negative weights in the prompt"}
@@ -76,34 +76,34 @@ def own_methods(network: nn.Module) -> Iterator[list[Any]]:
 
     Step caches replace `forward`, or what it calls, on the network or on its class.
     """
-    staying: list[Any] = []
+    exempt: list[Any] = []
 
     def foreign(value: Any) -> bool:
         name = owner(value)
-        if any(word in name.lower() for word in KEPT):
-            staying.append(value)
+        if any(word in name.lower() for word in EXEMPT):
+            exempt.append(value)
             return False
         return bool(name)
 
     places: list[dict[Any, Any]] = [vars(network), network._forward_hooks, network._forward_pre_hooks]
-    taken: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-    replaced: list[tuple[type, str, Any]] = []
+    removals: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    methods: list[tuple[type, str, Any]] = []
     try:
-        for held in places:
-            found = {key: value for key, value in held.items() if foreign(value)}
-            taken.append((held, found))
-            for key in found:
-                del held[key]
+        for place in places:
+            values = {key: value for key, value in place.items() if foreign(value)}
+            removals.append((place, values))
+            for key in values:
+                del place[key]
         for kind in type(network).__mro__:
             for name, value in list(vars(kind).items()):
                 if isinstance(value, types.FunctionType) and foreign(value) and name in (own := pristine(kind)):
-                    replaced.append((kind, name, value))
+                    methods.append((kind, name, value))
                     setattr(kind, name, own[name])
-        yield staying
+        yield exempt
     finally:
-        for held, found in taken:
-            held.update(found)
-        for kind, name, value in replaced:
+        for place, values in removals:
+            place.update(values)
+        for kind, name, value in methods:
             setattr(kind, name, value)
 
 
@@ -126,11 +126,11 @@ def pristine(kind: type) -> dict[str, types.FunctionType]:
             types.CellType(kind) if name == "__class__" else cell
             for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         )
-        made = types.FunctionType(
+        copy = types.FunctionType(
             function.__code__, vars(module), function.__name__, function.__defaults__, cells or None
         )
-        made.__kwdefaults__ = function.__kwdefaults__
-        return made
+        copy.__kwdefaults__ = function.__kwdefaults__
+        return copy
 
     return {name: rebound(value) for name, value in vars(source).items() if isinstance(value, types.FunctionType)}
 
@@ -145,16 +145,16 @@ class Memory:
     def __init__(self, roots: Sequence[Any]) -> None:
         self.modules: dict[int, dict[str, Any]] = {}
         self.restorers: list[Callable[[], None]] = []
-        seen: set[int] = set()
+        visited: set[int] = set()
         self.alive: list[Any] = []  # an id is only told apart while its object lives
-        left: list[Any] = list(roots)
-        while left:
-            value = left.pop()
-            if id(value) in seen or isinstance(value, (str, bytes, int, float, Tensor)):
+        stack: list[Any] = list(roots)
+        while stack:
+            value = stack.pop()
+            if id(value) in visited or isinstance(value, (str, bytes, int, float, Tensor)):
                 continue
-            seen.add(id(value))
+            visited.add(id(value))
             self.alive.append(value)
-            left += self.remember(value)
+            stack += self.remember(value)
 
     def remember(self, value: Any) -> list[Any]:
         """Note how one value can be put back, and tell what it leads to."""
@@ -219,24 +219,24 @@ class Memory:
             restore()
 
 
-def put_back(held: dict[Any, Any], before: dict[Any, Any]) -> None:
+def put_back(target: dict[Any, Any], before: dict[Any, Any]) -> None:
     """Never empties a dict on the way: it may be a module that another thread is running."""
-    for key in [key for key in held if key not in before]:
-        del held[key]
+    for key in [key for key in target if key not in before]:
+        del target[key]
     for key, value in before.items():
-        if key not in held or held[key] is not value:
-            held[key] = value
+        if key not in target or target[key] is not value:
+            target[key] = value
 
 
-def put_back_list(held: list[Any] | deque[Any], before: list[Any]) -> None:
-    if len(held) != len(before) or any(a is not b for a, b in zip(held, before, strict=True)):
-        held.clear()
-        held.extend(before)
+def put_back_list(target: list[Any] | deque[Any], before: list[Any]) -> None:
+    if len(target) != len(before) or any(a is not b for a, b in zip(target, before, strict=True)):
+        target.clear()
+        target.extend(before)
 
 
-def put_back_set(held: set[Any], before: set[Any]) -> None:
-    held &= before
-    held |= before
+def put_back_set(target: set[Any], before: set[Any]) -> None:
+    target &= before
+    target |= before
 
 
 @contextmanager
@@ -247,10 +247,10 @@ def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Ite
     begin: makes the host's CFGDenoiserParams of the sampler's first step. What extensions set by it and look at inside
     the model (FreeU's window on Forge) would else be as the previous job left it.
     """
-    with own_methods(network) as staying:
-        inside = hung_inside(network)
+    with own_methods(network) as exempt:
+        inside = inner_functions(network)
         refuse_unreachable(inside)
-        memory = Memory([options, staying, inside])
+        memory = Memory([options, exempt, inside])
         try:
             for entry in script_callbacks.callback_map.get("callbacks_cfg_denoiser", ()) if memory.modules else ():
                 function = function_of(entry.callback)
@@ -264,7 +264,7 @@ def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Ite
             memory.restore()
 
 
-def hung_inside(network: nn.Module) -> list[Any]:
+def inner_functions(network: nn.Module) -> list[Any]:
     """What extensions put in the place of a part's own `forward`, or hooked to it: it stays, as LoRA does."""
     return [
         value
@@ -281,9 +281,9 @@ def hung_inside(network: nn.Module) -> list[Any]:
 def refuse_unreachable(inside: Sequence[Any]) -> None:
     """Raise Unsupported for what would answer otherwise than in the sampler."""
     for name in {owner(value).lower() for value in inside}:
-        for word, told in UNREACHABLE.items():
+        for word, description in UNREACHABLE.items():
             if word in name:
-                raise Unsupported(f"{told}, cannot be asked before sampling: switch it off, or set Inject to 0")
+                raise Unsupported(f"{description}, cannot be asked before sampling: switch it off, or set Inject to 0")
 
 
 def switch(callback: Callable[[Any], Any], params: Any) -> None:
@@ -294,21 +294,21 @@ def switch(callback: Callable[[Any], Any], params: Any) -> None:
         print(f"[Noise Order] {owner(callback)}: {type(error).__name__}: {error}")
 
 
-def answered_by_model(wrapper: Any) -> Any:
+def require_model(wrapper: Any) -> Any:
     """A `model_function_wrapper` that raises Unsupported where it answers in the model's place, from a forecast."""
 
-    def asked(apply_model: Callable[..., Any], args: dict[str, Any]) -> Any:
+    def call(apply_model: Callable[..., Any], args: dict[str, Any]) -> Any:
         rows = 0
 
-        def counted(x: Tensor, *rest: Any, **named: Any) -> Any:
+        def count_rows(x: Tensor, *rest: Any, **named: Any) -> Any:
             nonlocal rows
             rows += len(x)
             return apply_model(x, *rest, **named)
 
-        found = wrapper(counted, args)
+        result = wrapper(count_rows, args)
         if rows < len(args["input"]):
             name = owner(wrapper) or "another extension"
             raise Unsupported(f'"{name}" answers in the place of the model: switch it off, or set Inject to 0')
-        return found
+        return result
 
-    return asked
+    return call

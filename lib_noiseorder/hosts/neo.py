@@ -9,7 +9,7 @@ from .forge import ForgeHost
 
 class NeoHost(ForgeHost):
     name = "Forge Neo"
-    tried = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan")
+    tested = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan")
     unfit: ClassVar[dict[str, str]] = {"PiD": "work on the pixels of a finished picture, in windows of their own"}
 
     @staticmethod

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..core import Denoised, Level, Unsupported
 from ..core.statistics import rms
 from .base import WebUIHost
-from .neighbours import answered_by_model
+from .neighbours import require_model
 
 Entries = list[dict[str, Any]]
 
@@ -27,13 +27,13 @@ class PatcherHost(WebUIHost):
     compile_weighted: staticmethod[[Any, list[list[tuple[int, float]]]], Entries]
     calculate: staticmethod[[Any, Entries, Entries | None, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
     """x̂0 of both lists; without a second list the second x̂0 has no meaning."""
-    tried: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
     """Its classes of models that were run; of another it is told once, and its answer is looked at."""
     unfit: ClassVar[dict[str, str]] = {}
     """Its classes of models that are known not to work, and what they do otherwise."""
-    told: ClassVar[set[str]] = set()
-    moved: ClassVar[set[str]] = set()
-    """Of those not tried: what was told in the console, and which have answered otherwise to another prompt."""
+    reported_models: ClassVar[set[str]] = set()
+    responsive_models: ClassVar[set[str]] = set()
+    """Of those not tested: which were reported in the console, and which have answered otherwise to another prompt."""
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
@@ -51,7 +51,7 @@ class PatcherHost(WebUIHost):
     def network(self) -> nn.Module:
         return self.unet.model.diffusion_model
 
-    def hung(self) -> Any:
+    def attachments(self) -> Any:
         return self.unet.model_options
 
     def engine(self) -> str:
@@ -66,41 +66,41 @@ class PatcherHost(WebUIHost):
             )
         if getattr(self.unet, "extra_concat_condition", None) is not None:
             raise Unsupported("an image condition set by another extension is not supported: set Inject to 0")
-        if engine not in self.tried and engine not in self.told:
-            self.told.add(engine)
+        if engine not in self.tested and engine not in self.reported_models:
+            self.reported_models.add(engine)
             print(
                 f'[Noise Order] not tried by us on {self.name}: models of the class "{engine}". Its first answer is '
                 "checked: it has to differ with the prompt"
             )
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
-        """Of a model not tried, the first answer has to differ with the prompt."""
+        """Of a model not tested, the first answer has to differ with the prompt."""
         engine = self.engine()
-        if engine in self.tried or engine in self.moved or not self.has_uncond:
+        if engine in self.tested or engine in self.responsive_models or not self.has_uncond:
             return super().denoise(x, level, with_uncond)
-        found, negative = super().denoise(x, level, True)
+        denoised, negative = super().denoise(x, level, True)
         assert negative is not None
         # Beyond rounding; NaN is refused for what it is.
-        if bool((rms(found - negative) <= 1e-6 * rms(found)).all()):
+        if bool((rms(denoised - negative) <= 1e-6 * rms(denoised)).all()):
             raise Unsupported(
                 f'models of the class "{engine}" were not tried by us, and this one answers the same to the prompt and '
                 "to the negative prompt: write another prompt, or set Inject to 0"
             )
-        if bool(found.isfinite().all()) and bool(negative.isfinite().all()):
-            self.moved.add(engine)
-        return Denoised(found, negative if with_uncond else None)
+        if bool(denoised.isfinite().all()) and bool(negative.isfinite().all()):
+            self.responsive_models.add(engine)
+        return Denoised(denoised, negative if with_uncond else None)
 
     @contextmanager
     def model_ready(self) -> Iterator[None]:
         # The host's preparation merges LoRA and loads ControlNet, but appends to this list in place.
-        loaded = self.unet.extra_model_patchers_during_sampling
-        before = list(loaded)
+        patchers = self.unet.extra_model_patchers_during_sampling
+        before = list(patchers)
         self.prepare(self.unet, self.noise)
         try:
             yield
         finally:
             self.cleanup(self.unet)
-            loaded[:] = before
+            patchers[:] = before
 
     def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # Not CFGDenoiser: at scale 1 it still multiplies AND and runs post-CFG patches, it may switch to the refiner,
@@ -119,13 +119,13 @@ class PatcherHost(WebUIHost):
                 model, x, sigma, unconds, conds, self.cfg_scale, options, seed
             )
         if "model_function_wrapper" in options:
-            options = {**options, "model_function_wrapper": answered_by_model(options["model_function_wrapper"])}
-        found, negative = self.calculate(model, conds, unconds or None, x, sigma, options)
+            options = {**options, "model_function_wrapper": require_model(options["model_function_wrapper"])}
+        denoised, negative = self.calculate(model, conds, unconds or None, x, sigma, options)
         self.rows += x.shape[0] * (len(conds) + len(unconds))
         if not with_uncond:
-            return Denoised(found, None)
+            return Denoised(denoised, None)
         # The hosts give the weighted mean of the prompts joined by AND, and guide by the sum of their weights.
-        return Denoised(negative + weight * (found - negative) if weight != 1 else found, negative)
+        return Denoised(negative + weight * (denoised - negative) if weight != 1 else denoised, negative)
 
     def complete(self, entries: Entries) -> None:
         """Add what the sampler adds to the entries of the prompts."""

@@ -31,7 +31,7 @@ class ReForgeHost(PatcherHost):
         "modules_forge.forge_sampler.sampling_cleanup": 1,
         "modules_forge.forge_sampler.sampling_prepare": 2,
     }
-    tried: tuple[str, ...] = ("BaseModel", "SDXL")
+    tested: tuple[str, ...] = ("BaseModel", "SDXL")
     prepare = staticmethod(sampling_prepare)
     cleanup = staticmethod(sampling_cleanup)
     compile = staticmethod(cond_from_a1111_to_patched_ldm)

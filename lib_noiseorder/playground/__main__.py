@@ -18,19 +18,21 @@ from .picture import contact_sheet, grid
 
 def parser() -> argparse.ArgumentParser:
     """The command line; the settings of Noise Order come from their table."""
-    made = argparse.ArgumentParser("python -m lib_noiseorder.playground", description=__doc__)
-    made.add_argument("--prompt", help='e.g. "a red cross left of a blue ring"; without it the page is opened')
-    made.add_argument("--negative", default="", help="negative prompt: another scene, default none")
-    made.add_argument("--model", default=MODEL, choices=list(MODELS))
-    made.add_argument("--seed", type=int, default=1, help="seed of the first image")
-    made.add_argument("--count", type=int, default=COUNT, help="how many images, seeds counting up")
-    made.add_argument("--steps", type=int, help=f"default: {STEPS}, or as many as the model was distilled to")
-    made.add_argument("--cfg", type=float, help=f"CFG scale; default: {CFG_SCALE:g}, or 1 for a distilled model")
-    made.add_argument("--save", type=Path, help="file for the images, labelled; without it only the report is written")
-    made.add_argument("--port", type=int, help="of the page; default: the first free one from 7860")
-    made.add_argument("--no-browser", action="store_true", help="serve the page without opening it")
-    made.add_argument("--data", type=Path, help="folder of your own presets; default: the system's")
-    settings = made.add_argument_group("Noise Order")
+    command = argparse.ArgumentParser("python -m lib_noiseorder.playground", description=__doc__)
+    command.add_argument("--prompt", help='e.g. "a red cross left of a blue ring"; without it the page is opened')
+    command.add_argument("--negative", default="", help="negative prompt: another scene, default none")
+    command.add_argument("--model", default=MODEL, choices=list(MODELS))
+    command.add_argument("--seed", type=int, default=1, help="seed of the first image")
+    command.add_argument("--count", type=int, default=COUNT, help="how many images, seeds counting up")
+    command.add_argument("--steps", type=int, help=f"default: {STEPS}, or as many as the model was distilled to")
+    command.add_argument("--cfg", type=float, help=f"CFG scale; default: {CFG_SCALE:g}, or 1 for a distilled model")
+    command.add_argument(
+        "--save", type=Path, help="file for the images, labelled; without it only the report is written"
+    )
+    command.add_argument("--port", type=int, help="of the page; default: the first free one from 7860")
+    command.add_argument("--no-browser", action="store_true", help="serve the page without opening it")
+    command.add_argument("--data", type=Path, help="folder of your own presets; default: the system's")
+    settings = command.add_argument_group("Noise Order")
     settings.add_argument("--preset", default="Default", choices=list(PRESETS))
     for field in FIELDS[1:]:
         option = "--" + field.name.replace("_", "-")
@@ -41,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         settings.add_argument(
             option, dest=field.name, type=type(field.default), choices=field.choices or None, help=text
         )
-    return made
+    return command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,21 +67,21 @@ def main(arguments: list[str] | None = None) -> None:
             sheet = audition(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
             finish(contact_sheet(sheet, title), [f"Audition: {sheet.tally()}", *sheet.choices()], options.save)
             return
-        made = compare(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
+        comparison = compare(load(options.model), options.prompt, options.negative, seeds, steps, cfg, config)
     except (ValueError, Unsupported) as error:
         raise SystemExit(f"error: {error}") from None
-    report = {"Without": made.without.tally()} | {
-        name.capitalize(): side.tally() for name, side in made.between.items()
+    report = {"Without": comparison.without.tally()} | {
+        name.capitalize(): side.tally() for name, side in comparison.between.items()
     }
-    report |= {"With": made.modulated.tally(), "Noise": made.noise()}
-    finish(grid(made, title), [f"{name + ':':10}{text}" for name, text in report.items()], options.save)
+    report |= {"With": comparison.modulated.tally(), "Noise": comparison.noise()}
+    finish(grid(comparison, title), [f"{name + ':':10}{text}" for name, text in report.items()], options.save)
 
 
-def finish(picture: Image.Image, lines: list[str], file: Path | None) -> None:
-    """Print the report, and save the picture where a file was given."""
+def finish(image: Image.Image, lines: list[str], file: Path | None) -> None:
+    """Print the report, and save the image where a file was given."""
     print("\n".join(lines))
     if file:
-        picture.save(file)
+        image.save(file)
         print(f"Saved:    {file}")
     else:
         print("The images are not saved: --save FILE.png keeps them")

@@ -30,8 +30,8 @@ class Sheet:
 
     seeds: tuple[int, ...]
     variants: tuple[int, ...]
-    pictures: np.ndarray
-    found: list[CheckResult]
+    images: np.ndarray
+    results: list[CheckResult]
     scores: list[float]
     steps: int
     of: int
@@ -44,17 +44,17 @@ class Sheet:
 
     def of_seed(self, row: int) -> list[CheckResult]:
         """What was found in the candidates of one seed."""
-        return self.found[row * len(self.variants) : (row + 1) * len(self.variants)]
+        return self.results[row * len(self.variants) : (row + 1) * len(self.variants)]
 
     def tally(self) -> str:
         """What was made, and what choosing among it brings, in words."""
         rows, count = range(len(self.seeds)), len(self.seeds)
         first = sum(self.of_seed(row)[0].both for row in rows)
-        chosen = sum(self.of_seed(row)[self.best(row)].both for row in rows)
-        any_right = sum(any(found.both for found in self.of_seed(row)) for row in rows)
+        by_model = sum(self.of_seed(row)[self.best(row)].both for row in rows)
+        any_right = sum(any(result.both for result in self.of_seed(row)) for row in rows)
         return (
             f"{len(self.variants)} candidates at {self.steps} of {self.of} steps: {self.cost:.1f} images per seed. "
-            f"Right: {first} of {count} as they come, {chosen} of {count} as the model chooses, "
+            f"Right: {first} of {count} as they come, {by_model} of {count} as the model chooses, "
             f"{any_right} of {count} with the best chosen by eye"
         )
 
@@ -93,16 +93,16 @@ def audition(
     host = PlaygroundHost(model, rows, tokens, uncond, cfg_scale)
     noise, report = modulate(seed_noise(rows), config, host, variants=[*variants] * len(seeds))
     until = first_below([1 - step / steps for step in range(steps)], DEPTH)
-    seen: list[torch.Tensor] = []
+    previews: list[torch.Tensor] = []
 
     def stop(step: int, total: int, denoised: torch.Tensor) -> None:
         if step + 1 == until:
-            seen.append(denoised)
+            previews.append(denoised)
             raise _Reached
 
     with contextlib.suppress(_Reached):
         model.sample(noise, tokens, uncond, cfg_scale, steps, stop)
-    (denoised,) = seen
+    (denoised,) = previews
     each = 1 if cfg_scale == 1 else 2
     ours = report.evaluations
     return Sheet(

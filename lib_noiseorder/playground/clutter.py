@@ -84,9 +84,9 @@ class Scene:
         if not 1 <= len(self.objects) <= MAX_OBJECTS:
             raise ValueError(f"{len(self.objects)} objects; allowed: 1 to {MAX_OBJECTS}")
         for colour, sprite in self.objects:
-            _known(colour, "colour", COLOUR_NAMES)
-            _known(sprite, "sprite", _SPRITE_NAMES)
-        _known(self.ground, "ground", GROUNDS)
+            _check_word(colour, "colour", COLOUR_NAMES)
+            _check_word(sprite, "sprite", _SPRITE_NAMES)
+        _check_word(self.ground, "ground", GROUNDS)
         colours = [colour for colour, _ in self.objects]
         twice = next((colour for colour in colours if colours.count(colour) > 1), None)
         if twice:
@@ -99,7 +99,7 @@ class Scene:
         return (*(word for pair in self.objects for word in pair), *absent, self.ground)
 
 
-def _known(word: str, kind: str, names: Sequence[str]) -> None:
+def _check_word(word: str, kind: str, names: Sequence[str]) -> None:
     if word not in names:
         raise ValueError(f"{word!r} is not a {kind}; allowed: {', '.join(names)}")
 
@@ -136,7 +136,7 @@ def parse_caption(text: str) -> Scene:
     def read(kind: str, names: Sequence[str]) -> str:
         if not words:
             raise ValueError(f"the caption ends where a {kind} is expected; allowed: {', '.join(names)}")
-        _known(words[0], kind, names)
+        _check_word(words[0], kind, names)
         return words.pop(0)
 
     objects = [(read("colour", COLOUR_NAMES), read("sprite", _SPRITE_NAMES))]
@@ -210,19 +210,19 @@ def check(images: torch.Tensor, scenes: Sequence[Scene]) -> list[CheckResult]:
     pixels = (images.detach().float().cpu().nan_to_num() / CONTRAST).clamp(-1, 1)
     grey = pixels.mean(1)
     masks = colour_masks(pixels, grey[:, None].expand_as(pixels))
-    found = find(masks, _SPRITE_NAMES, _MASKS)
+    detections = find(masks, _SPRITE_NAMES, _MASKS)
     grounds = _read_grounds(grey, 1 - masks.sum(1))
     results = []
     for index, (scene, ground) in enumerate(zip(scenes, grounds, strict=True)):
-        asked = dict(scene.objects)
-        sprites = {colour: found.sprite(index, colour) for colour in found.present(index)}
-        shares = [found.overlap(index, colour, sprite) for colour, sprite in asked.items()]
+        expected = dict(scene.objects)
+        sprites = {colour: detections.sprite(index, colour) for colour in detections.present(index)}
+        shares = [detections.overlap(index, colour, sprite) for colour, sprite in expected.items()]
         shares.append(float(ground == scene.ground))
-        extra = len(sprites.keys() - asked.keys())
+        extra = len(sprites.keys() - expected.keys())
         things = ", ".join(f"{colour} {sprite or 'blob'}" for colour, sprite in sprites.items()) or "nothing"
         results.append(
             CheckResult(
-                objects=sprites == asked,
+                objects=sprites == expected,
                 relation=ground == scene.ground,
                 score=max(0.0, sum(shares) / len(shares) - _EXTRA_PENALTY * extra),
                 words=f"{things}; on {ground}",

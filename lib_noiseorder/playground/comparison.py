@@ -22,18 +22,18 @@ MODEL, COUNT, STEPS, CFG_SCALE, CANDIDATES = "dit", 4, 10, 3.0, 4
 
 @dataclass(frozen=True)
 class Side:
-    """One way to make the seeds: pictures (B, H, W, 3) uint8, what was found in them, model evaluations per image."""
+    """One way to make the seeds: images (B, H, W, 3) uint8, what was found in them, model evaluations per image."""
 
-    pictures: np.ndarray
-    found: list[CheckResult]
+    images: np.ndarray
+    results: list[CheckResult]
     evaluations: int
     relation: str
     """What relation stands for in this world, in one word."""
 
     def tally(self) -> str:
         """How many images are right, in words."""
-        count = len(self.found)
-        objects, both = sum(f.objects for f in self.found), sum(f.both for f in self.found)
+        count = len(self.results)
+        objects, both = sum(f.objects for f in self.results), sum(f.both for f in self.results)
         return (
             f"{objects} of {count} with the right objects, {both} of {count} with the right {self.relation} too; "
             f"{self.evaluations} evaluations per image"
@@ -59,11 +59,11 @@ class Comparison:
         report = self.report
         if not report.applied:
             return str(report)
-        kept, before, after = (
+        correlation, before, after = (
             sum(values) / len(values) for values in (report.cosine, report.std_before, report.std_after)
         )
         parts = [
-            f"correlation {kept:.2f} with the seed's own (1 is the same, 0 another seed)",
+            f"correlation {correlation:.2f} with the seed's own (1 is the same, 0 another seed)",
             f"standard deviation {before:.2f} before, {after:.2f} after",
             f"{report.evaluations} evaluation{'' if report.evaluations == 1 else 's'} per image",
             *report.notes,
@@ -89,7 +89,7 @@ def compare(
     enlarge: int = 8,
     look: bool = False,
 ) -> Comparison:
-    """Make every seed's picture without and with the settings, and in the ways they ask for besides.
+    """Make every seed's image without and with the settings, and in the ways they ask for besides.
 
     With an audition every seed goes on with the variant that won.
 
@@ -110,12 +110,12 @@ def compare(
     ways = {"without": NoiseOrderConfig(), **between, "with": config}
     variants: list[int] = []
     if config.audition:
-        auditioned = audition(model, prompt, negative, seeds, steps, cfg_scale, config)
-        variants = [auditioned.variants[auditioned.best(row)] for row in range(len(seeds))]
+        sheet = audition(model, prompt, negative, seeds, steps, cfg_scale, config)
+        variants = [sheet.variants[sheet.best(row)] for row in range(len(seeds))]
     for part, (name, settings) in enumerate(ways.items()):
         host = PlaygroundHost(model, seeds, tokens, uncond, cfg_scale)
-        seen: list[torch.Tensor] = []
-        noise, report = modulate(seed_noise(seeds), settings, host, seen.append, variants)
+        erased: list[torch.Tensor] = []
+        noise, report = modulate(seed_noise(seeds), settings, host, erased.append, variants)
 
         def tell(step: int, total: int, denoised: torch.Tensor, part: int = part, name: str = name) -> None:
             progress((part + (step + 1) / total) / len(ways), name)
@@ -123,7 +123,7 @@ def compare(
         images = model.sample(noise, tokens, uncond, cfg_scale, steps, tell)
         sides[name] = Side(to_uint8(images, enlarge), world.check(images, scenes), host.evaluations, world.RELATION)
     # What the loop leaves is of the last way, the one with the settings. Inactive ones do not even erase.
-    noises = {"before": seed_noise(seeds), "erased": (seen or [noise])[0], "after": noise}
-    found = previews(noises["before"], noise, config, host) if look else []
+    noises = {"before": seed_noise(seeds), "erased": (erased or [noise])[0], "after": noise}
+    level_previews = previews(noises["before"], noise, config, host) if look else []
     without, modulated = sides.pop("without"), sides.pop("with")
-    return Comparison(tuple(seeds), without, modulated, sides, report, noises, found)
+    return Comparison(tuple(seeds), without, modulated, sides, report, noises, level_previews)

@@ -31,7 +31,7 @@ def evaluate(
 
 
 def spread(model: PlaygroundModel, prompts: int, seeds: int, seed: int, cfg_scale: float, steps: int) -> torch.Tensor:
-    """Per prompt, (prompts,), the mean rms distance between the pictures of so many seeds."""
+    """Per prompt, (prompts,), the mean rms distance between the images of so many seeds."""
     generator = torch.Generator().manual_seed(seed)
     scenes = model.world.random_scenes(prompts, generator)
     noises = torch.randn(prompts, seeds, CHANNELS, SIZE, SIZE, generator=generator)
@@ -70,12 +70,12 @@ def main() -> None:
         steps = distilled or args.steps
         for cfg_scale in [1.0] if distilled else args.cfg:
             results = evaluate(model, args.count, args.seed, cfg_scale, steps)
-            told = ""
+            spread_text = ""
             if args.spread:
-                found = spread(model, args.count, args.spread, args.seed, cfg_scale, steps)
-                half = 1.96 * found.std() / args.count**0.5
-                told = f"   spread of {args.spread} seeds {found.mean():.3f} ± {half:.3f}"
-            print(f"{name:12}  {steps:5}  {cfg_scale:4.1f}  {table_row(results)}{told}", flush=True)
+                distances = spread(model, args.count, args.spread, args.seed, cfg_scale, steps)
+                half = 1.96 * distances.std() / args.count**0.5
+                spread_text = f"   spread of {args.spread} seeds {distances.mean():.3f} ± {half:.3f}"
+            print(f"{name:12}  {steps:5}  {cfg_scale:4.1f}  {table_row(results)}{spread_text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -361,7 +361,7 @@ class PlaygroundModel:
             return x - scale * self.network(x, sigmas, tokens)
         return x - scale * self.network(x / (1 + scale**2).sqrt(), sigma_to_timestep(sigmas), tokens)
 
-    def guided(self, x: Tensor, sigma: float, tokens: Tensor, uncond_tokens: Tensor | None, cfg_scale: float) -> Tensor:
+    def guide(self, x: Tensor, sigma: float, tokens: Tensor, uncond_tokens: Tensor | None, cfg_scale: float) -> Tensor:
         """Denoised x0 under CFG; conditional only (one evaluation per image) at scale 1."""
         if cfg_scale == 1:
             return self.denoise(x, sigma, tokens)
@@ -387,7 +387,7 @@ class PlaygroundModel:
         sigmas = [self.sigma_at(1 - step / steps) for step in range(steps)] + [0.0]
         x = self.place(noise, sigmas[0])
         for step in range(steps):
-            denoised = self.guided(x, sigmas[step], tokens, uncond_tokens, cfg_scale)
+            denoised = self.guide(x, sigmas[step], tokens, uncond_tokens, cfg_scale)
             # Along the straight line to x0; for epsilon models this step is DDIM with eta 0.
             x = x + (x - denoised) / sigmas[step] * (sigmas[step + 1] - sigmas[step])
             if callback is not None:

@@ -80,7 +80,7 @@ def generate(
     try:
         config, _ = follow(NoiseOrderConfig(True, *settings), MODELS[NAMES[model]].family)
         seeds = range(int(seed), int(seed) + int(count))
-        made = compare(
+        comparison = compare(
             load(NAMES[model]),
             prompt,
             negative,
@@ -94,16 +94,16 @@ def generate(
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
 
-    sides = {"without": made.without, **made.between, "with": made.modulated}
-    report = {name: side.tally() for name, side in sides.items()} | {"noise": made.noise()}
+    sides = {"without": comparison.without, **comparison.between, "with": comparison.modulated}
+    report = {name: side.tally() for name, side in sides.items()} | {"noise": comparison.noise()}
     summary = "<br>".join(f"<b>{name.capitalize()}:</b> {html.escape(text)}" for name, text in report.items())
-    shown = [gr.update(visible=name in sides) for name in COLUMNS]
+    visibility = [gr.update(visible=name in sides) for name in COLUMNS]
     return [
         gr.update(visible=True),
         f"<p>{summary}</p>",
-        *shown,
-        *(figures(made.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
-        gr.update(value=inspected(made) if look else "", visible=look),
+        *visibility,
+        *(figures(comparison.seeds, sides[name]) if name in sides else "" for name in COLUMNS),
+        gr.update(value=inspector_page(comparison) if look else "", visible=look),
     ]
 
 
@@ -123,10 +123,10 @@ def preview(
     try:
         config, _ = follow(NoiseOrderConfig(True, *settings), MODELS[NAMES[model]].family)
         config = config if config.audition else config.replace(audition=CANDIDATES)
-        made = sheet_of(model, prompt, negative, int(seed), int(count), int(steps), float(cfg_scale), config)
+        sheet = sheet_of(model, prompt, negative, int(seed), int(count), int(steps), float(cfg_scale), config)
     except (ValueError, Unsupported) as error:
         raise gr.Error(str(error)) from error
-    return gr.update(visible=False), cells(made)
+    return gr.update(visible=False), cells(sheet)
 
 
 @lru_cache(maxsize=8)
@@ -145,37 +145,37 @@ def sheet_of(
     return audition(load(NAMES[model]), prompt, negative, seeds, steps, cfg_scale, config)
 
 
-def cells(made: Sheet) -> str:
+def cells(sheet: Sheet) -> str:
     """A sheet as HTML that javascript/noiseorder.js lets a person choose from; what the model chooses has a frame."""
     rows = []
-    for row, seed in enumerate(made.seeds):
+    for row, seed in enumerate(sheet.seeds):
         line = ""
-        for column, variant in enumerate(made.variants):
-            k = row * len(made.variants) + column
-            found, frame = made.found[k], "orange" if column == made.best(row) else "transparent"
+        for column, variant in enumerate(sheet.variants):
+            k = row * len(sheet.variants) + column
+            result, frame = sheet.results[k], "orange" if column == sheet.best(row) else "transparent"
             line += (
                 f'<td style="vertical-align:top;padding:4px"><button type="button" class="noiseorder-cell" '
-                f'data-variant="{variant}" data-seed="{made.seeds[0]}" aria-pressed="false" '
+                f'data-variant="{variant}" data-seed="{sheet.seeds[0]}" aria-pressed="false" '
                 f'aria-label="Choose variant {variant}, seed {seed}" tabindex="{0 if k == 0 else -1}" '
                 f'style="padding:3px;border:3px solid {frame};border-radius:6px;cursor:pointer" '
-                f'title="the model\'s own score: {made.scores[k]:.4f}">'
-                f'<img src="{data_url(made.pictures[k])}" width="128" height="128" alt=""></button>'
-                f'<div style="font-size:12px;line-height:1.3;width:136px">{"✓" if found.both else "✗"} '
-                f"{html.escape(found.verdict)}</div></td>"
+                f'title="the model\'s own score: {sheet.scores[k]:.4f}">'
+                f'<img src="{data_url(sheet.images[k])}" width="128" height="128" alt=""></button>'
+                f'<div style="font-size:12px;line-height:1.3;width:136px">{"✓" if result.both else "✗"} '
+                f"{html.escape(result.verdict)}</div></td>"
             )
         rows.append(f'<tr><th scope="row">Seed {seed}</th>{line}</tr>')
-    head = "".join(f'<th scope="col">Variant {variant}</th>' for variant in made.variants)
+    head = "".join(f'<th scope="col">Variant {variant}</th>' for variant in sheet.variants)
     return (
-        f"<p>{html.escape(made.tally())}. Framed: what the model chooses. Click the one you like.</p>"
+        f"<p>{html.escape(sheet.tally())}. Framed: what the model chooses. Click the one you like.</p>"
         '<div class="noiseorder-cells" style="overflow-x:auto"><table style="width:auto">'
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         '<p class="noiseorder-told" role="status"></p>'
     )
 
 
-def data_url(picture: np.ndarray) -> str:
+def data_url(image: np.ndarray) -> str:
     png = io.BytesIO()
-    Image.fromarray(picture).save(png, "PNG")
+    Image.fromarray(image).save(png, "PNG")
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
@@ -183,13 +183,13 @@ def suit(model: str, prompt: str) -> list[Any]:
     """What a newly chosen model needs: a prompt of its world, and its steps and CFG if it was distilled."""
     description: Description = MODELS[NAMES[model]]
     # One that fits is not written back: meanwhile the person may have typed another.
-    written: Any = gr.update()
+    new_prompt: Any = gr.update()
     try:
         description.world.parse_caption(prompt)
     except ValueError:
-        written = description.world.EXAMPLES[0]
+        new_prompt = description.world.EXAMPLES[0]
     few = description.distilled
-    return [written, *((few, 1) if few else (gr.update(), gr.update()))]
+    return [new_prompt, *((few, 1) if few else (gr.update(), gr.update()))]
 
 
 def fit(model: str, prompt: str) -> str:
@@ -201,27 +201,27 @@ def fit(model: str, prompt: str) -> str:
     raise gr.Error(f"no model reads {prompt!r}")
 
 
-def inspected(made: Comparison) -> str:
-    """The inspector's page for the first images; its pictures of what the model sees need no decoder here."""
+def inspector_page(comparison: Comparison) -> str:
+    """The inspector's page for the first images; its previews of what the model sees need no decoder here."""
 
     def draw(denoised: torch.Tensor) -> Image.Image:
         return Image.fromarray(to_uint8(denoised[None], 8)[0])
 
-    images = inspector.observe(made.seeds, "", made.noises, made.previews, draw)
+    images = inspector.observe(comparison.seeds, "", comparison.noises, comparison.previews, draw)
     return inspector.page(images)
 
 
 def figures(seeds: Sequence[int], side: Side) -> str:
-    """One column as HTML: every picture with what the checker found under it."""
-    shown = []
-    for seed, picture, found in zip(seeds, side.pictures, side.found, strict=True):
-        words = f"seed {seed} {'✓' if found.both else '✗'}<br>{html.escape(found.words).replace('; ', '<br>')}"
-        shown.append(
-            f'<figure style="margin:0;width:128px"><img src="{data_url(picture)}" width="128" height="128" '
-            f'alt="{html.escape(found.words)}">'
+    """One column as HTML: every image with what the checker found under it."""
+    items = []
+    for seed, image, result in zip(seeds, side.images, side.results, strict=True):
+        words = f"seed {seed} {'✓' if result.both else '✗'}<br>{html.escape(result.words).replace('; ', '<br>')}"
+        items.append(
+            f'<figure style="margin:0;width:128px"><img src="{data_url(image)}" width="128" height="128" '
+            f'alt="{html.escape(result.words)}">'
             f'<figcaption style="font-size:12px;line-height:1.3">{words}</figcaption></figure>'
         )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(shown)}</div>'
+    return f'<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(items)}</div>'
 
 
 def user_data() -> Path:
@@ -283,8 +283,8 @@ def build(data: Path | None = None) -> gr.Blocks:
         model.change(suit, [model, prompt], [prompt, steps, cfg_scale])
         inputs = [model, prompt, negative, seed, count, steps, cfg_scale]
         button.click(generate, [*inputs, look, *settings], [results, summary, *columns, *contents, inside])
-        fitted = examples.load_input_event.then(fit, [model, prompt], [model], show_progress="hidden")
-        for event in (page.load, auditions.click, fitted.then):
+        fit_event = examples.load_input_event.then(fit, [model, prompt], [model], show_progress="hidden")
+        for event in (page.load, auditions.click, fit_event.then):
             event(preview, [*inputs, *settings], [results, sheet])
         # A WebUI loads the file by itself. Gradio 4 renamed the argument.
         keyword = "js" if "js" in inspect.signature(page.load).parameters else "_js"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .sprites import COLOUR_NAMES, COLOURS, GRID, LAST, Found, colour_masks, find, masks_of, stamp
+from .sprites import COLOUR_NAMES, COLOURS, GRID, LAST, Detections, colour_masks, find, masks_of, stamp
 from .world import CHANNELS, CONTRAST, NULL_TOKEN, SIZE, CheckResult
 from .world import to_uint8 as to_uint8
 
@@ -104,7 +104,7 @@ def caption(scene: Scene) -> str:
 def parse_caption(text: str) -> Scene:
     """Read a caption; raise ValueError naming the word that was not understood and what is allowed there."""
     words = [word for word in re.findall(r"[^\s.,;]+", text.lower()) if word not in _FILLERS]
-    found: list[str] = []
+    slots: list[str] = []
     for kind, names in _SLOTS:
         allowed = f"allowed: {', '.join(names)}"
         if not words:
@@ -112,11 +112,11 @@ def parse_caption(text: str) -> Scene:
         name = next((name for name in names if name.split() == words[: name.count(" ") + 1]), None)
         if name is None:
             raise ValueError(f"{words[0]!r} is not a {kind}; {allowed}")
-        found.append(name)
+        slots.append(name)
         del words[: name.count(" ") + 1]
     if words:
         raise ValueError(f"{words[0]!r} is one word too many; allowed: nothing after the second {_SPRITE[0]}")
-    return Scene(*found)
+    return Scene(*slots)
 
 
 def encode(scenes: Sequence[Scene]) -> torch.Tensor:
@@ -169,25 +169,25 @@ def check(images: torch.Tensor, scenes: Sequence[Scene]) -> list[CheckResult]:
     pixels = (images.detach().float().cpu().nan_to_num() / CONTRAST).clamp(-1, 1)
     # The median is the ground: the two sprites never cover half of the image.
     ground = pixels.flatten(2).median(dim=2).values[..., None, None].expand_as(pixels)
-    found = find(colour_masks(pixels, ground), _SPRITE_NAMES, _MASKS)
-    return [_judge(found, index, scene) for index, scene in enumerate(scenes)]
+    detections = find(colour_masks(pixels, ground), _SPRITE_NAMES, _MASKS)
+    return [_judge(detections, index, scene) for index, scene in enumerate(scenes)]
 
 
-def _judge(found: Found, index: int, scene: Scene) -> CheckResult:
-    asked = {scene.colour: scene.sprite, scene.other_colour: scene.other_sprite}
-    present = found.present(index)
+def _judge(detections: Detections, index: int, scene: Scene) -> CheckResult:
+    expected = {scene.colour: scene.sprite, scene.other_colour: scene.other_sprite}
+    present = detections.present(index)
     # In the caption's order as far as it goes, so that the relation reads the same way round.
-    present.sort(key=lambda colour: list(asked).index(colour) if colour in asked else len(asked))
-    sprites = {colour: found.sprite(index, colour) for colour in present}
-    offset = found.offset(index, present[0], present[1]) if len(present) >= 2 else None
-    relation = _relation_found(offset) if offset else None
-    named = offset is not None and set(present[:2]) == set(asked)
+    present.sort(key=lambda colour: list(expected).index(colour) if colour in expected else len(expected))
+    sprites = {colour: detections.sprite(index, colour) for colour in present}
+    offset = detections.offset(index, present[0], present[1]) if len(present) >= 2 else None
+    relation = _name_relation(offset) if offset else None
+    named = offset is not None and set(present[:2]) == set(expected)
     closeness = _closeness(offset, scene.relation) if offset and named else 0.0
-    overlaps = [found.overlap(index, colour, sprite) for colour, sprite in asked.items()]
-    extra = len(set(present) - set(asked))
+    overlaps = [detections.overlap(index, colour, sprite) for colour, sprite in expected.items()]
+    extra = len(set(present) - set(expected))
     things = ", ".join(f"{colour} {sprite or 'blob'}" for colour, sprite in sprites.items()) or "nothing"
     return CheckResult(
-        objects=sprites == asked,
+        objects=sprites == expected,
         relation=named and relation == scene.relation,
         score=max(0.0, (sum(overlaps) + closeness) / 3 - _EXTRA_PENALTY * extra),
         words=f"{things}; {relation}" if relation else things,
@@ -201,7 +201,7 @@ def _closeness(offset: tuple[float, float], relation: str) -> float:
     return min(1.0, max(0.0, math.sqrt(2) * cosine))
 
 
-def _relation_found(offset: tuple[float, float]) -> str:
+def _name_relation(offset: tuple[float, float]) -> str:
     x, y = offset
     if abs(x) == abs(y):
         return "diagonal" if x else "on top of"

@@ -45,7 +45,7 @@ def stamp(
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """Per image and colour: pixel count, centre (x, y); per sprite: wrong pixels, overlap over union."""
 
     sprites: tuple[str, ...]
@@ -85,7 +85,7 @@ def colour_masks(images: torch.Tensor, ground: torch.Tensor) -> torch.Tensor:
     return (nearest[:, None] == torch.arange(len(COLOURS))[None, :, None, None]).float()
 
 
-def find(masks: torch.Tensor, names: tuple[str, ...], sprites: torch.Tensor) -> Found:
+def find(masks: torch.Tensor, names: tuple[str, ...], sprites: torch.Tensor) -> Detections:
     """Look for the sprites (m, 5, 5) in each colour's mask (n, 4, 16, 16)."""
     # A sprite's best place is where it covers most of its colour. What lies outside it counts as wrong too: a
     # second blob of the same colour spoils the match, and no connected components are needed.
@@ -100,4 +100,4 @@ def find(masks: torch.Tensor, names: tuple[str, ...], sprites: torch.Tensor) -> 
     axis = torch.arange(SIZE, dtype=torch.float32)
     mass = torch.stack([(masks.sum(2) * axis).sum(-1), (masks.sum(3) * axis).sum(-1)], -1)
     centre = torch.where(wrong <= _MAX_WRONG_PIXELS, matched, mass / area.clamp(min=1)[..., None])
-    return Found(names, area, centre, union - best, best / union)
+    return Detections(names, area, centre, union - best, best / union)

@@ -95,15 +95,15 @@ def distilling_loss(
     start = torch.where(torch.rand(count) < OWN_LEVELS, own, 1 - torch.rand(count)).to(images.device)
     end = (start - 1 / steps).clamp(min=0)
     t = append_dims(start, images.ndim)
-    begun = (1 - t) * images + t * torch.randn_like(images)
-    both, x = torch.cat([tokens, torch.full_like(tokens, NULL_TOKEN)]), begun
+    noisy = (1 - t) * images + t * torch.randn_like(images)
+    both, x = torch.cat([tokens, torch.full_like(tokens, NULL_TOKEN)]), noisy
     for step in range(TEACHER_STEPS):
         here, there = (start + (end - start) * k / TEACHER_STEPS for k in (step, step + 1))
         cond, uncond = teacher.denoise(torch.cat([x, x]), here.repeat(2), both).chunk(2)
         along = append_dims((there - here) / here, images.ndim)
         x = x + (x - uncond - GUIDANCE * (cond - uncond)) * along
-    target = (begun - x) / append_dims(start - end, images.ndim)
-    return (network(begun, start, tokens) - target).square().mean((1, 2, 3)), start
+    target = (noisy - x) / append_dims(start - end, images.ndim)
+    return (network(noisy, start, tokens) - target).square().mean((1, 2, 3)), start
 
 
 def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
@@ -167,15 +167,15 @@ def train(name: str, recipe: Recipe, out: Path, device: str) -> None:
         torch.set_rng_state(state["random"])
         generator.set_state(state["scenes"])
         step, before = state["step"], state["seconds"]
-    begin, saved = time.monotonic() - before, before
+    begin, last_save = time.monotonic() - before, before
     bands = torch.zeros(5, 2)
     while step < recipe.steps:
         rate = learning_rate(step, recipe)
         for optim, factor in zip(optims, (MUON_FACTOR, 1.0), strict=True):
             for group in optim.param_groups:
                 group["lr"] = factor * rate
-        drawn = world.random_scenes(BATCH, generator)
-        images, tokens = world.render(drawn, generator).to(device), world.encode(drawn)
+        scenes = world.random_scenes(BATCH, generator)
+        images, tokens = world.render(scenes, generator).to(device), world.encode(scenes)
         with torch.autocast(device, torch.bfloat16):
             if teacher and distilled:
                 losses, fractions = distilling_loss(network, teacher, images, tokens.to(device), distilled)
@@ -200,7 +200,7 @@ def train(name: str, recipe: Recipe, out: Path, device: str) -> None:
             speed = step * BATCH / elapsed
             print(f"step {step}  {elapsed:.0f} s  {speed:.0f} images/s  loss by time {parts}", flush=True)
             bands.zero_()
-        if elapsed - saved > SAVE_EVERY:
+        if elapsed - last_save > SAVE_EVERY:
             save(average, out)
             optim_states = [optim.state_dict() for optim in optims]
             keep(
@@ -215,7 +215,7 @@ def train(name: str, recipe: Recipe, out: Path, device: str) -> None:
                 },
                 state_path,
             )
-            saved = elapsed
+            last_save = elapsed
     save(average, out)
     state_path.unlink(missing_ok=True)
     print(f"done: {step} steps, {step * BATCH} images, {time.monotonic() - begin:.0f} s", flush=True)

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.context import Context
 
 from ..config import AUTO, BY_NAME, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
-from ..presets import BROUGHT, PRESETS, automatic, follow
+from ..presets import CAVEATS, PRESETS, automatic, follow
 from . import cost, sheet
 from .curve import curve
 from .markup import words
@@ -37,7 +37,7 @@ def controls(
     elem_id: Callable[[str], str],
     presets: Presets,
     family: Callable[..., str | None],
-    asked: Sequence[Any] = (),
+    family_inputs: Sequence[Any] = (),
     start: str = DEFAULT,
     text: str = "",
     below_cost: Callable[[], object] = lambda: None,
@@ -47,12 +47,12 @@ def controls(
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
-    presets.FAMILIES, for the direction "auto", from the values of the components in `asked`. start: the preset whose
+    presets.FAMILIES, for the direction "auto", from the values of `family_inputs`. start: the preset whose
     settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
     line that tells the cost, advanced: at the end of Advanced. rates: what the line of the cost has to know.
     """
     start, begin = starting(presets, start)
-    made: dict[str, Any] = {}
+    components: dict[str, Any] = {}
     gr.Markdown(text or about(), elem_id=elem_id("about"), elem_classes="noiseorder-text")
     preset = gr.Dropdown(
         label=LABEL,
@@ -62,18 +62,20 @@ def controls(
         elem_id=elem_id("preset"),
         elem_classes="noiseorder-preset",
     )
-    said = gr.HTML("", visible=False, elem_id=elem_id("said"))
+    message = gr.HTML("", visible=False, elem_id=elem_id("said"))
     with gr.Row():
         for field in FIELDS:
             if field.name in SIMPLE:
-                made[field.name] = control(field, elem_id, getattr(begin, field.name))
+                components[field.name] = control(field, elem_id, getattr(begin, field.name))
     with gr.Row(elem_id=elem_id("beside"), elem_classes="noiseorder-beside"):
         for name in COMPARE:
             small = {"container": False, "scale": 0, "min_width": 150}
-            made[name] = gr.Checkbox(getattr(begin, name), label=BY_NAME[name].label, elem_id=elem_id(name), **small)
+            components[name] = gr.Checkbox(
+                getattr(begin, name), label=BY_NAME[name].label, elem_id=elem_id(name), **small
+            )
     gr.HTML(f"<small>{BESIDE}</small>", elem_id=elem_id("beside_help"), elem_classes="noiseorder-beside-help")
     # Of the page; written by javascript/noiseorder.js.
-    job = sheet.kept_out(gr.Textbox("", visible=False, elem_id=elem_id("job")))
+    job = sheet.keep_out(gr.Textbox("", visible=False, elem_id=elem_id("job")))
     price = gr.HTML(elem_id=elem_id("cost"), elem_classes="noiseorder-text")
     # javascript/noiseorder.js writes here what was done in the last generation.
     gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
@@ -82,9 +84,9 @@ def controls(
         drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
         for field in FIELDS:
             if field.name not in ("enabled", *SIMPLE, *COMPARE):
-                made[field.name] = control(field, elem_id, getattr(begin, field.name))
+                components[field.name] = control(field, elem_id, getattr(begin, field.name))
         advanced()
-        ordered = [made[field.name] for field in FIELDS if field.name != "enabled"]
+        ordered = [components[field.name] for field in FIELDS if field.name != "enabled"]
         own_presets(elem_id, presets, preset, ordered)
         gr.HTML(details(), elem_id=elem_id("help"))
     for component in [preset, *ordered]:
@@ -93,67 +95,69 @@ def controls(
 
     # What is made beside the image is no part of a preset.
     names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
-    settings = [made[name] for name in names]
+    settings = [components[name] for name in names]
 
     def choose(name: object) -> list[Any]:
         try:
-            chosen = presets.get(name)
+            config = presets.get(name)
         except (SettingError, OSError) as error:
             return [*[gr.update()] * len(names), gr.update(value=words(f"⚠ {error}"), visible=True)]
-        told = words(BROUGHT[str(name)]) if name in BROUGHT else ""
-        return [*(getattr(chosen, each) for each in names), gr.update(value=told, visible=bool(told))]
+        caveat = words(CAVEATS[str(name)]) if name in CAVEATS else ""
+        return [*(getattr(config, each) for each in names), gr.update(value=caveat, visible=bool(caveat))]
 
     # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(choose, [preset], [*settings, said], show_progress="hidden", queue=False)
+    preset.input(choose, [preset], [*settings, message], show_progress="hidden", queue=False)
 
-    def changed(chosen: object, config: NoiseOrderConfig) -> bool:
+    def is_changed(preset_name: object, config: NoiseOrderConfig) -> bool:
         try:
-            kept = presets.get(chosen)
+            preset_config = presets.get(preset_name)
         except (SettingError, OSError):
             return False
-        return any(getattr(kept, name) != getattr(config, name) for name in names)
+        return any(getattr(preset_config, name) != getattr(config, name) for name in names)
 
-    def tell(chosen: object, written: object, *values: Any) -> tuple[str, str]:
-        told = values[: len(asked)]
+    def tell(preset_name: object, job_text: object, *values: Any) -> tuple[str, str]:
+        family_values = values[: len(family_inputs)]
         try:
-            config = NoiseOrderConfig(True, *values[len(asked) :])
+            config = NoiseOrderConfig(True, *values[len(family_inputs) :])
         except ValueError as error:
             return state(words(f"⚠ {error}"), set(), False), ""
-        job, known = cost.read(written), family(*told)
-        settled, _ = follow(config, known)
-        text = words(cost.line(settled, job, rates))
+        job, model_family = cost.read(job_text), family(*family_values)
+        actual, _ = follow(config, model_family)
+        text = words(cost.line(actual, job, rates))
         if config.direction == AUTO and config.inject:
-            text += words(automatic(known))
-        injected = cost.injection(settled, job.parts, job.cfg, rates.negative[1])
-        return state(text, cost.idle(settled, job), changed(chosen, config), injected), curve(*values_of(settled))
+            text += words(automatic(model_family))
+        injection_cost = cost.injection(actual, job.parts, job.cfg, rates.negative[1])
+        return state(text, cost.idle(actual, job), is_changed(preset_name, config), injection_cost), curve(
+            *values_of(actual)
+        )
 
-    price.value, drawing.value = tell(start, "", *(component.value for component in asked), *values_of(begin))
+    price.value, drawing.value = tell(start, "", *(component.value for component in family_inputs), *values_of(begin))
     # Also at first: the host may have put the person's own defaults into the controls.
-    watched = [preset, job, *asked, *ordered]
-    for event in (Context.root_block.load, *(component.change for component in watched)):
-        event(tell, watched, [price, drawing], show_progress="hidden", queue=False)
+    inputs = [preset, job, *family_inputs, *ordered]
+    for event in (Context.root_block.load, *(component.change for component in inputs)):
+        event(tell, inputs, [price, drawing], show_progress="hidden", queue=False)
     return ordered
 
 
 def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, ordered: list[Any]) -> None:
     """The folded group in which a person saves, renames and deletes presets. No script argument is in it."""
 
-    def offered() -> list[str]:
+    def list_names() -> list[str]:
         return presets.names()
 
-    def renewed(known: list[str]) -> list[Any]:
-        names = offered()
-        return [gr.update() if names == known else gr.update(choices=names), names]
+    def renewed(previous: list[str]) -> list[Any]:
+        names = list_names()
+        return [gr.update() if names == previous else gr.update(choices=names), names]
 
     # Presets may have been saved since the page was made, or in the other tab. A list that is open already has to be
     # opened again, which javascript/noiseorder.js does: Gradio 3 leaves it as it was, Gradio 4 shows a part of it.
-    known = gr.JSON(offered(), visible=False)
+    listed = gr.JSON(list_names(), visible=False)
     script = f"(names) => {{ window.noiseorderReopen?.('{elem_id('preset')}', names); return [] }}"
     for event in (Context.root_block.load, preset.focus):
-        done = event(renewed, [known], [preset, known], show_progress="hidden", queue=False)
+        reload = event(renewed, [listed], [preset, listed], show_progress="hidden", queue=False)
         # Gradio 4 renamed the argument.
-        keyword = "js" if "js" in inspect.signature(done.then).parameters else "_js"
-        done.then(None, [known], None, **{keyword: script})
+        keyword = "js" if "js" in inspect.signature(reload.then).parameters else "_js"
+        reload.then(None, [listed], None, **{keyword: script})
     with gr.Accordion("Presets", open=False, elem_id=elem_id("presets")):
         name = gr.Textbox(
             label="Preset name",
@@ -173,28 +177,28 @@ def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, or
     def on(button: Any, act: Callable[..., tuple[str | None, str]], inputs: list[Any]) -> None:
         def click(*values: Any) -> list[Any]:
             try:
-                chosen, told = act(*values)
+                selection, text = act(*values)
             except (SettingError, OSError) as error:
-                return [gr.update(choices=offered()), offered(), words(f"⚠ {error}")]
-            return [gr.update(choices=offered(), value=chosen), offered(), words(told)]
+                return [gr.update(choices=list_names()), list_names(), words(f"⚠ {error}")]
+            return [gr.update(choices=list_names(), value=selection), list_names(), words(text)]
 
-        button.click(click, inputs, [preset, known, message], show_progress="hidden", queue=False)
+        button.click(click, inputs, [preset, listed, message], show_progress="hidden", queue=False)
 
-    def kept(name: str, *values: Any) -> tuple[str | None, str]:
+    def save_preset(name: str, *values: Any) -> tuple[str | None, str]:
         name = presets.save(name, NoiseOrderConfig(True, *values))
         return name, f"Saved “{name}”."
 
-    def renamed(chosen: object, name: str) -> tuple[str | None, str]:
-        name = presets.rename(chosen, name)
-        return name, f"Renamed “{chosen}” to “{name}”."
+    def rename_preset(selection: object, name: str) -> tuple[str | None, str]:
+        name = presets.rename(selection, name)
+        return name, f"Renamed “{selection}” to “{name}”."
 
-    def deleted(chosen: object) -> tuple[str | None, str]:
-        presets.delete(chosen)
-        return None, f"Deleted “{chosen}”. The controls stay as they are."
+    def delete_preset(selection: object) -> tuple[str | None, str]:
+        presets.delete(selection)
+        return None, f"Deleted “{selection}”. The controls stay as they are."
 
-    on(save, kept, [name, *ordered])
-    on(rename, renamed, [preset, name])
-    on(delete, deleted, [preset])
+    on(save, save_preset, [name, *ordered])
+    on(rename, rename_preset, [preset, name])
+    on(delete, delete_preset, [preset])
 
 
 def starting(presets: Presets, name: str) -> tuple[str, NoiseOrderConfig]:
@@ -235,14 +239,14 @@ def values_of(config: NoiseOrderConfig) -> list[Any]:
     return [getattr(config, field.name) for field in FIELDS if field.name != "enabled"]
 
 
-def state(text: str, idle: set[str], changed: bool, injected: int = 0) -> str:
+def state(text: str, idle: set[str], changed: bool, injection_cost: int = 0) -> str:
     """The line of the cost with what javascript/noiseorder.js is to show of the controls.
 
-    injected: evaluations of Inject in the first pass.
+    injection_cost: evaluations of Inject in the first pass.
     """
     names = " ".join(field.name for field in FIELDS if field.name not in ("enabled", *SIMPLE, *COMPARE))
     mark = "true" if changed else ""
     return (
         f'<div data-names="{names}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}" '
-        f'data-injected="{injected}">{text}</div>'
+        f'data-injected="{injection_cost}">{text}</div>'
     )

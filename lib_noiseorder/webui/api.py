@@ -12,7 +12,7 @@ from fastapi import HTTPException, Query
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
 from . import inspector, outcome, sheet
-from .cost import Job, Rates, pictures, rows
+from .cost import Job, Rates, cost_in_images, rows
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
@@ -33,13 +33,13 @@ def schema() -> dict[str, Any]:
 def describe(field: Field) -> dict[str, Any]:
     """One setting. An object sent without "enabled" is enabled, so that is the default here."""
     text = f"{field.help}. {field.more}".rstrip()
-    told: dict[str, Any] = {"title": field.label, "description": text, "default": field.default}
+    entry: dict[str, Any] = {"title": field.label, "description": text, "default": field.default}
     if isinstance(field.default, bool):
-        return {**told, "type": "boolean", "default": field.default or field.name == "enabled"}
+        return {**entry, "type": "boolean", "default": field.default or field.name == "enabled"}
     if field.choices:
-        return {**told, "type": "string", "enum": list(field.choices)}
+        return {**entry, "type": "string", "enum": list(field.choices)}
     kind = "integer" if isinstance(field.default, int) else "number"
-    return {**told, "type": kind, "minimum": field.minimum, "maximum": field.maximum}
+    return {**entry, "type": kind, "minimum": field.minimum, "maximum": field.maximum}
 
 
 def version() -> dict[str, str]:
@@ -54,28 +54,30 @@ def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
     """
     request = dict(body)
     try:
-        found = sheet.Sheet(secrets.token_hex(8), request.pop("candidates", 4), request.pop("depth", DEPTH), True)
-        sheet.check(found.candidates, found.depth)
+        contact_sheet = sheet.Sheet(
+            secrets.token_hex(8), request.pop("candidates", 4), request.pop("depth", DEPTH), True
+        )
+        sheet.check(contact_sheet.candidates, contact_sheet.depth)
         scripts = {str(name).lower(): value for name, value in (request.get("alwayson_scripts") or {}).items()}
         settings = parse(scripts.get("noise order", {}).get("args") or [{}])
         if not settings.active:
             raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
-        settings.check_candidates(found.candidates)
+        settings.check_candidates(contact_sheet.candidates)
     except (SettingError, AttributeError) as error:
         raise HTTPException(422, str(error)) from None
     values = [getattr(settings, field.name) for field in FIELDS]
-    scripts["noise order"] = {"args": [*values, sheet.ticket(found)]}
+    scripts["noise order"] = {"args": [*values, sheet.ticket(contact_sheet)]}
     route = host_route(app, "img2img" if request.get("init_images") else "txt2img")
     (model,) = [kind for name, kind in get_type_hints(route.endpoint).items() if name != "return"][:1]
     try:
-        asked = model(**{**request, "alwayson_scripts": scripts})
+        payload = model(**{**request, "alwayson_scripts": scripts})
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-    route.endpoint(asked)
-    made = sheet.sheets.get(found.id, found)
-    if not made.previews and made.notes and made.notes != ["interrupted"]:
-        raise HTTPException(422, "; ".join(made.notes))
-    return sheet.describe(made)
+    route.endpoint(payload)
+    result = sheet.sheets.get(contact_sheet.id, contact_sheet)
+    if not result.previews and result.notes and result.notes != ["interrupted"]:
+        raise HTTPException(422, "; ".join(result.notes))
+    return sheet.describe(result)
 
 
 def host_route(app: Any, name: str) -> Any:
@@ -117,15 +119,15 @@ def register(
         plan = rates.plan(Job(steps, cfg, strength, parts, sampler, scheduler, width, height, strength < 1), depth)
         if plan is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
-        price = pictures(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
+        price = cost_in_images(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
         return {"told": sheet.words(candidates, plan.preview, plan.steps, price)}
 
     def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
         """The sheet so far, without the previews that the page has."""
-        found = sheet.progress(id, have)
-        if found is None:
+        result = sheet.progress(id, have)
+        if result is None:
             raise HTTPException(404, "no such audition, or it has not begun")
-        return found
+        return result
 
     def told() -> dict[str, Any]:
         """Every preset as an object that can be sent as it is."""

@@ -39,12 +39,12 @@ class Job:
 def read(text: object) -> Job:
     """The job in a JSON object; what is missing or of another type is as in any job."""
     try:
-        told = json.loads(str(text))
-        known = {field.name: field.default for field in dataclasses.fields(Job)}
-        found = {name: told[name] for name in known if type(told.get(name)) in (type(known[name]), int)}
+        data = json.loads(str(text))
+        defaults = {field.name: field.default for field in dataclasses.fields(Job)}
+        values = {name: data[name] for name in defaults if type(data.get(name)) in (type(defaults[name]), int)}
     except (ValueError, AttributeError):
         return Job()
-    job = Job(**found)
+    job = Job(**values)
     # A schedule is computed for these: nothing that would keep the server busy.
     return dataclasses.replace(job, steps=min(max(int(job.steps), 1), 1000))
 
@@ -88,13 +88,13 @@ def injection(config: NoiseOrderConfig, parts: int, cfg: float, negative: bool, 
     return config.levels * (parts + guided)
 
 
-def pictures(count: int, plan: Plan, each: int, injected: int, scoring: int = 0) -> float:
+def cost_in_images(count: int, plan: Plan, each: int, injection_cost: int, scoring: int = 0) -> float:
     """What `count` previews cost, in images made in full.
 
-    each: evaluations of a call of the sampler; injected: of Inject, for a preview as for an image; scoring: of the
-    critic, for a preview.
+    each: evaluations of a call of the sampler; injection_cost: of Inject, for a preview as for an image; scoring: of
+    the critic, for a preview.
     """
-    preview, image = (each * plan.calls(steps) + injected for steps in (plan.preview, plan.steps))
+    preview, image = (each * plan.calls(steps) + injection_cost for steps in (plan.preview, plan.steps))
     return count * (preview + scoring) / max(image, 1)
 
 
@@ -113,18 +113,18 @@ def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, 
         return injection(config, *passes[name][1:], rates.negative[1], name) if name in passes else 0
 
     plain = sum(sampling(*each) for each in passes.values())
-    added = {
+    additions = {
         "Inject": sum(asking(config, name) for name in passes),
         "Also make": sum(plain + sum(asking(each, name) for name in passes) for each in config.variants.values()),
     }
     if config.audition and config.passes != HIRES:
         preview = sampling(plan.preview, job.parts, job.cfg)
         # The critic asks once.
-        added["Audition"] = config.audition * (preview + asking(config, FIRST) + job.parts)
+        additions["Audition"] = config.audition * (preview + asking(config, FIRST) + job.parts)
     if rates.inspects():
-        seen = [passes[name][1] for name in passes if config.passes in (name, BOTH)]
-        added["Noise inspector"] = 2 * config.levels * sum(seen)
-    return plain, {name: count for name, count in added.items() if count}
+        prompts = [passes[name][1] for name in passes if config.passes in (name, BOTH)]
+        additions["Noise inspector"] = 2 * config.levels * sum(prompts)
+    return plain, {name: count for name, count in additions.items() if count}
 
 
 def idle(config: NoiseOrderConfig, job: Job) -> set[str]:
@@ -157,15 +157,15 @@ def line(config: NoiseOrderConfig, job: Job, rates: Rates) -> str:
         config = config.replace(passes=FIRST)
     elif config.passes == HIRES and not job.hires:
         return f'⚠ Pass is "{HIRES}", but hires fix is off: switch it on, or set Pass to "{FIRST}"'
-    plain, added = evaluations(config, job, rates)
-    total = sum(added.values())
+    plain, additions = evaluations(config, job, rates)
+    total = sum(additions.values())
     if not total:
         return "Costs nothing."
     percent = 100 * total / plain
     share = f"{percent:.0f}" if percent >= 1 else "less than 1"
     steps = f"{job.steps} + {job.hires_steps or job.steps}" if job.hires else f"{job.steps}"
     around = f", denoising {job.strength:g}" if job.img2img else ""
-    parts = ": " + ", ".join(f"{name} {count}" for name, count in added.items()) if len(added) > 1 else ""
+    parts = ": " + ", ".join(f"{name} {count}" for name, count in additions.items()) if len(additions) > 1 else ""
     return (
         f"Cost: +{total} model evaluation{'' if total == 1 else 's'} per image, +{share} % of {plain} "
         f"({steps} steps{around}, CFG {job.cfg:g}){parts}"

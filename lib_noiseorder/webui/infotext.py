@@ -18,7 +18,7 @@ from ..config import (
     Field,
     NoiseOrderConfig,
     SettingError,
-    shown,
+    quote,
 )
 
 VERSION = "1"
@@ -83,7 +83,7 @@ def say(message: str) -> None:
     gr.Warning(f"Noise Order: {message}".replace("<", "‹"))
 
 
-def pasted(infotext: str, params: dict[str, Any]) -> None:
+def complete_params(infotext: str, params: dict[str, Any]) -> None:
     """Callback `infotext_pasted`, before the readers: what the host's own reading of the text leaves out.
 
     It ends a number at a decimal comma, and nobody asks for a setting that this version does not have.
@@ -95,7 +95,7 @@ def pasted(infotext: str, params: dict[str, Any]) -> None:
             params[key] = f"{whole}.{digits}"
     for key in params:
         if key.startswith(f"{MARKER} ") and key not in (*KEYS, VARIANT):
-            say(f"{key}: {shown(params[key])} is a setting that this version does not have: the image may differ")
+            say(f"{key}: {quote(params[key])} is a setting that this version does not have: the image may differ")
 
 
 def version(params: Mapping[str, Any]) -> str | None:
@@ -111,27 +111,27 @@ def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Calla
     """
 
     def enabled(params: Mapping[str, Any]) -> bool | None:
-        made_by = version(params)
-        if made_by is None:
+        image_version = version(params)
+        if image_version is None:
             return False if switch_off() else None
-        if made_by != VERSION:
+        if image_version != VERSION:
             say(
-                f"the image was made by version {shown(made_by)} of the algorithm; this extension has version "
+                f"the image was made by version {quote(image_version)} of the algorithm; this extension has version "
                 f"{VERSION} and cannot make it again. Noise Order stays off: look for an update of the extension"
             )
-        return made_by == VERSION
+        return image_version == VERSION
 
     def read(params: Mapping[str, Any]) -> Any:
         if version(params) != VERSION:
             return None
-        written = params.get(field.infotext)
-        if written is None:
+        entry = params.get(field.infotext)
+        if entry is None:
             return field.default
         try:
-            return field.check(value(field, str(written).strip()))
+            return field.check(value(field, str(entry).strip()))
         except (SettingError, ValueError):
             say(
-                f"{field.infotext}: {shown(written)} was not understood, it must be {field.allowed}; "
+                f"{field.infotext}: {quote(entry)} was not understood, it must be {field.allowed}; "
                 f"{field.label} is set to its default, {text(field.default)}"
             )
             return field.default
@@ -144,8 +144,8 @@ def text(value: object) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def value(field: Field, written: str) -> object:
+def value(field: Field, entry: str) -> object:
     """What was written, as the field's kind of value."""
     if isinstance(field.default, bool):
-        return {"True": True, "False": False}.get(written)
-    return written if field.choices else float(written.replace(",", "."))
+        return {"True": True, "False": False}.get(entry)
+    return entry if field.choices else float(entry.replace(",", "."))

@@ -1,4 +1,4 @@
-"""The noise of the last generation for the eye: numbers, pictures of it, and what the model saw in it."""
+"""The noise of the last generation for the eye: numbers, images of it, and what the model saw in it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ WHITE = "white: as a sampler expects"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One image: the three noises (C, ...) float32, and for each key level two pictures, before and after."""
+class Inspection:
+    """One image: the three noises (C, ...) float32, and for each key level two images, before and after."""
 
     seed: int
     stage: str
@@ -59,7 +59,7 @@ class Record:
 
     config: NoiseOrderConfig
     evaluations: int
-    images: list[Seen]
+    images: list[Inspection]
 
 
 last: Record | None = None
@@ -72,11 +72,11 @@ def forget() -> None:
     last = None
 
 
-def keep(config: NoiseOrderConfig, evaluations: int, images: Sequence[Seen]) -> None:
+def keep(config: NoiseOrderConfig, evaluations: int, images: Sequence[Inspection]) -> None:
     """Remember images of this generation, after those of its earlier batches and passes."""
     global last
-    known = last.images if last is not None else []
-    last = Record(config, evaluations, [*known, *images[: room(images[0].stage)]])
+    previous = last.images if last is not None else []
+    last = Record(config, evaluations, [*previous, *images[: room(images[0].stage)]])
 
 
 def room(stage: str) -> int:
@@ -84,7 +84,7 @@ def room(stage: str) -> int:
     return LIMIT - sum(image.stage == stage for image in (last.images if last is not None else []))
 
 
-def noise_picture(noise: Tensor) -> Image.Image:
+def noise_image(noise: Tensor) -> Image.Image:
     """The first three channels as red, green, blue; ±3 is black and white."""
     pixels = noise.reshape(noise.shape[0], -1, *noise.shape[-2:])[:3, 0]
     pixels = pixels.expand(3, -1, -1) if len(pixels) < 3 else pixels
@@ -97,11 +97,11 @@ def observe(
     stage: str,
     noises: dict[str, Tensor],
     previews: Sequence[Preview] = (),
-    draw: Callable[[Tensor], Image.Image] = noise_picture,
-) -> list[Seen]:
-    """The first images of a batch, copied away; draw: makes a picture of one image's x̂0, (C, ...)."""
+    draw: Callable[[Tensor], Image.Image] = noise_image,
+) -> list[Inspection]:
+    """The first images of a batch, copied away; draw: makes an image of one image's x̂0, (C, ...)."""
     return [
-        Seen(
+        Inspection(
             seed,
             stage,
             {name: noise[index].float().cpu().clone() for name, noise in noises.items()},
@@ -125,10 +125,10 @@ def numbers(noise: Tensor) -> dict[str, Any]:
     }
 
 
-def verdict(measured: dict[str, Any], shape: Sequence[int]) -> str:
+def verdict(measurements: dict[str, Any], shape: Sequence[int]) -> str:
     """What of `numbers` stands out from white noise of that shape, (C, ..., H, W), in words."""
     count, parts = math.prod(shape), []
-    strength, shift, peak = measured["rms"], measured["mean"], measured["kurtosis"]
+    strength, shift, peak = measurements["rms"], measurements["mean"], measurements["kurtosis"]
     if abs(strength - 1) > NOTABLE / math.sqrt(2 * count):
         parts.append(f"{'stronger' if strength > 1 else 'weaker'} than a sampler expects (rms {strength:.3f})")
     if abs(shift) > NOTABLE / math.sqrt(count):
@@ -136,7 +136,7 @@ def verdict(measured: dict[str, Any], shape: Sequence[int]) -> str:
     if abs(peak) > NOTABLE * math.sqrt(24 / count):
         parts.append(f"{'more' if peak > 0 else 'fewer'} extreme values than white noise (kurtosis {peak:+.3f})")
     # Where the strength is off, every frequency is: what is left when it is taken out.
-    relative = [power / max(strength, 1e-9) ** 2 for power in measured["spectrum"]]
+    relative = [power / max(strength, 1e-9) ** 2 for power in measurements["spectrum"]]
     scores = [deviation(power, degrees) for power, degrees in zip(relative, freedom(shape), strict=True)]
     k = max(range(len(scores)), key=lambda k: abs(scores[k]))
     if abs(scores[k]) > NOTABLE:
@@ -160,7 +160,7 @@ def deviation(power: float, degrees: float) -> float:
 
 
 def describe(record: Record) -> dict[str, Any]:
-    """A record as JSON; pictures are base64 PNG."""
+    """A record as JSON; images are base64 PNG."""
     return {
         "settings": dataclasses.asdict(record.config),
         "evaluations": record.evaluations,
@@ -168,8 +168,8 @@ def describe(record: Record) -> dict[str, Any]:
     }
 
 
-def describe_image(image: Seen) -> dict[str, Any]:
-    measured = {name: numbers(noise) for name, noise in image.noises.items()}
+def describe_image(image: Inspection) -> dict[str, Any]:
+    measurements = {name: numbers(noise) for name, noise in image.noises.items()}
     before = image.noises["before"][None]
     return {
         "seed": image.seed,
@@ -179,12 +179,12 @@ def describe_image(image: Seen) -> dict[str, Any]:
                 **values,
                 "cosine": cosine(image.noises[name][None], before)[0],
                 "verdict": verdict(values, image.noises[name].shape),
-                "picture": png(noise_picture(image.noises[name])),
+                "picture": png(noise_image(image.noises[name])),
             }
-            for name, values in measured.items()
+            for name, values in measurements.items()
         },
         "cosine": cosine(image.noises["after"][None], before)[0],
-        "spectrum_plot": png(plot({name: values["spectrum"] for name, values in measured.items()})),
+        "spectrum_plot": png(plot({name: values["spectrum"] for name, values in measurements.items()})),
         "previews": [
             {"level": fraction, "sigma": sigma, "before": png(before_it), "after": png(after_it)}
             for fraction, sigma, before_it, after_it in image.previews
@@ -192,10 +192,10 @@ def describe_image(image: Seen) -> dict[str, Any]:
     }
 
 
-def png(picture: Image.Image) -> str:
-    """A picture as base64 PNG."""
+def png(image: Image.Image) -> str:
+    """An image as base64 PNG."""
     data = io.BytesIO()
-    picture.save(data, "PNG")
+    image.save(data, "PNG")
     return base64.b64encode(data.getvalue()).decode()
 
 
@@ -222,7 +222,7 @@ def top(curves: dict[str, list[float]]) -> float:
     return max(2.0, *(1.05 * max(curve) for curve in curves.values()))
 
 
-def page(images: Sequence[Seen]) -> str:
+def page(images: Sequence[Inspection]) -> str:
     """The images as HTML."""
     return f"<style>{STYLE}</style>" + "".join(section(describe_image(image)) for image in images)
 
@@ -232,19 +232,19 @@ def section(image: dict[str, Any]) -> str:
     measures = ("rms", "mean", "kurtosis", "cosine")
     head = "".join(f"<th>{name}</th>" for name in ("noise", *measures))
     rows = "".join(
-        f"<tr><th>{coloured(name)}<br>{shown(image[name]['picture'], f'noise {name}', 48)}</th>"
+        f"<tr><th>{label(name)}<br>{img(image[name]['picture'], f'noise {name}', 48)}</th>"
         + "".join(f"<td>{image[name][measure]:.3f}</td>" for measure in measures)
         + "</tr>"
         for name in STATES
     )
-    verdicts = "".join(f"<li>{coloured(name)}: {html.escape(image[name]['verdict'])}</li>" for name in STATES)
+    verdicts = "".join(f"<li>{label(name)}: {html.escape(image[name]['verdict'])}</li>" for name in STATES)
     previews = "".join(
         f"<tr><th>{preview['level']:.2f}</th>"
-        + "".join(f"<td>{shown(preview[name], f'seen {name}', 80)}</td>" for name in ("before", "after"))
+        + "".join(f"<td>{img(preview[name], f'seen {name}', 80)}</td>" for name in ("before", "after"))
         + "</tr>"
         for preview in image["previews"]
     )
-    seen = f"<table><tr><th>level</th><th>seen before</th><th>seen after</th></tr>{previews}</table>"
+    preview_table = f"<table><tr><th>level</th><th>seen before</th><th>seen after</th></tr>{previews}</table>"
     high = top({name: image[name]["spectrum"] for name in STATES})
     return (
         f'<div class="noiseorder-inspected"><h4>Seed {image["seed"]}, {html.escape(image["stage"])} pass</h4>'
@@ -257,16 +257,16 @@ def section(image: dict[str, Any]) -> str:
         f'<img src="data:image/png;base64,{image["spectrum_plot"]}" alt="radial power spectrum" '
         'style="width:100%;height:auto;display:block"><figcaption style="font-size:12px">'
         f"Power, 0 to {high:.1f}, by spatial frequency, 0 to 0.5 cycles per pixel: "
-        f"{', '.join(coloured(name) for name in STATES)}; grey: white noise</figcaption></figure>"
-        f"{seen if previews else ''}</div></div>"
+        f"{', '.join(label(name) for name in STATES)}; grey: white noise</figcaption></figure>"
+        f"{preview_table if previews else ''}</div></div>"
     )
 
 
-def coloured(name: str) -> str:
+def label(name: str) -> str:
     return f'<span style="color:rgb{COLOURS[name]};font-weight:600">{name}</span>'
 
 
-def shown(data: str, title: str, width: int) -> str:
+def img(data: str, title: str, width: int) -> str:
     return (
         f'<img src="data:image/png;base64,{data}" alt="{title}" title="{title}" '
         f'style="image-rendering:pixelated;width:{width}px;max-width:none">'
@@ -297,12 +297,12 @@ def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Ca
             return enabled(), f"<p>⚠ {html.escape(str(error))}</p>"
         return refresh()
 
-    pressed = itertools.count()
+    presses = itertools.count()
 
     def answer() -> tuple[bool, str]:
-        on, told = refresh()
+        on, content = refresh()
         # Never the same twice: javascript/inspector.js sees that an answer came, and Gradio shows only what is new.
-        return on, f'{told}<i class="noiseorder-answer" data-number="{next(pressed)}" hidden></i>'
+        return on, f'{content}<i class="noiseorder-answer" data-number="{next(presses)}" hidden></i>'
 
     Context.root_block.load(refresh, [], [box, inside], show_progress="hidden", queue=False)
     button.click(answer, [], [box, inside], show_progress="hidden", queue=False)

@@ -9,7 +9,7 @@ NUMBER = re.compile(r"((?<![\w.])\d+(?:\.\d+)?(?!\w))")
 
 
 def words(text: str) -> str:
-    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with a picture.
+    """Text as an HTML component shows it: a preset's name may look like HTML, or like Markdown with an image.
 
     Numbers stand by themselves, as a WebUI translates whole pieces of text.
     """

@@ -55,13 +55,13 @@ WORDS = {
 
 def read(data: Mapping[str, Any]) -> Options:
     """The options in a WebUI's `shared.opts.data`; a value that is none of the choices counts as the default."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(Options):
         value = data.get(PREFIX + field.name, field.default)
         allowed = CHOICES.get(field.name)
         if type(value) is type(field.default) and (allowed is None or value in allowed):
-            found[field.name] = value
-    return Options(**found)
+            values[field.name] = value
+    return Options(**values)
 
 
 def write(opts: Any, name: str, value: object, file: Any) -> None:

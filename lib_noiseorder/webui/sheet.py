@@ -19,7 +19,7 @@ from ..config import SettingError
 from ..core.schedule import DEPTH
 from .inspector import png
 
-KEPT = 4
+LIMIT = 4
 """Sheets that are remembered; the oldest are forgotten."""
 THUMBNAIL = 256
 
@@ -40,7 +40,7 @@ class Preview:
 class Sheet:
     """The previews of one audition, in the order in which they were made.
 
-    steps, of: of the sampler, those a preview ran and all; cost: of all of an image, in pictures; size: of a picture.
+    steps, of: of the sampler, those a preview ran and all; cost: of all of an image, in images; size: of an image.
     """
 
     id: str
@@ -76,20 +76,20 @@ def ticket(sheet: Sheet) -> str:
     return json.dumps({"id": sheet.id, "candidates": sheet.candidates, "depth": sheet.depth, "scored": sheet.scored})
 
 
-def redeem(written: object) -> Sheet | None:
+def redeem(text: object) -> Sheet | None:
     """The sheet that a ticket asks for; None for no ticket and for one that was used before. Raises SettingError."""
-    if not isinstance(written, str) or not written:
+    if not isinstance(text, str) or not text:
         return None
     try:
-        told = json.loads(written)
-        sheet = Sheet(str(told["id"]), told["candidates"], told["depth"], bool(told.get("scored", False)))
+        data = json.loads(text)
+        sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], bool(data.get("scored", False)))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise SettingError(f"the ticket of an audition cannot be read: {written[:60]!r}") from None
+        raise SettingError(f"the ticket of an audition cannot be read: {text[:60]!r}") from None
     if sheet.id in sheets:
         return None
     check(sheet.candidates, sheet.depth)
     sheets[sheet.id] = sheet
-    for oldest in list(sheets)[:-KEPT]:
+    for oldest in list(sheets)[:-LIMIT]:
         del sheets[oldest]
     return sheet
 
@@ -113,7 +113,7 @@ def describe(sheet: Sheet) -> dict[str, Any]:
                 "seed": preview.seed,
                 "variant": preview.variant,
                 "score": preview.score,
-                "picture": png(resized(preview.picture, sheet.size)),
+                "picture": png(resize(preview.picture, sheet.size)),
                 "infotext": sheet.infotexts[k] if k < len(sheet.infotexts) else None,
             }
             for k, preview in enumerate(sheet.previews)
@@ -135,28 +135,28 @@ def progress(id: str, have: int) -> dict[str, Any] | None:
     new = sheet.previews[have:]
     return {
         **summary(sheet),
-        "previews": [{**told(preview), "picture": png(small(preview.picture))} for preview in new],
+        "previews": [{**describe_preview(preview), "picture": png(small(preview.picture))} for preview in new],
     }
 
 
-def told(preview: Preview) -> dict[str, Any]:
+def describe_preview(preview: Preview) -> dict[str, Any]:
     return {name: getattr(preview, name) for name in ("image", "seed", "variant", "score")}
 
 
-def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def small(picture: Image.Image) -> Image.Image:
-    copy = picture.copy()
+def small(image: Image.Image) -> Image.Image:
+    copy = image.copy()
     copy.thumbnail((THUMBNAIL, THUMBNAIL))
     return copy
 
 
 def best(scores: Sequence[float | None]) -> int | None:
     """Index of the highest score, the first of equal ones; None where there is no number among them."""
-    known = [(score, -k) for k, score in enumerate(scores) if score is not None and math.isfinite(score)]
-    return -max(known)[1] if known else None
+    ranked = [(score, -k) for k, score in enumerate(scores) if score is not None and math.isfinite(score)]
+    return -max(ranked)[1] if ranked else None
 
 
 def panel(elem_id: Callable[[str], str]) -> Any:
@@ -171,13 +171,13 @@ def panel(elem_id: Callable[[str], str]) -> Any:
         '<p class="noiseorder-told" role="status"></p>',
         elem_id=elem_id("sheet"),
     )
-    return kept_out(gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket")))
+    return keep_out(gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket")))
 
 
 def sliders(elem_id: Callable[[str], str]) -> None:
     """What the button goes by."""
     with gr.Row():
-        kept_out(
+        keep_out(
             gr.Slider(
                 2,
                 16,
@@ -188,7 +188,7 @@ def sliders(elem_id: Callable[[str], str]) -> None:
                 elem_id=elem_id("audition_candidates"),
             )
         )
-        kept_out(
+        keep_out(
             gr.Slider(
                 0.05,
                 1,
@@ -201,7 +201,7 @@ def sliders(elem_id: Callable[[str], str]) -> None:
         )
 
 
-def kept_out(component: Any) -> Any:
+def keep_out(component: Any) -> Any:
     """Of no event of Gradio's: it would take it for what is only shown; and nothing whose value is to be stored."""
     component.do_not_save_to_config = True
     component.interactive = True

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse, shown
+from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse, quote
 from ..presets import PRESETS
 
 VERSION = 1
@@ -49,7 +49,7 @@ class Presets:
         own = self.read()
         # A list from the page, of several or of none, is no name either.
         if not isinstance(name, str) or name not in own:
-            raise SettingError(f"{shown(name)} is no preset: the presets are {', '.join((*PRESETS, *own))}")
+            raise SettingError(f"{quote(name)} is no preset: the presets are {', '.join((*PRESETS, *own))}")
         try:
             if not isinstance(own[name], dict):
                 raise SettingError("it must be an object of settings")
@@ -59,26 +59,26 @@ class Presets:
 
     def usable(self) -> dict[str, NoiseOrderConfig]:
         """Every preset that can be used."""
-        found = {}
+        presets = {}
         for name in self.names():
             try:
-                found[name] = self.get(name)
+                presets[name] = self.get(name)
             except (SettingError, OSError):
                 continue
-        return found
+        return presets
 
     def save(self, name: str, config: NoiseOrderConfig) -> str:
         """Keep settings under a name, in place of an own preset of that name; returns the name as kept."""
-        name = checked(name)
-        kept_out = ("enabled", *COMPARE)  # what is made beside the image is no part of a preset
-        values = {field.name: getattr(config, field.name) for field in FIELDS if field.name not in kept_out}
+        name = check_name(name)
+        excluded = ("enabled", *COMPARE)  # what is made beside the image is no part of a preset
+        values = {field.name: getattr(config, field.name) for field in FIELDS if field.name not in excluded}
         with self.alone():
             self.write({**self.whole(), name: values})
         return name
 
     def rename(self, old: object, new: str) -> str:
         """Give an own preset another name, which no other has; returns the name as kept."""
-        new = checked(new)
+        new = check_name(new)
         with self.alone():
             own = self.whole()
             self.must_be_own(old, own)
@@ -91,18 +91,18 @@ class Presets:
         with self.alone():
             own = self.whole()
             self.must_be_own(name, own)
-            self.write({kept: values for kept, values in own.items() if kept != name})
+            self.write({other: values for other, values in own.items() if other != name})
 
     @staticmethod
     def must_be_own(name: object, own: dict[str, Any]) -> None:
         # A list from the page, of several or of none, is no name either.
         if not isinstance(name, str) or name not in own:
-            told = f'"{name}" is built in' if name in list(PRESETS) else f"{shown(name)} is none of your own presets"
-            raise SettingError(f"{told}: choose one of your own ({', '.join(own) or 'there is none yet'})")
+            reason = f'"{name}" is built in' if name in list(PRESETS) else f"{quote(name)} is none of your own presets"
+            raise SettingError(f"{reason}: choose one of your own ({', '.join(own) or 'there is none yet'})")
 
     def read(self) -> dict[str, Any]:
         """The person's own presets, unchecked. A damaged file is set aside under another name, with a line about it."""
-        own = decoded(self.held())
+        own = decode(self.content())
         if own is None:
             with self.alone():
                 own = self.whole()
@@ -110,8 +110,8 @@ class Presets:
 
     def whole(self) -> dict[str, Any]:
         """The same for who is alone with the file: now a damaged one is no half of what another is writing."""
-        text = self.held()
-        own = decoded(text)
+        text = self.content()
+        own = decode(text)
         if own is not None:
             return own
         # A copy is set aside and the file emptied: a link or a mounted file has to stay where it is.
@@ -125,7 +125,7 @@ class Presets:
         print(f"[Noise Order] {self.path} is damaged or of another version; it was set aside as {aside.name}")
         return {}
 
-    def held(self) -> bytes:
+    def content(self) -> bytes:
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
@@ -150,7 +150,7 @@ class Presets:
             with suppress(OSError):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context(target.with_name(f"{target.name}.lock").open("ab"))
-                stack.enter_context(locked(lock.fileno()))
+                stack.enter_context(hold_lock(lock.fileno()))
             yield
 
     def write(self, own: dict[str, Any]) -> None:
@@ -162,8 +162,8 @@ class Presets:
         target = self.target
         fresh = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         # By hand half a character may have been written, "\ud800", which has no bytes: it stays as it was.
-        told = json.dumps({"version": VERSION, "presets": own}, indent=1, ensure_ascii=False)
-        text = told.encode("utf-8", "backslashreplace")
+        document = json.dumps({"version": VERSION, "presets": own}, indent=1, ensure_ascii=False)
+        text = document.encode("utf-8", "backslashreplace")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists() and target.stat().st_nlink > 1:
@@ -187,21 +187,21 @@ class Presets:
             ) from error
 
 
-def decoded(text: bytes) -> dict[str, Any] | None:
+def decode(text: bytes) -> dict[str, Any] | None:
     """The presets in a file of UTF-8 or UTF-16, with or without byte order mark; None if damaged or another version."""
     try:
         # Python refuses to read an int of more than 4300 digits, and with it the whole file.
-        held = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits))
-        if held["version"] != VERSION or not isinstance(held["presets"], dict):
+        data = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits))
+        if data["version"] != VERSION or not isinstance(data["presets"], dict):
             return None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     # A name with half a character in it would take the whole page down.
-    return {name.encode("utf-8", "backslashreplace").decode(): values for name, values in held["presets"].items()}
+    return {name.encode("utf-8", "backslashreplace").decode(): values for name, values in data["presets"].items()}
 
 
 @contextmanager
-def locked(file: int) -> Iterator[None]:
+def hold_lock(file: int) -> Iterator[None]:
     """An open file to ourselves. Raises SettingError if another keeps it long, OSError where files have no locks."""
     end = time.monotonic() + PATIENCE
     while True:
@@ -242,12 +242,12 @@ def rewrite(path: Path, text: bytes) -> None:
         raise
 
 
-def checked(name: str) -> str:
+def check_name(name: str) -> str:
     """A name for an own preset, without spaces around it. Raises SettingError."""
     name = str(name or "").strip()
-    told = f"Preset name {name!r}" if len(name) <= LONGEST else f"Preset name of {len(name)} characters"
+    subject = f"Preset name {name!r}" if len(name) <= LONGEST else f"Preset name of {len(name)} characters"
     if not 1 <= len(name) <= LONGEST or not name.isprintable():
-        raise SettingError(f"{told}: give 1 to {LONGEST} characters, no line breaks or control characters")
+        raise SettingError(f"{subject}: give 1 to {LONGEST} characters, no line breaks or control characters")
     if name.casefold() in (built_in.casefold() for built_in in PRESETS):
-        raise SettingError(f"{told}: a built-in preset has that name, give another")
+        raise SettingError(f"{subject}: a built-in preset has that name, give another")
     return name

@@ -18,8 +18,8 @@ GetPresets = Callable[[], Mapping[str, NoiseOrderConfig]]
 
 def overrides(p: Any) -> dict[str, Any]:
     """What the X/Y/Z plot sets for this cell; a cell that sets anything of ours is switched on unless it says off."""
-    chosen = getattr(p, OVERRIDES, {})
-    return {"enabled": True, **chosen} if chosen else {}
+    settings = getattr(p, OVERRIDES, {})
+    return {"enabled": True, **settings} if settings else {}
 
 
 def register(scripts_data: Sequence[Any], presets: GetPresets) -> bool:
@@ -48,10 +48,10 @@ def preset_axis(option: Callable[..., Any], presets: GetPresets) -> Any:
     label = f"{PREFIX}Preset"
 
     def read(value: Any) -> NoiseOrderConfig:
-        known = presets()
-        if value not in known:
-            raise SettingError(f"{value!r} is no preset: the presets are {', '.join(known)}")
-        return known[value]
+        available = presets()
+        if value not in available:
+            raise SettingError(f"{value!r} is no preset: the presets are {', '.join(available)}")
+        return available[value]
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
         preset = read(value)

@@ -21,7 +21,7 @@ def url(tmp_path_factory):
 
     def paste(text):
         params = dict(PARAM.findall(text))
-        infotext.pasted(text, params)
+        infotext.complete_params(text, params)
         values = [read(params) for read in readers]
         return [gr.update() if value is None else gr.update(value=value) for value in values]
 

@@ -133,7 +133,7 @@ def test_opens_with_the_result_of_its_first_example_beside_the_controls(browser,
     sheet = page.locator("#noiseorder_sheet").first
     assert first.tally() in sheet.inner_text()
     sources = [image.get_attribute("src").partition(",")[2] for image in sheet.locator("img").all()]
-    for encoded, image in zip(sources, first.pictures, strict=True):
+    for encoded, image in zip(sources, first.images, strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
         assert abs(pixels.astype(int) - image).max() <= 1
     controls, result = page.locator("#generate").bounding_box(), sheet.bounding_box()

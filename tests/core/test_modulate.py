@@ -118,9 +118,9 @@ def test_is_the_method(kind, direction, normalisation, levels):
     assert report.std_after == pytest.approx(expected.reshape(2, -1).std(axis=1))
     a, b = s.reshape(2, -1), expected.reshape(2, -1)
     cosines = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    assert report.turned == pytest.approx(np.degrees(np.arccos(cosines)))
+    assert report.angle == pytest.approx(np.degrees(np.arccos(cosines)))
     if normalisation == "orthonormal":
-        assert report.turned == pytest.approx([math.degrees(math.atan(0.2))] * 2)
+        assert report.angle == pytest.approx([math.degrees(math.atan(0.2))] * 2)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "flow"])

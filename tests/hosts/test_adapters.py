@@ -100,7 +100,7 @@ def test_levels_of_txt2img_are_positions_in_the_whole_table(host, fraction, inde
 def test_levels_of_img2img_begin_where_the_sampler_does(host, strength, steps):
     batch = adapter(host, latent=0.3, steps=steps, denoising_strength=strength)
     all_steps, t_enc = host.setup_img2img_steps(batch.p)
-    run = t_enc + batch.unsaid_steps
+    run = t_enc + batch.extra_steps
     first = batch.p.sampler.get_sigmas(batch.p, all_steps)[all_steps - run]
     assert batch.level(1.0).sigma == pytest.approx(first.item())
 

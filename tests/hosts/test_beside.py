@@ -161,13 +161,13 @@ def test_a_copy_of_a_processing_object_begins_anew(host):
 
     p = processing(host, ALL)
     host.script.before_process(p, ALL)
-    assert getattr(p, compare.KEPT) is not None
+    assert getattr(p, compare.SNAPSHOT) is not None
     host.script.before_process(p, True)
-    assert getattr(p, compare.KEPT) is None
+    assert getattr(p, compare.SNAPSHOT) is None
     host.process_images(processing(host, ALL))
     p = processing(host, ALL)
     result = host.process_images(p)
-    assert getattr(p, compare.KEPT) is None
+    assert getattr(p, compare.SNAPSHOT) is None
     assert len(result.images) == 5
 
 
@@ -215,7 +215,7 @@ def test_no_script_arguments_at_all(host):
 
 @pytest.mark.parametrize(("mask", "composite"), [(True, False), (False, True), (True, True)])
 def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
-    from lib_noiseorder.generation.copies import pictures
+    from lib_noiseorder.generation.copies import images_of
 
     if hasattr(host.opts, "return_mask"):
         host.opts.return_mask, host.opts.return_mask_composite = mask, composite
@@ -226,10 +226,10 @@ def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
     processed = types.SimpleNamespace(
         index_of_first_image=1, images=list(range(-1, 3 * stride)), infotexts=["grid", "a", "b", "c"]
     )
-    assert pictures(p, processed) == ([0, stride, 2 * stride], ["a", "b", "c"])
+    assert images_of(p, processed) == ([0, stride, 2 * stride], ["a", "b", "c"])
     p.mask_for_overlay = None
     processed.images = list(range(-1, 2))
-    assert pictures(p, processed) == ([0, 1], ["a", "b"])
+    assert images_of(p, processed) == ([0, 1], ["a", "b"])
 
 
 def test_what_comes_without_infotexts_gets_that_of_the_first_image(host):

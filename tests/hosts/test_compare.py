@@ -220,7 +220,7 @@ def test_progress_of_an_xyz_plot_with_hires_fix(host):
     host.script.before_process(p, ALL)
     host.script.process(p, ALL)
     assert host.state.job_count == 8 + 2 * 2 * 3
-    assert getattr(p, compare.KEPT) is not None
+    assert getattr(p, compare.SNAPSHOT) is not None
 
 
 def test_hires_prompts_are_resolved_once(host):
@@ -230,11 +230,11 @@ def test_hires_prompts_are_resolved_once(host):
     host.script.before_process(p, ALL)
     p.all_prompts, p.all_negative_prompts, p.all_seeds, p.all_subseeds = ["a"], ["b"], [1], [2]
     p.all_hr_prompts, p.all_hr_negative_prompts = ["c"], ["d"]
-    q = compare.variant(getattr(p, compare.KEPT).p, p, "erased")
+    q = compare.variant(getattr(p, compare.SNAPSHOT).p, p, "erased")
     assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == ("a", "b", "c", "d")
     p.all_prompts, p.all_negative_prompts, p.all_seeds, p.all_subseeds = ["a", "A"], ["b", "b"], [1, 1], [2, 2]
     p.all_hr_prompts, p.all_hr_negative_prompts = ["c", "C"], ["d", "d"]
-    q = compare.variant(getattr(p, compare.KEPT).p, p, "erased")
+    q = compare.variant(getattr(p, compare.SNAPSHOT).p, p, "erased")
     assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == (["a", "A"], "b", ["c", "C"], "d")
 
 

@@ -207,7 +207,7 @@ def test_five_thousand_infotexts(quiet):
         if rng.random() < 0.2:
             text = "".join(character for character in text if rng.random() < 0.95)
         params = dict(PARAM.findall(text.rpartition("\n")[2]))
-        infotext.pasted(text, params)
+        infotext.complete_params(text, params)
         read = {field.name: infotext.reader(field)(params) for field in FIELDS}
         marker = params.get(infotext.MARKER)
         if marker != "1":
@@ -223,7 +223,7 @@ def test_any_text_can_be_pasted(text, params):
     params = {infotext.MARKER: "1", **params}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(gr, "Warning", lambda message: None)
-        infotext.pasted(text, params)
+        infotext.complete_params(text, params)
         for field in FIELDS:
             value = infotext.reader(field)(params)
             assert value is None or allowed(field, value)

@@ -118,7 +118,7 @@ def test_controlnet_stays_on_the_network(a1111, monkeypatch):
     from lib_noiseorder.hosts import neighbours
 
     cache = extension("step-cache")
-    monkeypatch.setattr(neighbours, "KEPT", ("step",))
+    monkeypatch.setattr(neighbours, "EXEMPT", ("step",))
     a1111.network.forward = cache.cached(Network.forward).__get__(a1111.network)
     cache.StepCache.calls = 7
     a1111.txt2img({**DENOISED, "levels": 1})
@@ -210,7 +210,7 @@ def test_what_fails_in_another_extension_is_named(host, monkeypatch):
     module = extension("needs-callback")
     from lib_noiseorder.hosts import neighbours
 
-    monkeypatch.setattr(neighbours, "KEPT", ("needs-callback",))
+    monkeypatch.setattr(neighbours, "EXEMPT", ("needs-callback",))
     monkeypatch.setattr(Network, "forward", module.forward(Network.forward))
     result = host.txt2img(DENOISED)
     assert torch.equal(result.noise, result.untouched)

@@ -13,7 +13,7 @@ from lib_noiseorder.playground.__main__ import main
 from lib_noiseorder.playground.audition import audition
 from lib_noiseorder.playground.comparison import load
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
-from lib_noiseorder.playground.picture import CHOSEN, contact_sheet
+from lib_noiseorder.playground.picture import FRAME, contact_sheet
 from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption
 from lib_noiseorder.playground.world import to_uint8
 
@@ -33,7 +33,7 @@ def test_a_preview_is_what_its_whole_image_shows_at_that_step(name):
         noise, _ = modulate(seed_noise([seed]), SETTINGS.replace(variant=variant), host)
         steps = []
         model.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, steps=steps: steps.append(denoised))
-        assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.pictures[k]).max() <= 1
+        assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.images[k]).max() <= 1
         assert torch.isfinite(torch.tensor(result.scores[k]))
     assert result.best(1) == max(range(3), key=lambda column: result.scores[3 + column])
 
@@ -61,6 +61,6 @@ def test_what_cannot_be_auditioned_is_told_in_one_line(tmp_path, arguments, mess
 def test_the_sheet_frames_what_the_critic_takes():
     result = audition(load("unet"), PROMPT, "", [1], 4, 1.5, SETTINGS)
     sheet = contact_sheet(result, "title")
-    frame = (np.asarray(sheet) == CHOSEN).all(-1).any(0).nonzero()[0]
+    frame = (np.asarray(sheet) == FRAME).all(-1).any(0).nonzero()[0]
     x = 60 + result.best(0) * (144 + 8)
     assert (frame.min(), frame.max()) == (x - 4, x + 128 + 3)

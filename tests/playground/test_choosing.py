@@ -105,7 +105,7 @@ def test_from_the_models_to_the_tables(audition, tmp_path, capsys, monkeypatch):
 def test_its_candidates_are_those_of_the_panel(audition, tmp_path):
     """The first is the preset "Erase only", the others its variants."""
     path = tmp_path / "made.npz"
-    audition.made("candidates", "dit", 1.0, 4, 11, 2, False, path)
+    audition.make_part("candidates", "dit", 1.0, 4, 11, 2, False, path)
     results = np.load(path)["found"]
     model = audition.PlaygroundModel.load("dit")
     world = model.world

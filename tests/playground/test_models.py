@@ -184,10 +184,10 @@ def test_guidance_extrapolates_and_needs_an_unconditional(
     x = model.place(noise, sigma)
     if not model.has_uncond:
         with pytest.raises(ValueError, match=f"CFG scale 3.0 with '{model.name}', whose guidance is baked in; use CFG"):
-            model.guided(x, sigma, tokens, uncond, 3.0)
+            model.guide(x, sigma, tokens, uncond, 3.0)
         return
     cond, without = model.denoise(x, sigma, tokens), model.denoise(x, sigma, uncond)
-    guided = model.guided(x, sigma, tokens, uncond, 3.0)
+    guided = model.guide(x, sigma, tokens, uncond, 3.0)
     assert torch.allclose(guided, without + 3 * (cond - without), atol=1e-3)
     assert not torch.allclose(guided, cond, atol=0.05)
     with pytest.raises(ValueError, match="CFG scale 3"):
@@ -286,7 +286,7 @@ def test_distilling_asks_the_teacher_for_its_guided_way() -> None:
         end, moved = max(0.0, start[k].item() - 0.25), x[k : k + 1]
         levels = torch.linspace(start[k].item(), end, TEACHER_STEPS + 1).tolist()
         for here, there in pairwise(levels):
-            denoised = teacher.guided(moved, here, tokens[k : k + 1], world.null_tokens(1), 3.0)
+            denoised = teacher.guide(moved, here, tokens[k : k + 1], world.null_tokens(1), 3.0)
             moved = moved + (moved - denoised) / here * (there - here)
         velocity = (x[k : k + 1] - moved) / (start[k].item() - end)
         assert losses[k].item() == pytest.approx(velocity.square().mean().item(), rel=1e-3)

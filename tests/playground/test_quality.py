@@ -95,7 +95,9 @@ def test_steps_that_cost_at_least_as_much(quality, monkeypatch):
 
 
 def store(quality, options, part, start, **rows):
-    path = next(path for path, (first, _) in quality.kept(options, part, "few", 1.0, 4).items() if first == start)
+    path = next(
+        path for path, (first, _) in quality.store_files(options, part, "few", 1.0, 4).items() if first == start
+    )
     np.savez(path, **{name.replace("_", " "): np.tile(row, (quality.BATCH, 1)) for name, row in rows.items()})
 
 
@@ -129,20 +131,20 @@ def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
 
 def test_weights_trained_again_and_another_precision_begin_anew(quality, tmp_path, monkeypatch):
     options = argparse.Namespace(seed=100, count=100, store=tmp_path, bfloat16=False)
-    before = quality.kept(options, "choices", "few", 1.0, 4)
+    before = quality.store_files(options, "choices", "few", 1.0, 4)
     assert list(before.values()) == [(100, 64), (164, 36)]
     options.bfloat16 = True
-    half = quality.kept(options, "choices", "few", 1.0, 4)
+    half = quality.store_files(options, "choices", "few", 1.0, 4)
     options.bfloat16 = False
     (tmp_path / "few.safetensors").write_bytes(b"trained again")
     monkeypatch.setattr(quality, "WEIGHTS", tmp_path)
-    after = quality.kept(options, "choices", "few", 1.0, 4)
+    after = quality.store_files(options, "choices", "few", 1.0, 4)
     assert len({*before, *half, *after}) == 3 * len(before)
 
 
 def test_a_distilled_model_is_sampled_once_as_it_was_distilled(quality):
     options = argparse.Namespace(models=["dit", "few"], cfg=[1.0, 3.0], steps=[20, 10])
-    assert quality.sampled(options) == [
+    assert quality.model_settings(options) == [
         ("dit", 1.0, 20),
         ("dit", 1.0, 10),
         ("dit", 3.0, 20),

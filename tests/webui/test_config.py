@@ -128,7 +128,7 @@ def test_what_is_made_beside_the_image_does_not_activate_it():
 
 def test_variants_differ_in_what_their_name_says_and_ask_for_nothing_themselves():
     config = NoiseOrderConfig(True, 3.0, 0.1, "denoised", compare_original=True, compare_erased=True)
-    assert config.asked == ("original", "erased")
+    assert config.comparisons == ("original", "erased")
     assert config.variants == {
         "original": NoiseOrderConfig(True, 1.0, 0.0, "denoised"),
         "erased": NoiseOrderConfig(True, 3.0, 0.0, "denoised"),

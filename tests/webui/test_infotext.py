@@ -40,7 +40,7 @@ configs = st.fixed_dictionaries({field.name: strategy(field) for field in FIELDS
 def paste(text, how=PARAM):
     """What pasting puts into the controls; None leaves one alone."""
     params = {key.strip(): value.strip() for key, value in how.findall(text.rpartition("\n")[2])}
-    infotext.pasted(text, params)
+    infotext.complete_params(text, params)
     return {field.name: infotext.reader(field)(params) for field in FIELDS}
 
 
@@ -56,7 +56,7 @@ def test_what_is_written_makes_the_same_image(settings):
     # Settings that had no say may differ; what is done may not.
     assert infotext.write(restored) == infotext.write(config)
     assert injection(restored, 1, 7.0, True) == injection(config, 1, 7.0, True)
-    assert restored.asked == config.asked
+    assert restored.comparisons == config.comparisons
     if config.inject:
         assert (restored.erase, restored.inject, restored.direction, restored.normalisation) == (
             config.erase,
@@ -171,7 +171,7 @@ def test_a_decimal_comma_is_read_as_it_was_meant(how, read_messages):
 @pytest.mark.parametrize("switch_off", [True, False])
 def test_an_image_of_another_algorithm_is_not_taken_for_one_of_this(version, switch_off, read_messages):
     params = {"Steps": "20", infotext.MARKER: version, "Noise Order erase": "9", "Noise Order tilt": "3"}
-    infotext.pasted("", params)
+    infotext.complete_params("", params)
     values = {field.name: infotext.reader(field, lambda: switch_off)(params) for field in FIELDS}
     assert values == {"enabled": False, **{field.name: None for field in FIELDS[1:]}}
     (message,) = read_messages()

@@ -34,7 +34,7 @@ def clear_inspector():
 def remember(batch=2, stage="", count=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
     previews = [Preview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
-    images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_picture)
+    images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_image)
     inspector.keep(NoiseOrderConfig(True), 2 * count, images)
     return noises
 
@@ -99,7 +99,7 @@ def test_what_is_kept_is_a_copy():
 def test_noise_of_every_shape_has_its_image(shape):
     x = torch.zeros(shape)
     x[0] = 3
-    image = np.asarray(inspector.noise_picture(x))
+    image = np.asarray(inspector.noise_image(x))
     assert image.shape == (*shape[-2:], 3)
     assert (image[..., 0] == 255).all()
     assert (image[..., 1] == (255 if shape[0] == 1 else 128)).all()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib_noiseorder.presets import BROUGHT, FAMILIES, PRESETS, automatic, follow
+from lib_noiseorder.presets import CAVEATS, FAMILIES, PRESETS, automatic, follow
 from lib_noiseorder.webui.cost import injection
 
 
@@ -45,4 +45,4 @@ def test_names():
 
 
 def test_what_is_told_of_presets_is_told_of_built_in_ones():
-    assert BROUGHT.keys() <= PRESETS.keys()
+    assert CAVEATS.keys() <= PRESETS.keys()

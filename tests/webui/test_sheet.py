@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from lib_noiseorder.config import FIELDS, SettingError, parse
 from lib_noiseorder.webui import api, sheet
-from lib_noiseorder.webui.cost import Job, Plan, Rates, pictures
+from lib_noiseorder.webui.cost import Job, Plan, Rates, cost_in_images
 
 
 class Txt2Img(BaseModel):
@@ -230,9 +230,9 @@ def test_tickets():
 
 
 def test_the_price_of_images_of_a_single_step_and_of_none():
-    assert pictures(3, Plan(1, 1), 1, 0) == 3
-    assert pictures(3, Plan(1, 1), 1, 0, 2) == 9
-    assert pictures(2, Plan(1, 0), 0, 0) == 0, "nothing is asked"
+    assert cost_in_images(3, Plan(1, 1), 1, 0) == 3
+    assert cost_in_images(3, Plan(1, 1), 1, 0, 2) == 9
+    assert cost_in_images(2, Plan(1, 0), 0, 0) == 0, "nothing is asked"
 
 
 def test_the_price_counts_prompts_joined_by_and_and_samplers_of_second_order(client):
