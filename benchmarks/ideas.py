@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_noiseorder.core.erasure import erase
 from lib_noiseorder.core.injection import inject, predict
-from lib_noiseorder.core.modulate import guided
+from lib_noiseorder.core.modulate import guide
 from lib_noiseorder.core.streams import stream_seed
 from lib_noiseorder.playground.host import PlaygroundHost
 
@@ -32,7 +32,7 @@ def walk(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], scale:
     levels = [host.level(fraction) for fraction in fractions]
     x = host.place(noise, levels[0])
     for k, level in enumerate(levels):
-        denoised = guided(host.denoise(x, level, scale != 1), scale)
+        denoised = guide(host.denoise(x, level, scale != 1), scale)
         if k + 1 < len(levels):
             x = x + (levels[k + 1].sigma - level.sigma) * predict(x, denoised, level.sigma).to(x.dtype)
     return denoised
@@ -41,7 +41,7 @@ def walk(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], scale:
 def again(denoised: Tensor, host: PlaygroundHost, fraction: float, index: int = 1, scale: float = 1.0) -> Tensor:
     """What the model makes of x̂0 under fresh noise at this level."""
     level = host.level(fraction)
-    return guided(host.denoise(host.place(draw(host, index), level, denoised), level, scale != 1), scale)
+    return guide(host.denoise(host.place(draw(host, index), level, denoised), level, scale != 1), scale)
 
 
 def disagreement(denoised: Tensor, host: PlaygroundHost, fraction: float) -> Tensor:
@@ -89,7 +89,7 @@ IDEAS: dict[str, Callable[[Tensor, PlaygroundHost], Tensor]] = {
     ),
     "Idea: choose of 3, prompt alone at 0.8, asked at 0.5": partial(choose, count=3, fractions=(0.8,), fraction=0.5),
     "Idea: redraw the worst third, keep the better": partial(redraw, fractions=(1.0, 0.6), fraction=0.4),
-    "Idea: toward the model's correction, δ = 0.08": partial(correct, delta=0.08, fraction=0.6),
+    "Idea: self-correction with guidance, δ = 0.08": partial(correct, delta=0.08, fraction=0.6),
     "Idea: look-ahead at CFG 1.5, δ = 0.08": partial(mild_look_ahead, delta=0.08, scale=1.5),
 }
 

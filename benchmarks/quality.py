@@ -31,6 +31,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from ideas import CRITICS, IDEAS  # noqa: E402
 from peers import node, noise_level_guidance, redenoise  # noqa: E402
 
 from lib_noiseorder.config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig  # noqa: E402
@@ -152,24 +153,42 @@ def modulations(batch: Batch) -> None:
     batch.more_steps(batch.rows[row][0, 3])
 
 
+class Candidates:
+    """The seed's own noise and erased variants of it, all finished, so that any choice can be told.
+
+    previews: per number of steps, the x̂0 of every candidate.
+    """
+
+    def __init__(self, batch: Batch, depths: Sequence[float]) -> None:
+        self.batch = batch
+        self.previews: dict[int, list[Tensor]] = {batch.preview_steps(depth): [] for depth in depths}
+        self.finished: list[Tensor] = []
+
+        def keep(step: int, total: int, denoised: Tensor) -> None:
+            if step + 1 in self.previews:
+                self.previews[step + 1].append(denoised)
+
+        for k in range(CANDIDATES):
+            noise, _ = batch.noise(PRESETS["Erase only"].replace(variant=k) if k else NoiseOrderConfig())
+            self.finished.append(batch.model.sample(noise, batch.tokens, batch.uncond, batch.cfg, batch.steps, keep))
+        self.results = [batch.check(images) for images in self.finished]
+
+    def choose(self, row: str, by: Callable[[Tensor], Sequence[float]], seen: list[Tensor], extra: int) -> None:
+        """A row of the candidates that stand highest by what is seen of them."""
+        best = np.argmax([by(images) for images in seen], axis=0)
+        self.batch.tell(row, [self.results[k][image] for image, k in enumerate(best)], extra)
+
+    def auditions(self) -> Iterable[tuple[str, list[Tensor], int]]:
+        """Of each depth: a row's name, the previews, their evaluations. The winner is made from its beginning, as a
+        generation of its own."""
+        for steps, seen in self.previews.items():
+            name = f"Audition of {CANDIDATES} after {steps} of {self.batch.steps} steps"
+            yield name, seen, CANDIDATES * steps * self.batch.per_step
+
+
 def choices(batch: Batch) -> None:
-    """The candidates are the seed's own noise and erased variants of it, all finished, so any choice can be told."""
-    previews: dict[int, list[Tensor]] = {batch.preview_steps(depth): [] for depth in DEPTHS}
-    finished: list[Tensor] = []
-
-    def keep(step: int, total: int, denoised: Tensor) -> None:
-        if step + 1 in previews:
-            previews[step + 1].append(denoised)
-
-    for k in range(CANDIDATES):
-        noise, _ = batch.noise(PRESETS["Erase only"].replace(variant=k) if k else NoiseOrderConfig())
-        finished.append(batch.model.sample(noise, batch.tokens, batch.uncond, batch.cfg, batch.steps, keep))
-    results = [batch.check(images) for images in finished]
-    batch.tell("Erase, n = 4", results[1], 0)
-
-    def choose(row: str, by: Callable[[Tensor], Sequence[float]], candidates: list[Tensor], extra: int) -> None:
-        best = np.argmax([by(images) for images in candidates], axis=0)
-        batch.tell(row, [results[k][image] for image, k in enumerate(best)], extra)
+    candidates = Candidates(batch, DEPTHS)
+    batch.tell("Erase, n = 4", candidates.results[1], 0)
 
     def critic(images: Tensor) -> Sequence[float]:
         return self_consistency(images, batch.host)
@@ -177,20 +196,24 @@ def choices(batch: Batch) -> None:
     def eye(images: Tensor) -> Sequence[float]:
         return [each.both + each.score for each in batch.check(images)]
 
-    for depth in DEPTHS:
-        steps = batch.preview_steps(depth)
-        if steps in previews:
-            candidates = previews.pop(steps)
-            at = f"Audition of {CANDIDATES} after {steps} of {batch.steps} steps"
-            # The winner is made from its beginning, as a generation of its own.
-            walk = CANDIDATES * steps * batch.per_step
-            choose(f"{at}, by the model", critic, candidates, walk + CANDIDATES)
-            choose(f"{at}, by the checker", eye, candidates, walk)
+    for name, seen, walk in candidates.auditions():
+        candidates.choose(f"{name}, by the model", critic, seen, walk + CANDIDATES)
+        candidates.choose(f"{name}, by the checker", eye, seen, walk)
     for count in range(2, CANDIDATES + 1):
         more = (count - 1) * batch.steps * batch.per_step
-        choose(f"Best of {count} finished, by the model", critic, finished[:count], more + count)
-        choose(f"Best of {count} finished, by the checker", eye, finished[:count], more)
+        finished = candidates.finished[:count]
+        candidates.choose(f"Best of {count} finished, by the model", critic, finished, more + count)
+        candidates.choose(f"Best of {count} finished, by the checker", eye, finished, more)
     batch.more_steps(CANDIDATES * (batch.preview_steps(min(DEPTHS)) * batch.per_step + 1))
+
+
+def critics(batch: Batch) -> None:
+    """The same auditions, judged by the model in other ways."""
+    candidates = Candidates(batch, [min(DEPTHS)])
+    for judge, (critic, cost) in CRITICS.items():
+        for name, seen, walk in candidates.auditions():
+            row = f"{name}, {judge}, by the model"
+            candidates.choose(row, partial(critic, host=batch.host), seen, walk + CANDIDATES * cost)
 
 
 def others(batch: Batch) -> None:
@@ -198,6 +221,16 @@ def others(batch: Batch) -> None:
     batch.add_modulated("Paper, as printed", PRESETS["Paper, as printed"])
     batch.other_cfg(1.5)
     batch.other_cfg(5.0)
+
+
+def corrections(batch: Batch) -> None:
+    batch.add_modulated("Self-correction, δ = 0.1", PRESETS["Self-correction"])
+
+
+def ideas(batch: Batch) -> None:
+    """What lost, or was not tried further."""
+    for row, idea in IDEAS.items():
+        batch.add_changed(row, idea)
 
 
 def directions(batch: Batch) -> None:
@@ -225,11 +258,14 @@ PARTS: dict[str, Callable[[Batch], None]] = {
     "modulations": modulations,
     "others": others,
     "choices": choices,
+    "corrections": corrections,
+    "ideas": ideas,
+    "critics": critics,
     "directions": directions,
     "published": peer_methods,
 }
 """What is made, and kept, together; the first holds the plain row."""
-HEADLINE = ["modulations", "others", "choices"]
+HEADLINE = ["modulations", "corrections", "others", "choices"]
 
 
 def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
@@ -415,8 +451,8 @@ def tell(tables: dict[str, Rows]) -> None:
 
 
 KINDS = {
-    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
-    "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden).*", "tab:pink", "P"),
+    "noise modulated": (r"(Default|Inject|Look-ahead|Self-correction|Paper|Erase|.*, K =).*", "tab:blue", "o"),
+    "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden|Idea).*", "tab:pink", "P"),
     "more steps": (STEPS_ROW, "tab:grey", "s"),
     "other CFG": (r"CFG .*", "tab:brown", "D"),
     "audition, by the model": (r"Audition .* by the model", "tab:red", "^"),

@@ -14,6 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO = "guidance", "look-ahead", "denoised", "noise", "auto"
+SELF_CORRECTION = "self-correction"
+WALKS = (LOOK_AHEAD, SELF_CORRECTION)
+"""The directions that are made of all key levels together, so that no level has a weight of its own."""
 ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
 FIRST, HIRES, BOTH = "first", "hires", "both"
 EVERYWHERE, INSIDE, OUTSIDE = "everywhere", "inside", "outside"
@@ -123,12 +126,14 @@ FIELDS: tuple[Field, ...] = (
         "Direction",
         "What Inject turns the noise toward",
         "Noise Order direction",
-        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO),
+        choices=(GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO, SELF_CORRECTION),
         more="guidance: toward the prompt and away from the negative prompt, 2 evaluations per key level. "
         "look-ahead: toward the image seen after walking the key levels with guidance, 2 per level. "
         "denoised: toward what the prompt alone predicts, 1 per level. "
         "noise: along the predicted noise, as the paper prints it, 1 per level. "
-        "auto: denoised for few-step models and guidance for all others, as loaded at each generation.",
+        "auto: denoised for few-step models and guidance for all others, as loaded at each generation. "
+        "self-correction: toward what the model would change in the image seen after walking the key levels with the "
+        "prompt alone, 1 per level and 1 more.",
     ),
     Field(
         "levels",
@@ -139,7 +144,7 @@ FIELDS: tuple[Field, ...] = (
         1,
         8,
         1,
-        more="K: what is seen at each is added up; look-ahead walks along them and needs two or more.",
+        more="K: what is seen at each is added up; look-ahead and self-correction walk along them, with two or more.",
     ),
     Field(
         "first_level",
@@ -172,7 +177,7 @@ FIELDS: tuple[Field, ...] = (
         0.0,
         2.0,
         0.05,
-        more="Used with two or more key levels, not by look-ahead.",
+        more="Used with two or more key levels, not by look-ahead and self-correction.",
     ),
     Field(
         "structure",
@@ -183,7 +188,7 @@ FIELDS: tuple[Field, ...] = (
         0.0,
         2.0,
         0.05,
-        more="Used with three or more key levels, not by look-ahead.",
+        more="Used with three or more key levels, not by look-ahead and self-correction.",
     ),
     Field(
         "detail",
@@ -194,7 +199,7 @@ FIELDS: tuple[Field, ...] = (
         0.0,
         2.0,
         0.05,
-        more="Used with two or more key levels, not by look-ahead.",
+        more="Used with two or more key levels, not by look-ahead and self-correction.",
     ),
     Field(
         "normalisation",

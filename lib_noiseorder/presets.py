@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .config import AS_PRINTED, AUTO, DENOISED, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from .config import AS_PRINTED, AUTO, DENOISED, LOOK_AHEAD, NOISE, SELF_CORRECTION, NoiseOrderConfig
 
 PRESETS: dict[str, NoiseOrderConfig] = {
     "Default": NoiseOrderConfig(enabled=True),
@@ -26,6 +26,9 @@ PRESETS: dict[str, NoiseOrderConfig] = {
         normalisation=AS_PRINTED,
     ),
     "Auto": NoiseOrderConfig(enabled=True, direction=AUTO),
+    "Self-correction": NoiseOrderConfig(
+        enabled=True, erase=1.0, inject=0.1, direction=SELF_CORRECTION, levels=3, first_level=1.0, last_level=0.75
+    ),
 }
 """Built-in presets; the first is the default."""
 

@@ -9,7 +9,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..config import AUTO, DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, NOISE, NoiseOrderConfig
+from ..config import (
+    AUTO,
+    DENOISED,
+    EVERYWHERE,
+    GUIDANCE,
+    INSIDE,
+    LOOK_AHEAD,
+    NOISE,
+    SELF_CORRECTION,
+    WALKS,
+    NoiseOrderConfig,
+)
+from .critic import reconsider
 from .erasure import erase
 from .host import Denoised, Host, Level, Unsupported
 from .injection import inject, predict
@@ -88,12 +100,11 @@ def modulate(
         if direction == GUIDANCE and not host.has_uncond:
             direction = DENOISED
             notes = (f'no negative prompt at CFG {host.cfg_scale:g}: direction "{DENOISED}" instead of "{GUIDANCE}"',)
-        with host.predicting(len(keys)):
+        with host.predicting(len(keys) + (direction == SELF_CORRECTION)):
             levels, directions = ask(erased, keys, direction, host)
         if not all(bool(torch.isfinite(direction).all()) for direction in directions):
             raise Unsupported("the model's predictions hold NaN or infinity")
-        # Look-ahead has one direction, made of all its levels.
-        weights = [key.weight for key in keys] if direction != LOOK_AHEAD else [1.0]
+        weights = [key.weight for key in keys] if direction not in WALKS else [1.0]
         result = inject(erased, directions, weights, config.inject, config.normalisation)
         notes += note_vanished(directions)
         angles = angle(result, erased)
@@ -116,15 +127,19 @@ def ask(
 
     guidance: −(cond − uncond); denoised: −cond; noise: +cond, at each level on the same noise z. look-ahead: the x̂0
     itself, with CFG, at the last level of a walk of Euler steps (DDIM's, in this scaling) that starts from z. Around an
-    image x0' the direction is toward what the model would change of it, x̂0 − x0'.
+    image x0' the direction is toward what the model would change of it, x̂0 − x0'. self-correction: x̂0' − x̂0, where x̂0
+    is that of such a walk with the prompt alone and x̂0' what the model makes of it under fresh noise.
     """
     levels = tuple(host.level(key.fraction) for key in keys)
-    if direction == LOOK_AHEAD:
+    if direction in WALKS:
+        with_uncond = direction == LOOK_AHEAD and host.has_uncond
         x = host.place(noise, levels[0])
         for here, there in pairwise(levels):
-            velocity = predict(x, guide(host.denoise(x, here, host.has_uncond), host.cfg_scale), here.sigma)
+            velocity = predict(x, guide(host.denoise(x, here, with_uncond), host.cfg_scale), here.sigma)
             x = x + (there.sigma - here.sigma) * velocity
-        denoised = guide(host.denoise(x, levels[-1], host.has_uncond), host.cfg_scale)
+        denoised = guide(host.denoise(x, levels[-1], with_uncond), host.cfg_scale)
+        if direction == SELF_CORRECTION:
+            return levels, [reconsider(denoised, host, f"{host.stage}/{direction}") - denoised]
         return levels, [denoised if host.latent is None else denoised - host.latent]
     directions = []
     for level in levels:

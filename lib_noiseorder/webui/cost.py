@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..config import BOTH, EVERYWHERE, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, NoiseOrderConfig
+from ..config import BOTH, EVERYWHERE, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, SELF_CORRECTION, WALKS, NoiseOrderConfig
 from ..core.schedule import DEPTH
 
 
@@ -85,7 +85,7 @@ def injection(config: NoiseOrderConfig, parts: int, cfg: float, negative: bool, 
     if config.inject == 0 or config.passes not in (name, BOTH):
         return 0
     guided = config.direction in (GUIDANCE, LOOK_AHEAD) and (cfg != 1 or negative)
-    return config.levels * (parts + guided)
+    return config.levels * (parts + guided) + parts * (config.direction == SELF_CORRECTION)
 
 
 def cost_in_images(count: int, plan: Plan, each: int, injection_cost: int, scoring: int = 0) -> float:
@@ -135,7 +135,7 @@ def idle(config: NoiseOrderConfig, job: Job) -> set[str]:
         names |= {"direction", "levels", "first_level", "last_level", "normalisation", *weights}
     elif config.levels == 1:
         names |= {"last_level", *weights}
-    elif config.direction == LOOK_AHEAD:
+    elif config.direction in WALKS:
         names |= weights
     elif config.levels == 2:
         names.add("structure")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 
-from ..config import LOOK_AHEAD, NoiseOrderConfig
+from ..config import WALKS, NoiseOrderConfig
 from ..core.schedule import key_levels
 
 
@@ -22,14 +22,14 @@ def curve(*values: object) -> str:
     if not config.inject:
         return '<div class="noiseorder-curve">Key levels: not used, Inject is 0.</div>'
     levels = key_levels(config.levels, config.first_level, config.last_level, config.weights)
-    weighted = config.levels > 1 and config.direction != LOOK_AHEAD
+    weighted = config.levels > 1 and config.direction not in WALKS
     words = f"{len(levels)} key level{'' if len(levels) == 1 else 's'} at " + numbers([key.fraction for key in levels])
     line: list[tuple[float, float]] = []
     if weighted:
         words += " with weights " + numbers([key.weight for key in levels])
         line = list(key_levels(min(config.levels, 3), config.first_level, config.last_level, config.weights))
     elif config.levels > 1:
-        words += "; look-ahead uses no weights"
+        words += f"; {config.direction} uses no weights"
     marks = [(key.fraction, key.weight if weighted else 1.0) for key in levels]
     return (
         f'<div class="noiseorder-curve" role="img" aria-label="{html.escape(words)}; 1 is pure noise, 0 the image" '
