@@ -30,7 +30,7 @@ def spoil_answer(host, call, value):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("level", [0, 1, 2])
-@pytest.mark.parametrize("direction", ["guidance", "denoised", "noise", "look-ahead"])
+@pytest.mark.parametrize("direction", ["guidance", "denoised", "noise", "look-ahead", "self-correction"])
 @pytest.mark.parametrize("normalisation", ["orthonormal", "as printed"])
 def test_an_answer_that_is_not_finite_at_any_level_is_refused(direction, level, value, normalisation):
     host, z = GaussianHost([1, 2]), noise([1, 2])
@@ -77,15 +77,23 @@ def test_look_ahead_is_guided_by_the_hosts_scale():
 
 @pytest.mark.parametrize(
     ("direction", "has_uncond", "each"),
-    [("guidance", True, 2), ("guidance", False, 1), ("look-ahead", True, 2), ("denoised", True, 1), ("noise", True, 1)],
+    [
+        ("guidance", True, 2),
+        ("guidance", False, 1),
+        ("look-ahead", True, 2),
+        ("denoised", True, 1),
+        ("noise", True, 1),
+        ("self-correction", True, 1),
+    ],
 )
 @pytest.mark.parametrize("levels", [1, 2, 8])
 def test_what_is_told_of_the_evaluations_is_what_was_asked(direction, has_uncond, each, levels):
     host = GaussianHost([1], has_uncond=has_uncond)
     _, report = modulate(noise([1]), config(direction=direction, levels=levels), host)
-    assert report.evaluations == each * levels == sum(1 + with_uncond for _, with_uncond in host.calls)
-    plural = "" if each * levels == 1 else "s"
-    assert f"; {each * levels} evaluation{plural} per image" in str(report)
+    evaluations = each * levels + (direction == "self-correction")
+    assert report.evaluations == evaluations == sum(1 + with_uncond for _, with_uncond in host.calls)
+    plural = "" if evaluations == 1 else "s"
+    assert f"; {evaluations} evaluation{plural} per image" in str(report)
 
 
 def test_the_report_in_words():

@@ -12,7 +12,7 @@ from reference import erased, printed, turned
 
 from lib_noiseorder.config import NoiseOrderConfig
 from lib_noiseorder.core import Denoised, Interrupted, Level, Unsupported, modulate, previews
-from lib_noiseorder.core.streams import cpu_draws
+from lib_noiseorder.core.streams import cpu_draws, stream_seed
 from lib_noiseorder.presets import PRESETS
 
 SHAPE = (4, 16, 16)
@@ -77,8 +77,6 @@ def config(**settings):
 
 
 def reference_erased(z, seeds, n, host, variant=0):
-    from lib_noiseorder.core.streams import stream_seed
-
     draws = [host.fresh_noise([stream_seed(s, i, variant) for s in seeds]).numpy() for i in range(2, math.ceil(n) + 1)]
     return erased([z.numpy(), *draws], n) if n > 1 else z.numpy()
 
@@ -153,6 +151,33 @@ def test_look_ahead_walks_the_sampler_s_way(kind, normalisation):
     expected = (turned if normalisation == "orthonormal" else printed)(z.numpy(), [x0], [1.0], 0.08)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-7, atol=1e-8)
     assert report.evaluations == 6
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "flow"])
+@pytest.mark.parametrize("stage", ["", "hires"])
+@pytest.mark.parametrize("image", [False, True])
+def test_self_correction_is_what_the_model_changes_of_its_own_preview(kind, stage, image):
+    """x0 of a plain loop with the prompt alone, and once more from fresh noise on it, in the textbook variables."""
+    seeds = [3, 4]
+    host, z = GaussianHost(seeds, kind), noise(seeds)
+    host.stage, host.latent = stage, torch.full((1, *SHAPE), 0.3).double() if image else None
+    settings = {"direction": "self-correction", "levels": 3, "first_level": 1.0, "last_level": 0.8, "erase": 1}
+    result, report = modulate(z, config(**settings, inject=0.08, variant=5), host)
+
+    sigmas = [host.level(f).sigma for f in (1.0, 0.9, 0.8)]
+    x = host.place(z, host.level(1.0)).numpy()
+    for here, there in zip(sigmas, [*sigmas[1:], None], strict=True):
+        x0 = host.posterior(torch.from_numpy(x), here, "cond").numpy()
+        if there is not None:
+            x = x0 + there / here * (x - x0)
+    sigma = host.level(0.6).sigma
+    fresh = host.fresh_noise([stream_seed(seed, 1, 0, f"{stage}/self-correction") for seed in seeds]).numpy()
+    x = (1 - sigma if kind == "flow" else 1) * x0 + sigma * fresh
+    again = host.posterior(torch.from_numpy(x), sigma, "cond").numpy()
+    np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [again - x0], [1.0], 0.08), rtol=1e-7, atol=1e-8)
+    assert report.evaluations == 4
+    assert host.totals == [4]
+    assert {with_uncond for _, with_uncond in host.calls} == {False}
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "flow"])
@@ -296,7 +321,10 @@ def test_half_precision_noise_comes_back_in_half_precision():
     assert result.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("settings", [{}, {"inject": 0}, {"erase": 1}, {"direction": "look-ahead", "levels": 2}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"inject": 0}, {"erase": 1}, {"direction": "look-ahead", "levels": 2}, {"direction": "self-correction"}],
+)
 def test_being_watched_changes_nothing_and_shows_the_erased_noise(settings):
     seeds, noises = [4, 5], []
     z = noise(seeds)

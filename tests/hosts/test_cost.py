@@ -47,6 +47,7 @@ SETTINGS = {
     "inject 0": {"inject": 0.0},
     "denoised": {"direction": "denoised", "levels": 3},
     "look-ahead": {"direction": "look-ahead", "levels": 2},
+    "self-correction": {"direction": "self-correction", "levels": 2},
     "also make": ALL,
     "also make the same": {**ALL, "erase": 1.0},
     "audition": {"audition": 3},
@@ -70,7 +71,7 @@ def test_the_line_counts_what_is_evaluated(host, settings):
         assert ("Noise inspector" in added) is inspects
 
 
-@pytest.mark.parametrize("direction", ["guidance", "look-ahead"])
+@pytest.mark.parametrize("direction", ["guidance", "look-ahead", "self-correction"])
 def test_at_cfg_1(host, direction):
     settings = {"direction": direction, "levels": 2, "audition": 2}
     load(host)

@@ -42,7 +42,7 @@ def test_the_tensor_raises_as_pytorch_does():
 
 
 @pytest.mark.parametrize("normalisation", ["orthonormal", "as printed"])
-@pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise"])
+@pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise", "self-correction"])
 @pytest.mark.parametrize("where", ["txt2img", "hires", "img2img", "inpaint"])
 def test_nothing_on_the_device_is_float64(device_host, where, direction, normalisation):
     settings = {**ON, "erase": 2.5, "direction": direction, "normalisation": normalisation}

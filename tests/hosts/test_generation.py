@@ -53,6 +53,7 @@ def test_on_changes_the_noise_and_tells_all_of_it_before_sampling(host):
         ({"direction": "guidance", "levels": 1}, 2),
         ({"direction": "guidance", "levels": 3}, 6),
         ({"direction": "look-ahead", "levels": 3}, 6),
+        ({"direction": "self-correction", "levels": 3}, 4),
         ({"direction": "denoised", "levels": 3}, 3),
         ({"direction": "noise", "levels": 3, "normalisation": "as printed"}, 3),
         ({"inject": 0}, 0),
@@ -112,14 +113,15 @@ def test_state_of_the_host_is_put_back(host):
     assert host.state.current_latent is latent
 
 
-@pytest.mark.parametrize("direction", ["denoised", "look-ahead"])
-def test_text_and_bar_move_while_the_model_works(host, direction):
+@pytest.mark.parametrize(("direction", "total"), [("denoised", 3), ("look-ahead", 3), ("self-correction", 4)])
+def test_text_and_bar_move_while_the_model_works(host, direction, total):
     states = []
     host.network.before = lambda: states.append(
         (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps)
     )
     host.txt2img({**ON, "levels": 3, "direction": direction})
-    assert sorted(set(states)) == [(f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)]
+    expected = [(f"Noise Order: asking the model {k}/{total}", k - 1, total) for k in range(1, total + 1)]
+    assert sorted(set(states)) == expected
 
 
 @pytest.mark.parametrize("call", [0, 1])

@@ -15,7 +15,10 @@ def inspector(host):
     return inspector
 
 
-@pytest.mark.parametrize("settings", [{}, {"erase": 1}, {"inject": 0}, {"direction": "look-ahead", "levels": 3}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"erase": 1}, {"inject": 0}, {"direction": "look-ahead", "levels": 3}, {"direction": "self-correction"}],
+)
 def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
     results = {}
     for on in (False, True):

@@ -35,7 +35,7 @@ def changed(result):
     return not torch.equal(result.noise, result.untouched)
 
 
-@pytest.mark.parametrize("direction", ["guidance", "denoised", "noise", "look-ahead"])
+@pytest.mark.parametrize("direction", ["guidance", "denoised", "noise", "look-ahead", "self-correction"])
 def test_a_model_of_a_kind_nobody_tried_works(untried, direction):
     result = untried.txt2img({"direction": direction, "levels": 2})
     assert changed(result)

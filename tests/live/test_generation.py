@@ -77,6 +77,7 @@ def test_on_changes_the_image_and_the_infotext_says_how(server, kind):
         {"inject": 0},
         {"erase": 1},
         {"direction": "look-ahead", "levels": 3},
+        {"direction": "self-correction", "levels": 2},
         {"direction": "noise", "normalisation": "as printed"},
     ],
 )
@@ -104,6 +105,7 @@ def test_nothing_is_left_behind(server, kind):
         ({"direction": "guidance", "levels": 1}, 2),
         ({"direction": "guidance", "levels": 3}, 6),
         ({"direction": "look-ahead", "levels": 3}, 6),
+        ({"direction": "self-correction", "levels": 3}, 4),
         ({"direction": "denoised", "levels": 3}, 3),
         ({"direction": "noise", "levels": 4}, 4),
         ({"inject": 0}, 0),

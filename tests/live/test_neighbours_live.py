@@ -19,6 +19,7 @@ ASKING = [
     {"direction": "denoised", "first_level": 1.0},
     {"direction": "denoised", "levels": 3, "first_level": 1.0, "last_level": 0.5},
     {"direction": "look-ahead", "levels": 2, "first_level": 1.0, "last_level": 0.8},
+    {"direction": "self-correction", "levels": 2, "first_level": 1.0},
 ]
 
 

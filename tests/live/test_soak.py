@@ -54,7 +54,7 @@ def settings_of(rng, job):
         "enabled": True,
         "erase": rng.choice([1, 1.5, 2, 4, 8]),
         "inject": rng.choice([0, 0.05, -0.1, 0.3]),
-        "direction": rng.choice(["guidance", "look-ahead", "denoised", "noise"]),
+        "direction": rng.choice(["guidance", "look-ahead", "denoised", "noise", "self-correction"]),
         "levels": rng.choice([1, 1, 2, 3]),
         "normalisation": rng.choice(["orthonormal", "as printed"]),
         "variant": rng.randrange(3),

@@ -142,6 +142,7 @@ def test_auto_says_what_it_follows(build):
         ({"levels": 2}, {"hires": True}, "region structure"),
         ({"levels": 3}, {"hires": True}, "region"),
         ({"levels": 3, "direction": "look-ahead"}, {"hires": True}, "detail layout region structure"),
+        ({"levels": 3, "direction": "self-correction"}, {"hires": True}, "detail layout region structure"),
         ({"erase": 1, "levels": 3}, {"hires": True}, "audition region variant"),
         ({"levels": 3}, {"img2img": True, "hires": True}, "passes region"),
         ({"levels": 3}, {"img2img": True, "mask": True}, "passes"),

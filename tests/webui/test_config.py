@@ -41,7 +41,14 @@ def test_stored_names():
         ("compare_injected", "Also make: injected", "Noise Order compare injected"),
         ("audition", "Audition", "Noise Order audition"),
     ]
-    assert BY_NAME["direction"].choices == ("guidance", "look-ahead", "denoised", "noise", "auto")
+    assert BY_NAME["direction"].choices == (
+        "guidance",
+        "look-ahead",
+        "denoised",
+        "noise",
+        "auto",
+        "self-correction",
+    )
     assert BY_NAME["region"].choices == ("everywhere", "inside", "outside")
     assert BY_NAME["passes"].choices == ("first", "hires", "both")
     assert BY_NAME["normalisation"].choices == ("orthonormal", "as printed")
@@ -113,6 +120,7 @@ def test_unknown_keys_are_named_with_the_known_ones():
         ({}, 2),
         ({"levels": 3}, 6),
         ({"direction": "look-ahead", "levels": 3}, 6),
+        ({"direction": "self-correction", "levels": 3}, 4),
         ({"direction": "denoised", "levels": 3}, 3),
         ({"direction": "noise"}, 1),
         ({"inject": 0}, 0),

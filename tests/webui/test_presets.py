@@ -27,7 +27,7 @@ def test_auto_without_a_model_is_the_default_and_says_why():
     assert "no model is loaded yet" in automatic(None)
 
 
-@pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise"])
+@pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise", "self-correction"])
 def test_a_direction_that_was_chosen_follows_nothing(direction):
     config = PRESETS["Default"].replace(direction=direction)
     assert follow(config, "few") == (config, "")

@@ -17,7 +17,15 @@ STORED = [
     ("enabled", False, "Noise Order", 0, 0, 0, ()),
     ("erase", 4.0, "Erase", 1.0, 64.0, 0.5, ()),
     ("inject", 0.05, "Inject", -1.0, 1.0, 0.01, ()),
-    ("direction", "guidance", "Direction", 0, 0, 0, ("guidance", "look-ahead", "denoised", "noise", "auto")),
+    (
+        "direction",
+        "guidance",
+        "Direction",
+        0,
+        0,
+        0,
+        ("guidance", "look-ahead", "denoised", "noise", "auto", "self-correction"),
+    ),
     ("levels", 1, "Key levels", 1, 8, 1, ()),
     ("first_level", 0.9, "First level", 0.05, 1.0, 0.01, ()),
     ("last_level", 0.7, "Last level", 0.05, 1.0, 0.01, ()),
@@ -100,6 +108,14 @@ STORED_PRESETS = {
         "normalisation": "as printed",
     },
     "Auto": {"direction": "auto"},
+    "Self-correction": {
+        "erase": 1.0,
+        "inject": 0.1,
+        "direction": "self-correction",
+        "levels": 3,
+        "first_level": 1.0,
+        "last_level": 0.75,
+    },
 }
 
 
