@@ -102,13 +102,18 @@ class Batch:
         self.scenes = self.world.random_scenes(count, torch.Generator().manual_seed(seed))
         self.seeds = range(seed, seed + count)
         self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
-        self.host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+        self.host = self.new_host()
         self.rows: Rows = {}
+
+    def new_host(self) -> PlaygroundHost:
+        return PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+
+    def seed_noise(self) -> Tensor:
+        return self.host.fresh_noise(self.seeds)
 
     def noise(self, config: NoiseOrderConfig) -> tuple[Tensor, int]:
         """The modulated noise and the evaluations it took."""
-        host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
-        noise, report = modulate(seed_noise(self.seeds), config, host)
+        noise, report = modulate(self.seed_noise(), config, self.new_host())
         return noise, report.evaluations
 
     def check(self, images: Tensor) -> list[CheckResult]:
@@ -123,21 +128,21 @@ class Batch:
 
     def add_changed(self, row: str, change: Callable[[Tensor, PlaygroundHost], Tensor]) -> None:
         """Noise that was changed in another way than ours."""
-        host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
-        noise = change(seed_noise(self.seeds), host)
+        host = self.new_host()
+        noise = change(self.seed_noise(), host)
         extra = host.evaluations
         self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
 
     def more_steps(self, extra: float) -> None:
         """Such evaluations spent on steps, the last one whole."""
         steps = self.steps + math.ceil(extra / self.per_step)
-        images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, self.cfg, steps)
+        images = self.model.sample(self.seed_noise(), self.tokens, self.uncond, self.cfg, steps)
         self.tell(f"{steps} steps", self.check(images), (steps - self.steps) * self.per_step)
 
     def other_cfg(self, cfg: float) -> None:
         if self.distilled or cfg == self.cfg:
             return
-        images = self.model.sample(seed_noise(self.seeds), self.tokens, self.uncond, cfg, self.steps)
+        images = self.model.sample(self.seed_noise(), self.tokens, self.uncond, cfg, self.steps)
         self.tell(f"CFG {cfg:g}", self.check(images), (2 - self.per_step) * self.steps)
 
     def preview_steps(self, depth: float) -> int:
