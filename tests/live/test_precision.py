@@ -81,3 +81,28 @@ def test_the_noise_is_what_float64_makes_of_the_models_answers(server, kind, dir
     assert close(np.array(hook["whole"]), turned(z, directions, list(WEIGHTS), INJECT))
     assert record["computed"] == server.computed
     assert max(record["stored"], key=record["stored"].get) == server.stored
+
+
+@pytest.mark.only("forge", "reforge", "neo", "ersatz")
+def test_self_correction_is_what_float64_makes_of_the_models_answers(server, kind):
+    """Where the model answers with x̂0: the walk, the fresh noise on its end, and the turn toward what changes there."""
+    count = at_once(kind, 2)
+    server.probe(whole=True)
+    settings = {**SETTINGS, "erase": 1, "direction": "self-correction", "first_level": 1.0}
+    answer = server.txt2img(kind, settings, batch_size=count)
+    server.probe()
+    assert "error" not in answer.infotext
+    (hook,), record = answer.seen["hooks"], answer.seen
+    shape = hook["shape"][1:]
+    z = np.array([draw(seed, shape) for seed in hook["seeds"]])
+    first, last, again = (float(level) for level in dict.fromkeys(call["level"] for call in record["asked"]))
+    (inputs, outputs), (end, previews), (noised, changed) = collect_answers(record["asked"], count)
+    assert close(at_unit(inputs[0]), at_unit(z))
+    assert close(end[0], outputs[0] + last / first * (inputs[0] - outputs[0]))
+    keys = [f"noiseorder/0/{seed}/1//self-correction" for seed in hook["seeds"]]
+    digests = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys]
+    fresh = np.array([draw(int.from_bytes(digest, "little") >> 1, shape) for digest in digests])
+    # A flow model's levels end at 1.
+    share = 1 - again if first <= 1 else 1
+    assert close(noised[0], share * previews[0] + again * fresh)
+    assert close(np.array(hook["whole"]), turned(z, [changed[0] - previews[0]], [1.0], INJECT))
