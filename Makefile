@@ -5,7 +5,7 @@
 PYTHON ?= python3
 G4 := .venv/bin/python
 G3 := .venv-gradio3/bin/python
-WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations others choices directions published
+WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
 PAGES := audition compare detect inspector options
 
 .PHONY: playground test evidence lint mutants clean

@@ -69,6 +69,19 @@ def test_a_missing_or_changed_symbol_switches_us_off_with_its_name(fake, symbol,
     assert str(sys.modules[module]) not in why_not
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_the_first_forge_is_refused_by_its_name(newer, monkeypatch):
+    """Its back end, from which reForge's was made, asks for two conditions where reForge asks for any number."""
+    ReForge(monkeypatch)
+    samplers = sys.modules["ldm_patched.modules.samplers"]
+    samplers.calc_cond_uncond_batch = lambda model, cond, uncond, x, timestep, options: None
+    if not newer:
+        monkeypatch.delattr(samplers, "calc_cond_batch")
+    host, why_not = find_again()
+    assert (host is not None) is newer
+    assert ("the first Forge or Forge Classic" in why_not) is not newer
+
+
 class Old(A1111):
     """AUTOMATIC1111 before 1.10, and SD.Next: no hook in the class of scripts, and no call of it."""
 
