@@ -5,6 +5,8 @@ Every built-in script of the host, and what `--extensions` names: folders of ext
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import requests
@@ -23,6 +25,7 @@ ASKING = [
 ]
 
 
+VARIANT = re.compile(r"Noise Order variant: (\d+)")
 RANDOM = ("demofusion",)
 """Draw from Python's own random numbers, which no seed of the WebUI sets: two runs alone differ."""
 LARGE = ("random resolution",)
@@ -184,6 +187,22 @@ def test_variants_follow_dynamic_prompts(server, sd15):
         if "Noise Order compare: original" in text
     ]
     assert all((a == b).all() for a, b in zip(originals, plain.pixels[-3:], strict=True))
+
+
+@pytest.mark.beside("sd-dynamic-prompts")
+def test_an_audition_is_of_the_prompts_that_were_drawn(server, sd15):
+    """Each image chooses as it does where its prompt is written out."""
+    info = next(e for e in server.get("/sdapi/v1/script-info") if e["name"].startswith("dynamic prompts"))
+    args = [arg["value"] for arg in info["args"]]
+    args[:2] = [True, False]  # enabled, at random
+    settings = {"erase": 4, "inject": 0, "audition": 4}
+    answer = ask(server, sd15, {info["name"]: args}, settings, prompt="a {red|blue|green|black} cat", batch_size=4)
+    for pixels, text in zip(answer.pixels, answer.infotexts, strict=True):
+        prompt, seed = text.splitlines()[0], int(re.search(r"Seed: (\d+)", text)[1])
+        (alone,) = (written := ask(server, sd15, {}, settings, prompt=prompt, seed=seed)).pixels
+        assert VARIANT.search(written.infotexts[0])[1] == VARIANT.search(text)[1], prompt
+        assert np.abs(alone.astype(int) - pixels).max() <= 1
+    assert len({text.splitlines()[0] for text in answer.infotexts}) > 1
 
 
 @pytest.mark.only("forge")
