@@ -74,7 +74,7 @@ def calls(server: WebUI, kind: str, request: dict[str, object], only: str) -> No
     print("| settings | calls | rows |")
     print("|---|---|---|")
     for name, settings in ((n, s) for n, s in ROWS.items() if only in n):
-        counts = server.txt2img(kind, {"enabled": True, **settings}, **request).seen
+        counts = server.txt2img(kind, {"enabled": True, **settings}, **request).record
         cells = [f"{counts[each] - counts[f'own_{each}']} + {counts[f'own_{each}']}" for each in ("calls", "rows")]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
@@ -129,7 +129,7 @@ def main() -> None:
                     times = [seconds(server, options.kind, arguments, **request) for arguments in order]
                     pairs.append(tuple(times if run % 2 == 0 else reversed(times)))
                 ratios = sorted(b / a for a, b in pairs)
-                rows = server.txt2img(options.kind, *on, **request).seen["own_rows"]
+                rows = server.txt2img(options.kind, *on, **request).record["own_rows"]
                 without, modulated = (statistics.median(column) for column in zip(*pairs, strict=True))
                 print(
                     f"| {name} | {2 * options.steps} + {rows} | {without:.3f} | {modulated:.3f} "

@@ -160,7 +160,7 @@ def test_evaluations_are_as_told(server, kind, changes):
     """As the probe counts them in the model: the sampler's own, and the critic's, one for each prompt."""
     sheet = audition(server, kind, **changes).json()
     rows = server.get("/noiseorder-probe")["rows"]
-    whole = server.txt2img(kind, SETTINGS, **changes).seen["rows"]
+    whole = server.txt2img(kind, SETTINGS, **changes).record["rows"]
     assert sheet["cost"] == pytest.approx(rows / whole)
 
 

@@ -16,7 +16,7 @@ EXACT = {**ON, "erase": 1, "inject": 1e-9, "first_level": 1.0}
 
 def read_row(answer):
     """The first line of the first image's noise, as the sampler was given it."""
-    return np.array(answer.seen["hooks"][0]["row"])
+    return np.array(answer.record["hooks"][0]["row"])
 
 
 @pytest.mark.parametrize("direction", ["guidance", "denoised"])
@@ -26,7 +26,7 @@ def test_the_prediction_is_the_hosts_own(server, kind, direction):
     options = {"sgm_noise_multiplier": kind not in FLOW}
     # As many tokens as the prompt: Forge repeats the tokens of the shorter one where it asks both together.
     request = {"override_settings": options, "negative_prompt": "a red dog"}
-    record = server.txt2img(kind, {**EXACT, "direction": direction}, **request).seen
+    record = server.txt2img(kind, {**EXACT, "direction": direction}, **request).record
     assert len(record["agreement"]) == record["own_rows"] == (2 if direction == "guidance" else 1)
     for x, output in record["agreement"]:
         assert x <= 1e-4 * max(record["first_sigma"], 1)
@@ -37,7 +37,7 @@ def test_around_an_image_the_prediction_is_the_hosts_own(server, kind):
     """There too: the image and the noise are mixed as the host mixes them."""
     steps, strength = server.facts.on_the_table
     changes = {"steps": steps, "denoising_strength": strength, "negative_prompt": "a red dog"}
-    record = img2img(server, kind, {**EXACT, "direction": "denoised"}, **changes).seen
+    record = img2img(server, kind, {**EXACT, "direction": "denoised"}, **changes).record
     ((x, output),) = record["agreement"]
     assert x <= 1e-4 * max(record["first_sigma"], 1)
     assert output <= 1e-4
@@ -76,7 +76,7 @@ def test_tiling_and_token_merging(server, kind, changes):
     plain = server.txt2img(kind, **changes)
     answer = server.txt2img(kind, ON, **changes)
     assert "error" not in answer.infotext
-    assert answer.seen["own_rows"] == 2
+    assert answer.record["own_rows"] == 2
     assert answer.digest == server.txt2img(kind, ON, **changes).digest != plain.digest
     assert server.txt2img(kind, **changes).digest == plain.digest
     assert server.txt2img(kind).digest == server.baselines[kind]
@@ -110,7 +110,7 @@ def test_every_sampler_of_the_host(server, sd15):
         plain = server.txt2img(sd15, sampler_name=name, steps=6)
         answer = server.txt2img(sd15, ON, sampler_name=name, steps=6)
         assert "error" not in answer.infotext, name
-        assert answer.seen["own_rows"] == 2, name
+        assert answer.record["own_rows"] == 2, name
         if plain.pixels[0].std() == 0:
             black.append(name)
             continue
@@ -127,8 +127,8 @@ def test_refiner(server, sd15, sd15v):
     answer = server.txt2img(sd15, ON, **refiner)
     assert "error" not in answer.infotext
     assert "Refiner" in answer.infotext
-    assert answer.seen["own_rows"] == 2
-    assert answer.seen["hooks_without_noise"] == (1 if server.host == "ersatz" else 0)
+    assert answer.record["own_rows"] == 2
+    assert answer.record["hooks_without_noise"] == (1 if server.host == "ersatz" else 0)
     # The noise is asked of the model that begins, so it is the same with and without the refiner.
     assert (read_row(answer) == read_row(server.txt2img(sd15, ON))).all()
     # Neo loads the refiner anew for every image, and its own refined images repeat to 1 of 255 only.
@@ -149,14 +149,14 @@ def test_another_checkpoint_in_the_hires_pass(server, sd15, sd15v):
     assert plain.digest != hires(server, sd15).digest
     first, both = (hires(server, sd15, {**ON, "passes": passes}, **other) for passes in ("first", "both"))
     assert "error" not in first.infotext + both.infotext
-    assert both.seen["hires_rows"] == 2
+    assert both.record["hires_rows"] == 2
     assert len({plain.digest, first.digest, both.digest}) == 3
     # The hires pass asks the checkpoint of the hires pass.
     same = hires(server, sd15, {**ON, "passes": "hires"})
-    assert same.seen["hooks"][0]["noise"] == plain.seen["hooks"][0]["noise"]
+    assert same.record["hooks"][0]["noise"] == plain.record["hooks"][0]["noise"]
     assert (
-        same.seen["hooks"][-1]["noise"]
-        != hires(server, sd15, {**ON, "passes": "hires"}, **other).seen["hooks"][-1]["noise"]
+        same.record["hooks"][-1]["noise"]
+        != hires(server, sd15, {**ON, "passes": "hires"}, **other).record["hooks"][-1]["noise"]
     )
     assert hires(server, sd15, **other).digest == plain.digest
     assert server.txt2img(sd15).digest == server.baselines[sd15]
@@ -166,7 +166,7 @@ def test_zero_terminal_snr(server, sd15v):
     schedule = {"override_settings": {"sd_noise_schedule": "Zero Terminal SNR"}}
     plain = server.txt2img(sd15v, **schedule)
     assert plain.digest != server.baselines[sd15v]
-    record = server.txt2img(sd15v, {**EXACT, "inject": 0.05}, **schedule).seen
+    record = server.txt2img(sd15v, {**EXACT, "inject": 0.05}, **schedule).record
     assert "error" not in str(record["hooks"][0]["infotext"])
     assert record["own_sigmas"][0] == pytest.approx(record["first_sigma"], rel=1e-3)
     assert server.txt2img(sd15v, **schedule).digest == plain.digest
@@ -183,14 +183,14 @@ def test_advanced_model_sampling_is_refused(server, sd15, sd15v):
 
     for message, answer in {"switch it off": ask(True, "SD3"), "load the checkpoint again": ask(False)}.items():
         assert message in answer.infotext
-        assert answer.seen["own_rows"] == 0
+        assert answer.record["own_rows"] == 0
     server.load(sd15v)
     assert "error" not in ask(False).infotext
     assert server.txt2img(sd15).digest == server.baselines[sd15]
 
 
 def test_distilled_guidance_is_asked_too(server, flux):
-    outputs = [server.txt2img(flux, EXACT, distilled_cfg_scale=scale).seen["outputs"] for scale in (1, 3.5, 3.5)]
+    outputs = [server.txt2img(flux, EXACT, distilled_cfg_scale=scale).record["outputs"] for scale in (1, 3.5, 3.5)]
     assert outputs[0] != outputs[1] == outputs[2]
 
 
@@ -203,8 +203,8 @@ def test_tiles_of_an_upscaler_are_images_of_their_own(server, kind):
     answer = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))
     assert answer.images[0].size == (128, 128)
     assert "Noise Order: 1" in answer.infotext
-    (tile,) = answer.seen["hooks"]
-    (alone,) = img2img(server, kind, ERASE, seed=tile["seeds"][0]).seen["hooks"]
+    (tile,) = answer.record["hooks"]
+    (alone,) = img2img(server, kind, ERASE, seed=tile["seeds"][0]).record["hooks"]
     assert tile["noise"] == alone["noise"]
 
 
@@ -214,7 +214,7 @@ def test_the_inner_pass_of_adetailer_is_left_alone(server, kind):
     server.probe()
     assert answer.digest == server.baselines[kind]
     assert "Noise Order" not in answer.infotext
-    assert answer.seen["own_rows"] == 0
+    assert answer.record["own_rows"] == 0
 
 
 def test_the_inner_pass_of_adetailer_if_asked_for(server, kind, options):

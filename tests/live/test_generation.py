@@ -40,18 +40,18 @@ def test_off_is_absent(server, kind):
         answer = server.txt2img(kind, *settings)
         assert_untouched(server, kind, answer)
         assert keys(answer) == []
-        assert answer.seen["own_rows"] == 0
+        assert answer.record["own_rows"] == 0
 
 
 def test_the_hook_is_what_the_fakes_say(server, kind):
-    hook = server.txt2img(kind).seen["hooks"][0]
+    hook = server.txt2img(kind).record["hooks"][0]
     assert hook["keys"] == ["c", "noise", "uc", "x"]
     assert hook["x_is_noise"]
     assert hook["inference"] is server.facts.inference
     assert hook["has_modified_noise"] is server.facts.modified_noise
     assert hook["hires_calls"] == server.facts.hires_calls
     assert hook["uc_is_none"] is False
-    without = server.txt2img(kind, cfg_scale=1).seen["hooks"][0]["uc_is_none"]
+    without = server.txt2img(kind, cfg_scale=1).record["hooks"][0]["uc_is_none"]
     assert without is not server.facts.encodes_uncond_at_cfg_1
 
 
@@ -68,7 +68,7 @@ def test_on_changes_the_image_and_the_infotext_says_how(server, kind):
         "Noise Order normalisation: orthonormal",
         "Noise Order variant: 0",
     ]
-    assert answer.seen["hooks"][0]["std"] == pytest.approx([1.0], abs=0.05)
+    assert answer.record["hooks"][0]["std"] == pytest.approx([1.0], abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_nothing_is_left_behind(server, kind):
     ],
 )
 def test_evaluations_are_counted(server, kind, settings, rows):
-    assert server.txt2img(kind, {**ON, **settings}).seen["own_rows"] == rows
+    assert server.txt2img(kind, {**ON, **settings}).record["own_rows"] == rows
     count = at_once(kind, 2)
-    assert server.txt2img(kind, {**ON, **settings}, batch_size=count).seen["own_rows"] == count * rows
+    assert server.txt2img(kind, {**ON, **settings}, batch_size=count).record["own_rows"] == count * rows
 
 
 @pytest.mark.only("a1111")
@@ -125,7 +125,7 @@ def test_prompt_and_negative_prompt_are_one_call_where_the_sampler_makes_one(ser
     for together in (True, False):
         options(batch_cond_uncond=together)
         server.probe(whole=True)
-        record = server.txt2img(kind, settings, prompt=prompt).seen
+        record = server.txt2img(kind, settings, prompt=prompt).record
         assert record["own_calls"] == (2 if together else 4)
         outputs[together] = [
             np.concatenate([np.array(call["out"]) for call in record["asked"] if call["level"] == level])
@@ -138,7 +138,7 @@ def test_prompt_and_negative_prompt_are_one_call_where_the_sampler_makes_one(ser
 @pytest.mark.only("a1111")
 def test_prompts_of_other_lengths_are_two_calls(server, sd15):
     """SDXL's small encoders cut a long prompt into parts of unlike numbers, which fails in the host."""
-    assert server.txt2img(sd15, ON, prompt="a red cat and a dog " * 16).seen["own_calls"] == 2
+    assert server.txt2img(sd15, ON, prompt="a red cat and a dog " * 16).record["own_calls"] == 2
 
 
 @pytest.mark.batches
@@ -171,7 +171,7 @@ def test_an_exception_in_the_model_leaves_the_image_and_an_honest_infotext(serve
     answer = server.txt2img(kind, {**ON, "direction": "denoised", "levels": 3})
     server.probe()
     assert_untouched(server, kind, answer)
-    assert answer.seen["own_calls"] == call
+    assert answer.record["own_calls"] == call
     (error,) = keys(answer)
     assert "RuntimeError: the probe made the model fail" in error
     # It is raised in the code of another extension, the probe.
@@ -183,7 +183,7 @@ def test_interruption_during_prediction_leaves_the_server_alive(server, kind):
     server.probe(interrupt_at=1)
     answer = server.txt2img(kind, {**ON, "direction": "denoised", "levels": 8})
     server.probe()
-    assert answer.seen["own_calls"] == 1
+    assert answer.record["own_calls"] == 1
     assert "interrupted" in answer.infotext
     assert server.alive()
     assert_untouched(server, kind, server.txt2img(kind))
@@ -225,14 +225,14 @@ def test_a_bad_setting_is_named_and_the_image_is_made_without(server, kind, sett
     assert "Noise Order error" in answer.infotext
     assert name in answer.infotext
     assert name in answer.info.get("extra_generation_params", {}).get("Noise Order error", "")
-    assert answer.seen["own_rows"] == 0
+    assert answer.record["own_rows"] == 0
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_whatever_sampler_is_chosen(server, kind, sampler):
     plain = server.txt2img(kind, sampler_name=sampler)
     answer = server.txt2img(kind, True, sampler_name=sampler)
-    assert answer.seen["own_rows"] == 2
+    assert answer.record["own_rows"] == 2
     assert answer.digest != plain.digest
     assert answer.pixels[0].std() > 1
     assert server.txt2img(kind, True, sampler_name=sampler).digest == answer.digest
@@ -240,15 +240,15 @@ def test_whatever_sampler_is_chosen(server, kind, sampler):
 
 
 def test_and_asks_for_every_prompt(server, kind):
-    assert server.txt2img(kind, {**ON, "direction": "denoised"}, prompt="a cat AND a dog :0.5").seen["own_rows"] == 2
-    assert server.txt2img(kind, ON, prompt="a cat AND a dog :0.5").seen["own_rows"] == 3
+    assert server.txt2img(kind, {**ON, "direction": "denoised"}, prompt="a cat AND a dog :0.5").record["own_rows"] == 2
+    assert server.txt2img(kind, ON, prompt="a cat AND a dog :0.5").record["own_rows"] == 3
 
 
 def test_prompt_editing_asks_for_the_prompt_of_the_beginning(server, kind):
     settings = {**ON, "erase": 1, "direction": "denoised"}
 
     def ask(prompt):
-        record = server.txt2img(kind, settings, prompt=prompt).seen
+        record = server.txt2img(kind, settings, prompt=prompt).record
         return record["outputs"], np.array(record["values"])
 
     red_blue, red_green, blue_red = (
@@ -265,14 +265,14 @@ def test_prompt_editing_asks_for_the_prompt_of_the_beginning(server, kind):
 def test_the_negative_prompt_is_asked(server, kind):
     settings = {**ON, "erase": 1}
     noises = {
-        server.txt2img(kind, settings, negative_prompt=text).seen["hooks"][0]["noise"] for text in ("bad", "green")
+        server.txt2img(kind, settings, negative_prompt=text).record["hooks"][0]["noise"] for text in ("bad", "green")
     }
     assert len(noises) == 2
 
 
 def test_cfg_1(server, kind):
     answer = server.txt2img(kind, True, cfg_scale=1)
-    assert answer.seen["own_rows"] == (2 if server.facts.encodes_uncond_at_cfg_1 else 1)
+    assert answer.record["own_rows"] == (2 if server.facts.encodes_uncond_at_cfg_1 else 1)
     assert "error" not in answer.infotext
 
 
@@ -313,9 +313,10 @@ def test_perlin_noise(server, kind, source):
     plain, other = server.txt2img(kind, **settings), server.txt2img(kind)
     answer = server.txt2img(kind, {**ON, "inject": 0}, **settings)
     assert "error" not in answer.infotext
-    assert answer.seen["hooks"][0]["std"] == pytest.approx(plain.seen["hooks"][0]["std"], rel=0.1)
+    assert answer.record["hooks"][0]["std"] == pytest.approx(plain.record["hooks"][0]["std"], rel=0.1)
     assert (
-        len({answer.seen["hooks"][0]["noise"], plain.seen["hooks"][0]["noise"], other.seen["hooks"][0]["noise"]}) == 3
+        len({answer.record["hooks"][0]["noise"], plain.record["hooks"][0]["noise"], other.record["hooks"][0]["noise"]})
+        == 3
     )
     assert server.txt2img(kind, {**ON, "inject": 0}, **settings).digest == answer.digest
 
@@ -323,8 +324,8 @@ def test_perlin_noise(server, kind, source):
 @pytest.mark.parametrize("settings", [(), (True,)])
 def test_the_sampler_begins_with_the_noise_we_wrote(server, kind, settings):
     plain, answer = server.txt2img(kind), server.txt2img(kind, *settings)
-    assert (answer.seen["hooks"][0]["noise"] == plain.seen["hooks"][0]["noise"]) is not bool(settings)
-    (first,) = answer.seen["first"]
+    assert (answer.record["hooks"][0]["noise"] == plain.record["hooks"][0]["noise"]) is not bool(settings)
+    (first,) = answer.record["first"]
     assert first["size"] > 1
     assert first["difference"] <= 1e-6 * first["size"]
 
@@ -333,7 +334,7 @@ def test_a_lora_is_asked_too(server, sd15):
     settings = {**ON, "erase": 1, "direction": "denoised"}
 
     def outputs(prompt):
-        return server.txt2img(sd15, settings, prompt=prompt).seen["outputs"]
+        return server.txt2img(sd15, settings, prompt=prompt).record["outputs"]
 
     before, within, after = outputs("a red cat"), outputs("a red cat <lora:tiny:1>"), outputs("a red cat")
     assert len(before) == len(within) == 1
@@ -359,12 +360,12 @@ def test_forges_controlnet_is_asked_too(server, sd15):
     def outputs(**unit):
         scripts = {"noise order": {"args": [settings]}, **units(**unit)}
         answer = server.txt2img(sd15, alwayson_scripts=scripts)
-        assert answer.seen["own_rows"] == 1
+        assert answer.record["own_rows"] == 1
         assert "error" not in answer.infotext
-        return answer.seen["outputs"]
+        return answer.record["outputs"]
 
     own = server.txt2img(sd15, alwayson_scripts=units())
-    without = server.txt2img(sd15, settings).seen["outputs"]
+    without = server.txt2img(sd15, settings).record["outputs"]
     assert outputs(enabled=False) == without
     assert outputs() == outputs() != without
     assert outputs(weight=0.5) not in (without, outputs())
@@ -374,7 +375,7 @@ def test_forges_controlnet_is_asked_too(server, sd15):
 
 
 def test_says_what_it_does_while_the_model_works(server, kind):
-    record = server.txt2img(kind, {**ON, "levels": 3}).seen
+    record = server.txt2img(kind, {**ON, "levels": 3}).record
     progress = zip(record["textinfo"], record["progress"], strict=True)
     assert sorted({(text, *numbers) for text, numbers in progress}) == [
         (f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)
@@ -392,7 +393,7 @@ def test_a_failure_ends_the_generation_if_wanted(server, sd15, bad):
         assert "Noise Order error" in answer.infotext
         assert len(answer.infotexts) - answer.info["index_of_first_image"] == count
         if choice == "stop":
-            assert answer.seen["rows"] == answer.seen["own_rows"], "the sampler asked the model"
+            assert answer.record["rows"] == answer.record["own_rows"], "the sampler asked the model"
 
 
 def test_script_info_lists_every_setting(server):

@@ -22,7 +22,7 @@ def inspecting(options):
 
 def read_stds(answer):
     """Of the noise of each image as the last hook of that generation left it, from the probe."""
-    hook = answer.seen["hooks"][-1]
+    hook = answer.record["hooks"][-1]
     count = np.prod(hook["shape"][1:])
     return [std * np.sqrt((count - 1) / count) for std in hook["std"]]
 
@@ -60,7 +60,7 @@ def test_the_image_is_the_same_with_the_inspector(server, kind, options, setting
     assert answer.digest == plain.digest
     assert answer.infotexts == plain.infotexts
     levels = settings.get("levels", 1)
-    assert answer.seen["own_rows"] == plain.seen["own_rows"] + 2 * count * levels
+    assert answer.record["own_rows"] == plain.record["own_rows"] + 2 * count * levels
     assert server.txt2img(kind).digest == server.baselines[kind]
 
 
@@ -81,7 +81,7 @@ def test_samplers_and_passes_do_not_know_either(server, kind, options):
 def test_tells_what_the_sampler_was_given(server, kind, inspecting):
     answer = server.txt2img(kind, {**ON, "erase": 2.0, "levels": 2}, batch_size=at_once(kind, 2))
     report = inspect(server)
-    side = answer.seen["hooks"][0]["shape"][-1]
+    side = answer.record["hooks"][0]["shape"][-1]
     assert report["settings"]["erase"] == 2
     assert report["evaluations"] == 4
     assert [image["seed"] for image in report["images"]] == [1, 2][: at_once(kind, 2)]

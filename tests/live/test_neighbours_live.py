@@ -66,7 +66,7 @@ def test_a_neighbour_does_not_notice_us(server, neighbour, batch_size):
     for settings in ASKING:
         with_us = ask(server, kind, scripts, settings, **changes)
         assert "Noise Order: 1" in with_us.infotext
-        assert with_us.seen["own_rows"] > 0
+        assert with_us.record["own_rows"] > 0
         assert difference(with_us, plain) <= difference(again, plain)
 
 

@@ -17,7 +17,7 @@ def test_nothing_is_done_and_nothing_claimed(server, kind, settings):
     assert answer.digest == server.baselines[kind]
     assert answer.info["extra_generation_params"]["Noise Order error"].startswith(WHY)
     assert len(re.findall("Noise Order", answer.infotext)) == 1
-    assert answer.seen["own_rows"] == 0
+    assert answer.record["own_rows"] == 0
 
 
 def test_the_panel_says_so(server):

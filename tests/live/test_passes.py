@@ -50,7 +50,7 @@ def hires(server, kind, *settings, **changes):
 
 
 def read_noises(answer):
-    return [hook["noise"] for hook in answer.seen["hooks"]]
+    return [hook["noise"] for hook in answer.record["hooks"]]
 
 
 def test_img2img_off_is_absent(server, kind):
@@ -63,7 +63,7 @@ def test_img2img_off_is_absent(server, kind):
 
 def test_the_hook_around_an_image_is_what_the_fakes_say(server, kind):
     changes = {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": 1, "batch_size": at_once(kind, 2)}
-    hook = img2img(server, kind, **changes).seen["hooks"][0]
+    hook = img2img(server, kind, **changes).record["hooks"][0]
     assert not hook["x_is_noise"]
     assert len(hook["shape"]) == (5 if kind in FIVE_DIMENSIONS else 4)
     assert hook["shape"][0] == at_once(kind, 2)
@@ -80,8 +80,8 @@ def test_img2img_and_inpainting(server, kind, changes):
     assert answer.digest == img2img(server, kind, True, **changes).digest
     assert f"{OURS}: 1" in answer.infotext
     assert "error" not in answer.infotext
-    assert answer.seen["own_rows"] == 2
-    (before,), (after,) = plain.seen["hooks"], answer.seen["hooks"]
+    assert answer.record["own_rows"] == 2
+    (before,), (after,) = plain.record["hooks"], answer.record["hooks"]
     assert before["x"] == after["x"] is not None
     assert before["conds"] == after["conds"] != []
     assert img2img(server, kind, **changes).digest == plain.digest, "something was left behind"
@@ -105,12 +105,12 @@ def test_img2img_evaluates_inside_the_part_that_will_run(server, kind):
     """The level asked is never noisier than where the sampler begins."""
     record = img2img(
         server, kind, {**ON, "direction": "denoised", "levels": 3, "first_level": 1.0, "last_level": 0.2}
-    ).seen
+    ).record
     sigmas, begin = record["own_sigmas"], record["first_sigma"]
     assert len(sigmas) == 3
     assert sigmas == sorted(sigmas, reverse=True)
     assert sigmas[0] <= begin * 1.01 + 1e-6
-    full = server.txt2img(kind, {**ON, "direction": "denoised", "first_level": 1.0}).seen
+    full = server.txt2img(kind, {**ON, "direction": "denoised", "first_level": 1.0}).record
     assert full["own_sigmas"][0] > sigmas[0]
 
 
@@ -122,10 +122,10 @@ def test_region(server, kind):
         "mask_blur": 0,
     }
     noise = {
-        region: img2img(server, kind, {**ON, "inject": 0, "region": region}, **changes).seen["hooks"][0]
+        region: img2img(server, kind, {**ON, "inject": 0, "region": region}, **changes).record["hooks"][0]
         for region in ("everywhere", "inside", "outside")
     }
-    plain = img2img(server, kind, **changes).seen["hooks"][0]
+    plain = img2img(server, kind, **changes).record["hooks"][0]
     half = len(plain["row"]) // 2
     assert noise["inside"]["row"][half:] == plain["row"][half:]
     assert noise["inside"]["row"][:half] == noise["everywhere"]["row"][:half] != plain["row"][:half]
@@ -143,7 +143,7 @@ def test_img2img_noise_multiplier(server, kind):
     std = {}
     for multiplier in (1.0, 0.5):
         answer = img2img(server, kind, {**ON, "inject": 0}, initial_noise_multiplier=multiplier)
-        std[multiplier] = answer.seen["hooks"][0]["std"][0]
+        std[multiplier] = answer.record["hooks"][0]["std"][0]
     assert std[0.5] == pytest.approx(0.5 * std[1.0], rel=1e-4)
 
 
@@ -151,7 +151,7 @@ def test_img2img_samplers(server, kind):
     for sampler in ("DDIM", "DPM++ 2M", "UniPC"):
         answer = img2img(server, kind, True, sampler_name=sampler, steps=8)
         assert "error" not in answer.infotext, sampler
-        assert answer.seen["own_rows"] == 2
+        assert answer.record["own_rows"] == 2
 
 
 @pytest.mark.not_inpainting
@@ -163,7 +163,7 @@ def test_hires_passes(server, kind, passes):
     # Forge calls the hook twice there, the first time without a right model: only the last call may change anything.
     assert all(a == b for a, b in second[:-1])
     assert (second[-1][0] != second[-1][1]) is (passes in ("hires", "both"))
-    assert [hook["conds"] for hook in plain.seen["hooks"]] == [hook["conds"] for hook in answer.seen["hooks"]]
+    assert [hook["conds"] for hook in plain.record["hooks"]] == [hook["conds"] for hook in answer.record["hooks"]]
     assert answer.digest != plain.digest
     assert ("Noise Order pass" in answer.infotext) is (passes != "first")
     assert answer.digest == hires(server, kind, {**ON, "passes": passes}).digest
@@ -172,8 +172,8 @@ def test_hires_passes(server, kind, passes):
 
 @pytest.mark.not_inpainting
 def test_hires_evaluations_are_counted_in_the_pass(server, kind):
-    assert hires(server, kind, {**ON, "passes": "hires", "levels": 3}).seen["hires_rows"] == 6
-    assert hires(server, kind, {**ON, "passes": "both"}).seen["hires_rows"] == 2
+    assert hires(server, kind, {**ON, "passes": "hires", "levels": 3}).record["hires_rows"] == 6
+    assert hires(server, kind, {**ON, "passes": "both"}).record["hires_rows"] == 2
 
 
 def test_hires_of_an_inpainting_model_is_refused(server, sd15inpaint):

@@ -65,7 +65,7 @@ def test_the_noise_is_what_float64_makes_of_the_models_answers(server, kind, dir
     answer = server.txt2img(kind, {**SETTINGS, "direction": direction}, batch_size=count)
     server.probe()
     assert "error" not in answer.infotext
-    (hook,), record = answer.seen["hooks"], answer.seen
+    (hook,), record = answer.record["hooks"], answer.record
     shape = hook["shape"][1:]
     own = np.array([draw(seed, shape) for seed in hook["seeds"]])
     draws = [own, *(np.array([draw_fresh(seed, i, shape) for seed in hook["seeds"]]) for i in (2, 3))]
@@ -92,7 +92,7 @@ def test_self_correction_is_what_float64_makes_of_the_models_answers(server, kin
     answer = server.txt2img(kind, settings, batch_size=count)
     server.probe()
     assert "error" not in answer.infotext
-    (hook,), record = answer.seen["hooks"], answer.seen
+    (hook,), record = answer.record["hooks"], answer.record
     shape = hook["shape"][1:]
     z = np.array([draw(seed, shape) for seed in hook["seeds"]])
     first, last, again = (float(level) for level in dict.fromkeys(call["level"] for call in record["asked"]))

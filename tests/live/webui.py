@@ -204,13 +204,13 @@ def free_port() -> int:
 class Answer:
     """What a generation gave: pixels, infotexts, and what the probe saw."""
 
-    def __init__(self, body: dict[str, Any], seen: dict[str, Any]) -> None:
+    def __init__(self, body: dict[str, Any], record: dict[str, Any]) -> None:
         self.images = [Image.open(io.BytesIO(base64.b64decode(image))) for image in body["images"]]
         self.pixels = [np.asarray(image.convert("RGB")) for image in self.images]
         self.info = json.loads(body["info"])
         self.infotexts: list[str] = self.info["infotexts"]
         self.infotext = self.infotexts[0]
-        self.seen = seen
+        self.record = record
 
     @property
     def digest(self) -> str:
