@@ -314,10 +314,7 @@ def test_perlin_noise(server, kind, source):
     answer = server.txt2img(kind, {**ON, "inject": 0}, **settings)
     assert "error" not in answer.infotext
     assert answer.record["hooks"][0]["std"] == pytest.approx(plain.record["hooks"][0]["std"], rel=0.1)
-    assert (
-        len({answer.record["hooks"][0]["noise"], plain.record["hooks"][0]["noise"], other.record["hooks"][0]["noise"]})
-        == 3
-    )
+    assert len({each.record["hooks"][0]["noise"] for each in (answer, plain, other)}) == 3
     assert server.txt2img(kind, {**ON, "inject": 0}, **settings).digest == answer.digest
 
 
