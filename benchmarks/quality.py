@@ -456,7 +456,8 @@ def tell(tables: dict[str, Rows]) -> None:
 
 
 KINDS = {
-    "noise modulated": (r"(Default|Inject|Look-ahead|Self-correction|Paper|Erase|.*, K =).*", "tab:blue", "o"),
+    "self-correction": (r"Self-correction.*", "black", "*"),
+    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
     "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden|Idea).*", "tab:pink", "P"),
     "more steps": (STEPS_ROW, "tab:grey", "s"),
     "other CFG": (r"CFG .*", "tab:brown", "D"),
