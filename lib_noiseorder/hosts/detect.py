@@ -58,7 +58,8 @@ def find_host(script: type[Any]) -> tuple[type[Any] | None, str]:
 def adapter() -> type[Any]:
     """The adapter by what lies in the WebUI's folder. Raises ImportError where a part of its back end is missing."""
     if find_spec("ldm_patched") is not None:
-        samplers = import_module("ldm_patched.modules.samplers")
+        from ldm_patched.modules import samplers
+
         # reForge keeps the older one beside.
         if hasattr(samplers, "calc_cond_uncond_batch") and not hasattr(samplers, "calc_cond_batch"):
             raise LookupError("it is the first Forge or Forge Classic, with a back end older than reForge's")
