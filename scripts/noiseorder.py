@@ -76,6 +76,7 @@ class NoiseOrderScript(scripts.Script):
         compare.count(p)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        audition.check_prompts(p)
         hook.announce(p)
         audition.before_batch(p)
 

@@ -35,6 +35,12 @@ from .copies import OURS, Snapshot, duplicate, option, stopped, undisturbed
 
 STATE = "_noiseorder_audition"
 """On the processing object of candidates: their Audition; else None."""
+PROMPTS = "_noiseorder_audition_prompts"
+"""On the processing object: of each image the prompts its candidates had."""
+REDRAWN = (
+    "another script draws prompts at random, so that the candidates of an image had different ones; "
+    "switch it off and write out the prompt you want to audition"
+)
 FEW = 8
 """Up to so many steps, one step of a few-step model is a preview."""
 ONE_STEP = Plan(1, 1)
@@ -74,6 +80,13 @@ class Audition:
         """Of which image a candidate is."""
         return candidate // (self.batch * self.count) * self.batch + candidate % self.batch
 
+    def groups(self) -> list[list[int]]:
+        """The candidates of every image."""
+        groups: list[list[int]] = [[] for _ in range(self.images)]
+        for candidate in range(self.images * self.count):
+            groups[self.image(candidate)].append(candidate)
+        return groups
+
     def variant(self, candidate: int) -> int:
         return self.config.variant + candidate // self.batch % self.count
 
@@ -96,7 +109,7 @@ def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
     if hasattr(p, hook.VARIANT) or getattr(p, "_ad_inner", False):
         return
     write_history()
-    for name in (STATE, hook.VARIANTS, hook.AUDITIONED):
+    for name in (STATE, PROMPTS, hook.VARIANTS, hook.AUDITIONED):
         setattr(p, name, None)
     try:
         contact_sheet = sheet.redeem(args[len(FIELDS)] if len(args) > len(FIELDS) else None)
@@ -215,13 +228,12 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
     if stopped() or job is None or job.refusals:
         hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
         return
-    groups: list[list[int]] = [[] for _ in range(audition.images)]
-    for candidate in range(audition.images * audition.count):
-        groups[audition.image(candidate)].append(candidate)
+    groups = audition.groups()
     winners = [sheet.best([audition.scores.get(k) for k in group]) for group in groups]
     if not any(winner is not None for winner in winners):
         hook.say(p, "Nothing was auditioned: the critic gave no scores")
         return
+    setattr(p, PROMPTS, candidate_prompts(q, groups))
     variants = [
         config.variant if winner is None else audition.variant(group[winner])
         for group, winner in zip(groups, winners, strict=True)
@@ -234,6 +246,23 @@ def choose(p: Any, config: NoiseOrderConfig) -> None:
             f"[{OURS}] auditioned {audition.count} candidates at {steps} for each image ({audition.cost:.1f} images):"
             f" went on with variant {', '.join(map(str, variants))}"
         )
+
+
+def candidate_prompts(p: Any, groups: list[list[int]]) -> list[set[tuple[str, str]]]:
+    """Of every image the prompts and negative prompts its candidates had: one pair, but where a script draws them."""
+    pairs = list(zip(p.all_prompts, p.all_negative_prompts, strict=True))
+    return [{pairs[k] for k in group if k < len(pairs)} for group in groups]
+
+
+def check_prompts(p: Any) -> None:
+    """Hook `process_batch`, when all scripts have had their say in the prompts: candidates of other prompts (Dynamic
+    Prompts draws at random each time) choose for no image."""
+    expected = getattr(p, PROMPTS, None)
+    if expected is None or expected == [{pair} for pair in zip(p.all_prompts, p.all_negative_prompts, strict=True)]:
+        return
+    for name in (PROMPTS, hook.VARIANTS, hook.AUDITIONED):
+        setattr(p, name, None)
+    hook.say(p, f"Nothing was auditioned: {REDRAWN}")
 
 
 def before_batch(p: Any) -> None:
@@ -419,6 +448,8 @@ def finish(p: Any, processed: Any) -> None:
     contact_sheet.infotexts = [texts[at] for at in audition.scores if at < len(texts)]
     if job is not None and job.refusals:
         contact_sheet.notes.append(f"the noise was left as it is: {job.refusals[-1]}")
+    if any(len(pairs) > 1 for pairs in candidate_prompts(p, audition.groups())):
+        contact_sheet.notes.append(REDRAWN)
     if stopped():
         contact_sheet.notes.append("interrupted")
     contact_sheet.done = True

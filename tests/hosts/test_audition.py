@@ -598,3 +598,38 @@ def test_the_folder_of_images_that_are_not_saved_is_there(neo, tmp_path):
         generate(neo, *ticket(neo, id=name))
         assert (tmp_path / "data" / "tmp").is_dir()
         assert len(sheets(neo)[name].previews) == 3
+
+
+def draw_prompts(host, monkeypatch, word):
+    """A script that writes prompts of its own in `process`, as Dynamic Prompts does; it may come before or after us."""
+    process = host.script.process
+
+    def drawing(p, *args):
+        p.all_prompts = [f"{text} {word(k)}" for k, text in enumerate(p.all_prompts)]
+        process(p, *args)
+
+    monkeypatch.setattr(host.script, "process", drawing, raising=False)
+
+
+def test_candidates_of_other_prompts_choose_for_no_image(host, monkeypatch):
+    words = iter(range(100))
+    draw_prompts(host, monkeypatch, lambda k: next(words))
+    result = generate(host, {**SETTINGS, "audition": 2, "variant": 5}, batch_size=2, do_not_save_grid=True)
+    assert [variant_of(text) for text in result.infotexts] == [5, 5]
+    assert not any("auditioned" in text for text in result.infotexts)
+    assert "draws prompts at random" in result.comments
+    assert host.params_txt == result.infotexts[0]
+
+
+def test_candidates_of_the_images_prompts_choose(host, monkeypatch):
+    draw_prompts(host, monkeypatch, lambda k: "by daylight")
+    result = generate(host, {**SETTINGS, "audition": 2}, batch_size=2, do_not_save_grid=True)
+    assert all("Noise Order auditioned: 2" in text for text in result.infotexts)
+    assert "draws prompts" not in result.comments
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_sheet_says_that_its_candidates_have_other_prompts(host, monkeypatch, drawn):
+    draw_prompts(host, monkeypatch, lambda k: k if drawn else "by daylight")
+    generate(host, *ticket(host))
+    assert any("draws prompts at random" in note for note in sheets(host)["a"].notes) is drawn
