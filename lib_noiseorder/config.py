@@ -110,7 +110,7 @@ FIELDS: tuple[Field, ...] = (
         "inject",
         0.05,
         "Inject",
-        "How much of the model's idea of the prompt; try preset Self-correction; 0 = off",
+        "The model's own idea of the prompt; try preset Self-correction; 0 = off",
         "Noise Order inject",
         -1.0,
         1.0,
