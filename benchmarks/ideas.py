@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib_noiseorder.core.erasure import erase
-from lib_noiseorder.core.injection import inject, predict
-from lib_noiseorder.core.modulate import guide
+from lib_noiseorder.core.injection import inject
+from lib_noiseorder.core.modulate import guide, walk
 from lib_noiseorder.core.streams import stream_seed
 from lib_noiseorder.playground.host import PlaygroundHost
 
@@ -27,15 +27,9 @@ def draw(host: PlaygroundHost, index: int, stage: str = "ideas") -> Tensor:
     return host.fresh_noise([stream_seed(seed, index, stage=stage) for seed in host.seeds])
 
 
-def walk(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], scale: float = 1.0) -> Tensor:
-    """The x̂0 at the last of these levels of the schedule, each reached from the one before by Euler's step."""
-    levels = [host.level(fraction) for fraction in fractions]
-    x = host.place(noise, levels[0])
-    for k, level in enumerate(levels):
-        denoised = guide(host.denoise(x, level, scale != 1), scale)
-        if k + 1 < len(levels):
-            x = x + (levels[k + 1].sigma - level.sigma) * predict(x, denoised, level.sigma).to(x.dtype)
-    return denoised
+def preview(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], scale: float = 1.0) -> Tensor:
+    """The x̂0 of a walk along these levels of the schedule."""
+    return walk(noise, [host.level(fraction) for fraction in fractions], host, scale != 1, scale)
 
 
 def again(denoised: Tensor, host: PlaygroundHost, fraction: float, index: int = 1, scale: float = 1.0) -> Tensor:
@@ -60,27 +54,27 @@ def choose(
 ) -> Tensor:
     """Of the seed's noise and erased variants (n = 4) the one whose short walk the model agrees with."""
     candidates = [noise] + [erase(noise, 4.0, lambda index, k=k: draw(host, 16 * k + index)) for k in range(1, count)]
-    return best(candidates, [disagreement(walk(z, host, fractions, scale), host, fraction) for z in candidates])
+    return best(candidates, [disagreement(preview(z, host, fractions, scale), host, fraction) for z in candidates])
 
 
 def redraw(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], fraction: float) -> Tensor:
     """Fresh noise where the model disagrees most with its own preview, kept where the whole then agrees better."""
-    error = disagreement(walk(noise, host, fractions), host, fraction)
+    error = disagreement(preview(noise, host, fractions), host, fraction)
     smooth = F.avg_pool2d(error, 5, stride=1, padding=2, count_include_pad=False)
     worst = smooth >= smooth.flatten(1).quantile(1 - REDRAWN, dim=1).view(-1, 1, 1, 1)
     other = torch.where(worst, draw(host, 2), noise)
-    return best([noise, other], [error, disagreement(walk(other, host, fractions), host, fraction)])
+    return best([noise, other], [error, disagreement(preview(other, host, fractions), host, fraction)])
 
 
 def correct(noise: Tensor, host: PlaygroundHost, delta: float, fraction: float) -> Tensor:
     """Turned toward what the model would change in its preview, `x̂0' − x̂0`."""
-    preview = walk(noise, host, (1.0, 0.9), host.cfg_scale)
-    return inject(noise, [again(preview, host, fraction, scale=host.cfg_scale) - preview], [1.0], delta)
+    denoised = preview(noise, host, (1.0, 0.9), host.cfg_scale)
+    return inject(noise, [again(denoised, host, fraction, scale=host.cfg_scale) - denoised], [1.0], delta)
 
 
 def mild_look_ahead(noise: Tensor, host: PlaygroundHost, delta: float, scale: float) -> Tensor:
     """Turned toward the x̂0 that a short walk at a low CFG previews."""
-    return inject(noise, [walk(noise, host, (1.0, 0.9, 0.8), scale)], [1.0], delta)
+    return inject(noise, [preview(noise, host, (1.0, 0.9, 0.8), scale)], [1.0], delta)
 
 
 IDEAS: dict[str, Callable[[Tensor, PlaygroundHost], Tensor]] = {

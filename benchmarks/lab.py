@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from quality import BATCH, HEADLINE, PARTS, Batch, Rows, tell  # noqa: E402
 
-from lib_noiseorder.playground.host import PlaygroundHost  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import PlaygroundModel  # noqa: E402
 
 KINDS = {"A": "epsilon", "B": "flow"}
@@ -70,8 +70,7 @@ class Host(PlaygroundHost):
     size = 16
 
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return torch.stack([torch.randn(3, self.size, self.size, generator=generator) for generator in generators])
+        return seed_noise(seeds, self.size)
 
 
 class LabBatch(Batch):

@@ -118,7 +118,7 @@ FIELDS: tuple[Field, ...] = (
         more="The noise is turned toward what the model predicts for the prompt, by the angle with this tangent (δ): "
         "0.05 is 2.9°. On the small models measured, guidance brought hardly anything at CFG 3, and without CFG hardly "
         "more than more steps for the same cost; self-correction raised the share of right images at CFG 3 on all "
-        "eight, and more steps did not. A negative value turns away.",
+        "eight, on three perhaps by chance, and more steps did not. A negative value turns away.",
         useful=(-0.2, 0.3),
     ),
     Field(

@@ -133,11 +133,7 @@ def ask(
     levels = tuple(host.level(key.fraction) for key in keys)
     if direction in WALKS:
         with_uncond = direction == LOOK_AHEAD and host.has_uncond
-        x = host.place(noise, levels[0])
-        for here, there in pairwise(levels):
-            velocity = predict(x, guide(host.denoise(x, here, with_uncond), host.cfg_scale), here.sigma)
-            x = x + (there.sigma - here.sigma) * velocity
-        denoised = guide(host.denoise(x, levels[-1], with_uncond), host.cfg_scale)
+        denoised = walk(noise, levels, host, with_uncond, host.cfg_scale)
         if direction == SELF_CORRECTION:
             return levels, [reconsider(denoised, host, f"{host.stage}/{direction}") - denoised]
         return levels, [denoised if host.latent is None else denoised - host.latent]
@@ -154,6 +150,15 @@ def ask(
             prediction = noise - (cond - host.latent) / level.sigma
         directions.append(prediction if direction == NOISE else -prediction)
     return levels, directions
+
+
+def walk(noise: Tensor, levels: Sequence[Level], host: Host, with_uncond: bool, scale: float) -> Tensor:
+    """The x̂0 at the last of these levels, each reached from the one before by a step of Euler's, from pure noise."""
+    x = host.place(noise, levels[0])
+    for here, there in pairwise(levels):
+        velocity = predict(x, guide(host.denoise(x, here, with_uncond), scale), here.sigma)
+        x = x + (there.sigma - here.sigma) * velocity
+    return guide(host.denoise(x, levels[-1], with_uncond), scale)
 
 
 def guide(denoised: Denoised, scale: float) -> Tensor:

@@ -304,11 +304,8 @@ def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, 
         audition.host = None
     if audition.sheet is not None:
         contact_sheet = audition.sheet
-        contact_sheet.steps, contact_sheet.of, contact_sheet.cost = (
-            audition.plan.preview,
-            audition.plan.steps,
-            audition.cost,
-        )
+        contact_sheet.steps, contact_sheet.of = audition.plan.preview, audition.plan.steps
+        contact_sheet.cost = audition.cost
     end_after(p.sampler, audition)
 
 

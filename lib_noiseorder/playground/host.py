@@ -13,10 +13,10 @@ from .models import PlaygroundModel
 from .world import CHANNELS, SIZE
 
 
-def seed_noise(seeds: Sequence[int]) -> Tensor:
-    """The seeds' own noise, (B, 3, 16, 16) float32, one CPU generator per image."""
+def seed_noise(seeds: Sequence[int], size: int = SIZE) -> Tensor:
+    """The seeds' own noise, (B, 3, size, size) float32, one CPU generator per image."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(CHANNELS, SIZE, SIZE, generator=generator) for generator in generators])
+    return torch.stack([torch.randn(CHANNELS, size, size, generator=generator) for generator in generators])
 
 
 class PlaygroundHost:

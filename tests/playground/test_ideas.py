@@ -23,10 +23,6 @@ def host_of(seeds):
     return PlaygroundHost(model, seeds, tokens, model.world.null_tokens(len(seeds)), 3.0)
 
 
-def names(ideas):
-    return [*ideas.IDEAS, *ideas.CRITICS]
-
-
 def test_an_idea_costs_six_evaluations_at_most_and_keeps_noise_noise(ideas):
     for name, idea in ideas.IDEAS.items():
         host, noise = host_of(SEEDS), seed_noise(SEEDS)
