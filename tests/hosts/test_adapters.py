@@ -126,10 +126,6 @@ def test_writing_keeps_what_another_extension_added(host, noise):
     assert batch.p.modified_noise is None
 
 
-def placed(scale, image, noise):
-    return image * (1 - scale) + noise * scale
-
-
 @pytest.mark.parametrize("fraction", [1.0, 0.4])
 def test_where_a_noise_is_placed(host, fraction):
     batch = adapter(host)

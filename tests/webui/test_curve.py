@@ -46,11 +46,12 @@ def test_one_level_has_no_weight():
     assert words.startswith("1 key level at 0.90;")
 
 
-def test_look_ahead_walks_without_weights():
-    data, words = read_curve(direction="look-ahead", levels=3, detail=0.5)
+@pytest.mark.parametrize("direction", ["look-ahead", "self-correction"])
+def test_a_walk_has_no_weights(direction):
+    data, words = read_curve(direction=direction, levels=3, detail=0.5)
     assert [weight for _, weight in data["levels"]] == [1, 1, 1]
     assert data["curve"] == []
-    assert "no weights" in words
+    assert f"{direction} uses no weights" in words
 
 
 def test_nothing_is_drawn_where_nothing_is_asked():

@@ -188,6 +188,15 @@ INJECTED = {
             },
         ),
         (
+            {"erase": 1, "levels": 3, "direction": "self-correction"},
+            {
+                **INJECTED,
+                "Noise Order direction": "self-correction",
+                "Noise Order levels": "3",
+                "Noise Order last level": "0.7",
+            },
+        ),
+        (
             {"inject": 0, "passes": "hires", "compare_original": True, "compare_injected": True},
             {
                 "Noise Order": "1",
