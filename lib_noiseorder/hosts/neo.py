@@ -11,6 +11,7 @@ class NeoHost(ForgeHost):
     name = "Forge Neo"
     tested = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan")
     unfit: ClassVar[dict[str, str]] = {"PiD": "work on the pixels of a finished picture, in windows of their own"}
+    step_caches = ("fbcache",)  # First Block Cache of trees newer than 2.26
 
     @staticmethod
     def hires_infotext(p: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class PatcherHost(WebUIHost):
     """Its classes of models that were run; of another it is told once, and its answer is looked at."""
     unfit: ClassVar[dict[str, str]] = {}
     """Its classes of models that are known not to work, and what they do otherwise."""
+    step_caches: tuple[str, ...] = ()
+    """The host's own caches of what its network made in an earlier step: their keys in the transformer's options."""
     reported_models: ClassVar[set[str]] = set()
     responsive_models: ClassVar[set[str]] = set()
     """Of those not tested: which were reported in the console, and which have answered otherwise to another prompt."""
@@ -112,7 +114,7 @@ class PatcherHost(WebUIHost):
         weight = sum(entry["strength"] for entry in conds)
         if len(conds) > 1 and abs(weight) < 1e-3:
             raise Unsupported("the weights of the prompts joined by AND cancel out")
-        model, options, seed = self.unet.model, self.unet.model_options, self.seeds[0]
+        model, options, seed = self.unet.model, self.without_caches(self.unet.model_options), self.seeds[0]
         # Revision's image prompt comes this way; it goes over both lists and takes no None.
         for modify in options.get("conditioning_modifiers", []):
             model, x, sigma, unconds, conds, _, options, seed = modify(
@@ -126,6 +128,14 @@ class PatcherHost(WebUIHost):
             return Denoised(denoised, None)
         # The hosts give the weighted mean of the prompts joined by AND, and guide by the sum of their weights.
         return Denoised(negative + weight * (denoised - negative) if weight != 1 else denoised, negative)
+
+    def without_caches(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The model's options without the host's own step caches, of which a question is no step."""
+        inner = options.get("transformer_options", {})
+        if not any(name in inner for name in self.step_caches):
+            return options
+        kept = {name: value for name, value in inner.items() if name not in self.step_caches}
+        return {**options, "transformer_options": kept}
 
     def complete(self, entries: Entries) -> None:
         """Add what the sampler adds to the entries of the prompts."""

@@ -148,6 +148,21 @@ def test_a_forecast_is_no_answer(patcher_host):
     assert read_counts()[0] == 0
 
 
+def test_the_host_s_own_step_cache_has_no_say(neo, monkeypatch):
+    """First Block Cache of newer trees, which its scripts switch on before ours."""
+    expected = neo.txt2img(DENOISED)
+    seen, apply = [], neo.apply
+    monkeypatch.setattr(
+        neo, "apply", lambda options, *rest: (seen.append(options["transformer_options"]), apply(options, *rest))[1]
+    )
+    inner = {"fbcache": {"threshold": 0.1, "max_consecutive": 3}, "patches": {}}
+    neo.options["transformer_options"] = dict(inner)
+    assert torch.equal(neo.txt2img(DENOISED).noise, expected.noise)
+    assert seen
+    assert all(options == {"patches": {}} for options in seen)
+    assert neo.options["transformer_options"] == inner, "the sampler has it"
+
+
 def test_what_answers_without_a_name_is_another_extension(patcher_host):
     patcher_host.options["model_function_wrapper"] = lambda apply_model, args: args["input"]
     result = patcher_host.txt2img(DENOISED)
