@@ -3,55 +3,59 @@
 # make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
 # make evidence     measures the headline of docs/evidence.md (goes on where it was stopped); FULL=1: every row, for hours
 PYTHON ?= python3
-G4 := .venv/bin/python
+PY := .venv/bin/python
+G4 := .venv-gradio4/bin/python
 G3 := .venv-gradio3/bin/python
 WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
-PAGES := audition compare detect inspector options
+PAGES := tests/webui tests/browser $(patsubst %,tests/hosts/test_%.py,audition compare detect inspector options)
 
 .PHONY: playground test evidence lint mutants clean
 
 playground: .venv/.playground
-	$(G4) -m lib_noiseorder.playground
+	$(PY) -m lib_noiseorder.playground
 
-test: .venv/.test .venv-gradio3/.test lint
-	sh tests/browser/ensure_browser.sh $(G4)
-	$(G4) -m pytest -q
-	@# What has to do with Gradio once more, as AUTOMATIC1111 1.10 has it.
-	if [ -x $(G3) ]; then $(G3) -m pytest -q tests/webui tests/browser $(PAGES:%=tests/hosts/test_%.py); fi
+test: .venv/.test .venv-gradio4/.test .venv-gradio3/.test lint
+	sh tests/browser/ensure_browser.sh $(PY)
+	$(PY) -m pytest -q
+	@# What has to do with Gradio once more, as Forge has it and as AUTOMATIC1111 1.10 has it.
+	if [ -x $(G4) ]; then $(G4) -m pytest -q $(PAGES); fi
+	if [ -x $(G3) ]; then $(G3) -m pytest -q $(PAGES); fi
 
 evidence: .venv/.evidence
-	$(G4) benchmarks/quality.py headline $(if $(FULL),$(WHOLE),--plot docs/gain.png)
+	$(PY) benchmarks/quality.py headline $(if $(FULL),$(WHOLE),--plot docs/gain.png)
 
 lint: .venv/.test
-	$(G4) -m ruff check .
-	$(G4) -m ruff format --check .
-	$(G4) -m mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
 
 SHARE ?= 1
 mutants: .venv/.test
-	OMP_NUM_THREADS=1 nice -n 19 $(G4) benchmarks/mutants.py --share $(SHARE)
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) benchmarks/mutants.py --share $(SHARE)
 
 .venv/.playground: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground]"
+	$(PY) -m pip install -q --disable-pip-version-check -e ".[playground]"
 	touch $@
 
 .venv/.evidence: .venv/.playground
-	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground,evidence]"
+	$(PY) -m pip install -q --disable-pip-version-check -e ".[playground,evidence]"
 	touch $@
 
 .venv/.test: .venv/.playground
-	$(G4) -m pip install -q --disable-pip-version-check -e ".[playground,evidence,test]"
+	$(PY) -m pip install -q --disable-pip-version-check -e ".[playground,evidence,test]"
 	touch $@
 
-# Gradio 3.41 needs numpy 1, which has no build for Python 3.13 and later.
-.venv-gradio3/.test: tests/requirements-gradio3.txt
-	mkdir -p .venv-gradio3
-	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
-		$(PYTHON) -m venv .venv-gradio3 && $(G3) -m pip install -q --disable-pip-version-check -r $<; \
-	else echo "Python 3.13 or later: the tests with Gradio 3.41 are left out"; fi
+# Gradio 3.41 needs numpy 1, which has no build for Python 3.13 and later; Gradio 4.40 a pydantic that has none for 3.14.
+.venv-gradio3/.test: LATEST := 12
+.venv-gradio4/.test: LATEST := 13
+.venv-gradio%/.test: tests/requirements-gradio%.txt
+	mkdir -p $(@D)
+	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info > (3, $(LATEST), 99))'; then \
+		$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<; \
+	else echo "Python later than 3.$(LATEST): the tests with Gradio $* are left out"; fi
 	touch $@
 
 clean:
-	rm -rf .venv .venv-gradio3 .mutants
+	rm -rf .venv .venv-gradio3 .venv-gradio4 .mutants

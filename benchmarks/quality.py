@@ -473,6 +473,8 @@ def draw(tables: dict[str, Rows], path: Path) -> None:
     """Gain against cost, a panel per model: the difference of both right over evaluations beyond the plain image."""
     from matplotlib.figure import Figure
 
+    names = {row for rows in tables.values() for row in rows}
+    kinds = {label: kind for label, kind in KINDS.items() if any(re.fullmatch(kind[0], name) for name in names)}
     figure = Figure(figsize=(11, 6.5), layout="tight")
     axes = figure.subplots(2, math.ceil((len(tables) + 1) / 2), sharey=True, squeeze=False)
     *panels, legend = axes.flat
@@ -480,7 +482,7 @@ def draw(tables: dict[str, Rows], path: Path) -> None:
         panel.axis("off")
     for panel, (table, rows) in zip(panels, tables.items(), strict=False):
         panel.axhline(0, color="black", linewidth=0.8)
-        for label, (pattern, colour, marker) in KINDS.items():
+        for label, (pattern, colour, marker) in kinds.items():
             series = sorted(
                 (values for row, values in rows.items() if re.fullmatch(pattern, row)), key=lambda m: m[0, 3]
             )

@@ -23,32 +23,40 @@
 
     function watch() {
         for (const tab of TABS) {
-            const button = document.querySelector(ours(tab, "inspect")), skip = document.getElementById(`${tab}_skip`);
-            if (!button || !skip || watched.has(button)) continue;
-            watched.add(button);
-            new ResizeObserver(refresh).observe(button); // also when it is folded and unfolded
+            // Gradio 6 has in the document only what is unfolded, and makes it anew each time.
+            once(document.querySelector(ours(tab, "inspect")), (button) =>
+                new ResizeObserver(refresh).observe(button)); // also when it is folded and unfolded
             // The host hides this one when the generation has ended, interrupted or not.
-            let running = false;
-            new MutationObserver(() => {
-                const before = running;
-                running = getComputedStyle(skip).display !== "none";
-                if (running || !before) return;
-                document.dispatchEvent(new CustomEvent("noiseorder-generated", {detail: tab}));
-                shown.clear();
-                TABS.forEach((tab) => again.add(tab));
-                refresh();
-            }).observe(skip, {attributes: true, attributeFilter: ["style"]});
-            // Gradio drops what is pressed meanwhile, and takes the next press shortly after the answer.
-            new MutationObserver((changes) => {
-                const answered = changes.some(({addedNodes}) =>
-                    [...addedNodes].some((node) => node.classList?.contains("noiseorder-answer")));
-                if (!answered || !again.delete(tab)) return;
-                setTimeout(() => {
-                    shown.delete(tab);
+            once(document.getElementById(`${tab}_skip`), (skip) => {
+                let running = false;
+                new MutationObserver(() => {
+                    const before = running;
+                    running = getComputedStyle(skip).display !== "none";
+                    if (running || !before) return;
+                    document.dispatchEvent(new CustomEvent("noiseorder-generated", {detail: tab}));
+                    shown.clear();
+                    TABS.forEach((each) => again.add(each));
                     refresh();
-                }, 300);
-            }).observe(document.querySelector(ours(tab, "inspected")), {childList: true, subtree: true});
+                }).observe(skip, {attributes: true, attributeFilter: ["style"]});
+            });
+            // Gradio drops what is pressed meanwhile, and takes the next press shortly after the answer.
+            once(document.querySelector(ours(tab, "inspected")), (inspected) =>
+                new MutationObserver((changes) => {
+                    const answered = changes.some(({target, addedNodes}) => // Gradio 6 changes the one that is there
+                        [target, ...addedNodes].some((node) => node.classList?.contains("noiseorder-answer")));
+                    if (!answered || !again.delete(tab)) return;
+                    setTimeout(() => {
+                        shown.delete(tab);
+                        refresh();
+                    }, 300);
+                }).observe(inspected, {childList: true, subtree: true, attributeFilter: ["data-number"]}));
         }
+    }
+
+    function once(element, begin) {
+        if (!element || watched.has(element)) return;
+        watched.add(element);
+        begin(element);
     }
 
     document.addEventListener("change", ({target}) => {

@@ -97,10 +97,20 @@
 
     // The slider alone: a value beyond it is kept, and the box beside it has the whole range.
     function narrow(range, {low, high}) {
-        if (!range || (range.min === low && range.max === high)) return;
-        range.min = low;
-        range.max = high;
-        range.style.backgroundSize = `${100 * (range.value - low) / (high - low)}% 100%`; // as Gradio does
+        if (!range) return;
+        const share = `${100 * (range.value - low) / (high - low)}%`;
+        if (range.min !== low || range.max !== high) {
+            range.min = low;
+            range.max = high;
+            range.style.backgroundSize = `${share} 100%`; // as Gradio does
+        }
+        // Gradio 6 goes by the whole range, and writes it beside the slider.
+        const progress = "--range_progress", parent = range.parentElement;
+        if (range.style.getPropertyValue(progress)) range.style.setProperty(progress, share);
+        for (const [end, value] of [["min", low], ["max", high]]) {
+            const text = parent.querySelector(`.${end}_value`);
+            if (text && text.textContent !== value) text.textContent = value;
+        }
     }
 
     function tell({ours, tab}) {
@@ -312,7 +322,9 @@
     let reopened = "";
     window.noiseorderReopen = (id, names) => setTimeout(() => {
         const input = document.querySelector(`#${id} input`), told = names.join("\n");
-        const shown = [...document.querySelectorAll(`#${id} ul.options li`)].map((item) => item.getAttribute("aria-label"));
+        const list = document.getElementById(input.getAttribute("aria-controls")); // Gradio 6, where it is not beneath
+        const items = (list || document).querySelectorAll(list ? "li" : `#${id} ul.options li`);
+        const shown = [...items].map((item) => item.getAttribute("aria-label"));
         if (!shown.length || input !== document.activeElement || input.value !== opened.get(input)) return;
         if (shown.join("\n") === told || reopened === told) return;
         reopened = told;

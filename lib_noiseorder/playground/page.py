@@ -25,6 +25,7 @@ from ..config import NoiseOrderConfig
 from ..core import Unsupported
 from ..presets import PRESETS, follow
 from ..webui import accordion, inspector
+from ..webui.sheet import GRADIO_6
 from ..webui.userpresets import Presets
 from .audition import Sheet, audition
 from .comparison import CANDIDATES, CFG_SCALE, COUNT, MODEL, STEPS, Comparison, Side, compare, load
@@ -234,13 +235,18 @@ def user_data() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "noiseorder"
 
 
+def appearance() -> dict[str, Any]:
+    """Theme and style of the page, for its making or, from Gradio 6 on, for its launch."""
+    # Fonts of the reader's own: Gradio's default theme would fetch them from elsewhere.
+    theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
+    return {"theme": theme, "css": STYLE.read_text(encoding="utf-8") + PHONE}
+
+
 def build(data: Path | None = None) -> gr.Blocks:
     """The page, not yet launched. data: the folder of the person's own presets; default: the system's."""
     presets = Presets((data or user_data()) / "presets.json")
-    # Fonts of the reader's own: Gradio's default theme would fetch them from elsewhere.
-    theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
-    css = STYLE.read_text(encoding="utf-8") + PHONE
-    with gr.Blocks(title="Noise Order playground", theme=theme, css=css, analytics_enabled=False) as page:
+    early = {} if GRADIO_6 else appearance()
+    with gr.Blocks(title="Noise Order playground", analytics_enabled=False, **early) as page:
         gr.Markdown(f"# Noise Order playground\n{ABOUT}")
         with gr.Row():
             with gr.Column(scale=2, min_width=320, elem_id="controls"):
@@ -336,9 +342,9 @@ def launch(port: int | None = None, browser: bool = True, data: Path | None = No
             server_name="127.0.0.1",
             server_port=port,
             inbrowser=browser,
-            show_api=False,
             share=False,
             app_kwargs={"middleware": [Middleware(Local)]},
+            **(appearance() | {"footer_links": ["gradio", "settings"]} if GRADIO_6 else {"show_api": False}),
             **options,
         )
     )

@@ -75,7 +75,7 @@ def controls(
             )
     gr.HTML(f"<small>{BESIDE}</small>", elem_id=elem_id("beside_help"), elem_classes="noiseorder-beside-help")
     # Of the page; written by javascript/noiseorder.js.
-    job = sheet.keep_out(gr.Textbox("", visible=False, elem_id=elem_id("job")))
+    job = sheet.keep_out(gr.Textbox("", visible=sheet.HIDDEN, elem_id=elem_id("job")))
     price = gr.HTML(elem_id=elem_id("cost"), elem_classes="noiseorder-text")
     # javascript/noiseorder.js writes here what was done in the last generation.
     gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
@@ -88,6 +88,9 @@ def controls(
         advanced()
         ordered = [components[field.name] for field in FIELDS if field.name != "enabled"]
         own_presets(elem_id, presets, preset, ordered)
+        if not sheet.GRADIO_6:
+            gr.HTML(details(), elem_id=elem_id("help"))
+    if sheet.GRADIO_6:  # javascript/noiseorder.js reads it while all is folded
         gr.HTML(details(), elem_id=elem_id("help"))
     for component in [preset, *ordered]:
         # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.

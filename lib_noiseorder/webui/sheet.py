@@ -171,7 +171,7 @@ def panel(elem_id: Callable[[str], str]) -> Any:
         '<p class="noiseorder-told" role="status"></p>',
         elem_id=elem_id("sheet"),
     )
-    return keep_out(gr.Textbox("", label="Audition ticket", visible=False, elem_id=elem_id("audition_ticket")))
+    return keep_out(gr.Textbox("", label="Audition ticket", visible=HIDDEN, elem_id=elem_id("audition_ticket")))
 
 
 def sliders(elem_id: Callable[[str], str]) -> None:
@@ -199,6 +199,11 @@ def sliders(elem_id: Callable[[str], str]) -> None:
                 elem_id=elem_id("audition_depth"),
             )
         )
+
+
+GRADIO_6 = int(gr.__version__.split(".")[0]) >= 6
+HIDDEN: Any = "hidden" if GRADIO_6 else False
+"""In the document and not to be seen; Gradio 6 leaves out what is not visible, and what is folded."""
 
 
 def keep_out(component: Any) -> Any:

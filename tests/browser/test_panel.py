@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from serving import blocks, serve
 
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.webui import accordion, inspector, sheet
@@ -17,8 +18,12 @@ MILLISECONDS = 180_000
 OURS = "script_txt2img_noise_order_"
 ROOM = 266
 """Pixels that Forge's page leaves a panel's controls on a phone of 400."""
-SPACING = ".block.padded:not(.gradio-accordion) {padding: 0 !important} .gap {gap: 1px !important}"
-"""As narrow as the hosts' own."""
+SPACING = (
+    ".block.padded:not(.gradio-accordion) {padding: 0 !important}"
+    ".gap, [data-testid=accordion-content] > .column {gap: 1px !important}"
+    ".html-container {padding: 0 !important}"
+)
+"""As narrow as the hosts' own; of Gradio 6, which no host has yet, as narrow as the others are by themselves."""
 NAME_HELP = "Save keeps the settings above under it; Rename and Delete act on the preset chosen above"
 
 
@@ -32,7 +37,7 @@ def url(tmp_path_factory):
     inspector.last = None  # of another test's generation
     css = SPACING + (ROOT / "style.css").read_text(encoding="utf-8")
     with (
-        gr.Blocks(analytics_enabled=False, css=css) as page,
+        blocks(css) as page,
         gr.Accordion(accordion.TITLE, open=True, elem_id=elem_id("enabled")),
     ):
         accordion.controls(
@@ -43,9 +48,8 @@ def url(tmp_path_factory):
             advanced=lambda: sheet.sliders(elem_id),
         )
         inspector.panel(elem_id, lambda: False, lambda on: None)
-    _, address, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_api=False)
-    yield address
-    page.close()
+    with serve(page) as address:
+        yield address
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 
 import gradio as gr
 import pytest
+from serving import blocks, serve
 
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.webui import accordion, infotext
@@ -25,15 +26,14 @@ def url(tmp_path_factory):
         values = [read(params) for read in readers]
         return [gr.update() if value is None else gr.update(value=value) for value in values]
 
-    with gr.Blocks(analytics_enabled=False) as page:
+    with blocks() as page:
         text, button = gr.Textbox(elem_id="text"), gr.Button("Paste", elem_id="paste")
         enabled = gr.Checkbox(elem_id="enabled")
         presets = Presets(tmp_path_factory.mktemp("data") / "presets.json")
         controls = accordion.controls(lambda name: name, presets, lambda: None)
         button.click(paste, [text], [enabled, *controls], show_progress=False)
-    _, address, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_api=False)
-    yield address
-    page.close()
+    with serve(page) as address:
+        yield address
 
 
 @pytest.fixture

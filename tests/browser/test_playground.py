@@ -25,6 +25,8 @@ from lib_noiseorder.playground.page import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 MILLISECONDS = 60_000
+OPTIONS = "ul.options li, ul.option-list li"
+"""The second is Gradio 6's."""
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +87,21 @@ def fill(page, name, value):
 def choose(page, name, value):
     page.locator(f"#{name} input").click()
     # A tick stands before the chosen one's name.
-    page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).click()
+    page.locator(OPTIONS).filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).click()
 
 
 def read_choices(page, name):
     """What a dropdown offers now."""
     page.locator(f"#{name} input").click()
-    page.locator("ul.options li").first.wait_for()
-    names = [text.strip().removeprefix("✓").strip() for text in page.locator("ul.options li").all_inner_texts()]
+    page.locator(OPTIONS).first.wait_for()
+    names = [text.strip().removeprefix("✓").strip() for text in page.locator(OPTIONS).all_inner_texts()]
     page.locator(f"#{name} input").press("Escape")
     page.locator(f"#{name} input").blur()
     return names
+
+
+def unfold(page, name="advanced"):
+    page.locator(f"#noiseorder_{name} > .label-wrap").click()
 
 
 def read_curve(page):
@@ -113,11 +119,11 @@ def read_images(page, half):
 
 
 def generate(page):
-    page.locator("#summary").first.evaluate("element => { element.dataset.seen = element.innerText }")
+    page.evaluate("() => { window.seen = document.querySelector('#summary')?.innerText }")
     page.locator("#generate").click()
     page.wait_for_function(
-        "() => { const e = document.querySelector('#summary');"
-        " return e.innerText.includes('evaluations per image') && e.innerText !== e.dataset.seen }"
+        "() => { const text = document.querySelector('#summary')?.innerText;"
+        " return text?.includes('evaluations per image') && text !== window.seen }"
     )
 
 
@@ -228,7 +234,7 @@ def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
 def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
     cost.get_by_text("Cost: +2 model evaluations per image").wait_for()
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     fill(page, "noiseorder_levels", 3)
     cost.get_by_text("Cost: +6 model evaluations per image").wait_for()
     choose(page, "noiseorder_direction", "denoised")
@@ -238,7 +244,7 @@ def test_cost_line_follows_the_controls(page):
 def test_preset_sets_the_controls(page):
     choose(page, "noiseorder_preset", "Paper, as printed")
     page.locator("#noiseorder_cost").get_by_text("Cost: +3 model evaluations per image").wait_for()
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     assert page.locator("#noiseorder_normalisation input").input_value() == "as printed"
     assert page.locator("#noiseorder_last_level input[type=number]").input_value() == "0.1"
 
@@ -248,7 +254,7 @@ def test_preset_sets_the_controls(page):
     [(3, 0.9, 0.7, (1, 1, 1)), (2, 1, 0.5, (2, 0, 0.5)), (8, 0.95, 0.3, (0, 2, 1))],
 )
 def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, first, last, weights):
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     # The middle weight can be set while there is a middle.
     for name, value in zip(
         ("levels", "first_level", "last_level", "layout", "structure", "detail", "levels"),
@@ -272,8 +278,8 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
 
 
 def test_the_drawing_says_what_is_not_used(page):
+    unfold(page)
     assert read_curve(page).startswith("1 key level at 0.90;")
-    page.locator("#noiseorder_advanced > .label-wrap").click()
     choose(page, "noiseorder_preset", "Look-ahead")
     page.locator('#noiseorder_curve [aria-label*="1.00, 0.90, 0.80; look-ahead uses no weights"] svg').wait_for()
     fill(page, "noiseorder_inject", 0)
@@ -309,7 +315,7 @@ def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
     page = browser.new_page(viewport={"width": 1400, "height": 1600})
     page.set_default_timeout(MILLISECONDS)
     page.goto(f"{url}?__theme={scheme}", wait_until="domcontentloaded")
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     svg = page.locator("#noiseorder_curve svg")
     svg.wait_for()
     ink, paper = (
@@ -384,7 +390,7 @@ def test_the_preset_s_label_says_when_a_control_was_changed(page):
 
 
 def test_only_what_has_a_say_is_shown(page):
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
 
     def check(*names, hidden=()):
         for name in names:
@@ -416,7 +422,7 @@ def test_only_what_has_a_say_is_shown(page):
 
 def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
     fill(page, "noiseorder_erase", 9)
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     page.locator("#noiseorder_presets > .label-wrap").click()
     name, message = (
         page.locator("#noiseorder_preset_name").get_by_role("textbox"),
@@ -469,15 +475,15 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, data):
     (data / "presets.json").write_text(json.dumps({"version": 1, "presets": {name: {"erase": 2}}}))
     try:
         page.locator("#noiseorder_preset input").click()
-        page.locator("ul.options li").get_by_text(name).wait_for()
-        names = [text.strip("✓ \n") for text in page.locator("ul.options li").all_inner_texts()]
+        page.locator(OPTIONS).get_by_text(name).wait_for()
+        names = [text.strip("✓ \n") for text in page.locator(OPTIONS).all_inner_texts()]
         assert names == [*built_in, name]
-        page.locator("ul.options li").get_by_text(name).click()
+        page.locator(OPTIONS).get_by_text(name).click()
         page.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '2'")
         assert page.locator("#noiseorder_preset input").input_value() == name
     finally:
         (data / "presets.json").unlink()
-    option = page.locator("ul.options li").get_by_text(name)
+    option = page.locator(OPTIONS).get_by_text(name)
     page.locator("#noiseorder_preset input").click()
     page.wait_for_timeout(3000)
     if option.count():
@@ -485,7 +491,7 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, data):
         page.keyboard.press("Tab")
         page.locator("#noiseorder_preset input").click()
     option.wait_for(state="detached")
-    assert [text.strip("✓ \n") for text in page.locator("ul.options li").all_inner_texts()] == built_in
+    assert [text.strip("✓ \n") for text in page.locator(OPTIONS).all_inner_texts()] == built_in
 
 
 NAMES = (
@@ -503,7 +509,7 @@ def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
     page.reload(wait_until="domcontentloaded")
     choose(page, "noiseorder_preset", f"{name}2")
     page.locator("#noiseorder_said").get_by_text(f'Preset "{name}2" cannot be used.').wait_for()
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     page.locator("#noiseorder_presets > .label-wrap").click()
     message = page.locator("#noiseorder_preset_message")
     page.locator("#noiseorder_preset_name").get_by_role("textbox").fill(name)
@@ -548,7 +554,7 @@ def test_inspector(page):
     generate(page)
     without = read_images(page, "with")[0].tobytes()
     assert page.locator("#inspected table").count() == 0
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     fill(page, "noiseorder_levels", 2)
     fill(page, "noiseorder_levels", 1)
     page.locator("#inspect input[type=checkbox]").check()
@@ -632,7 +638,7 @@ def test_audition(page):
     """The previews with the checker's verdicts, the choice by mouse and by keyboard, and the image of the variant."""
     fill(page, "count", 2)
     fill(page, "steps", 4)
-    page.locator("#noiseorder_advanced > .label-wrap").click()
+    unfold(page)
     fill(page, "noiseorder_audition", 3)
     page.locator("#audition").click()
     cells = page.locator("#noiseorder_sheet .noiseorder-cell")
