@@ -273,8 +273,13 @@ def enter(webui: Path) -> None:
     """Make the WebUI's back end importable, with the helper extension at work in it."""
     os.chdir(webui)
     sys.argv[1:] = FLAGS
-    helper = Path(__file__).parent / "small_neo" / "scripts"
-    sys.path[1:1] = [str(webui), str(webui / "modules_forge" / "packages"), str(helper)]
+    sys.path[1:1] = [str(webui), str(webui / "modules_forge" / "packages")]
+    help_small()
+
+
+def help_small() -> None:
+    """Let the helper extension make the back end's sizes smaller."""
+    sys.path.append(str(Path(__file__).parent / "small_neo" / "scripts"))
     import small_neo  # noqa: F401
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 from test_passes import hires, img2img, make_image
-from webui import FIVE_DIMENSIONS, FLOW, Answer
+from webui import FLOW, Answer
 
 ON = {"enabled": True}
 ERASE = {**ON, "inject": 0}
@@ -48,7 +48,7 @@ def test_around_an_image_the_prediction_is_the_hosts_own(server, kind):
 )
 def test_variation_seed_and_seed_resize_keep_their_meaning(server, kind, changes):
     """`z' = z/√n + …`: with n = 4, half of what they change of z is what changes of z'."""
-    if "seed_resize_from_w" in changes and kind in FIVE_DIMENSIONS:
+    if "seed_resize_from_w" in changes and server.has_time(kind):
         # Neo resizes noise of four dimensions only: it fails with and without us.
         body = server.request(kind, **changes)
         assert requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=300).status_code == 500

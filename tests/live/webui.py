@@ -63,6 +63,8 @@ class Facts(NamedTuple):
     """Without it there is nothing that can be done here."""
     half: tuple[str, ...] = ()
     """Flags in the place of those for fp32, {} is bf16 or fp16."""
+    quad: tuple[str, ...] = ()
+    """Kinds that its attention by PyTorch cannot do; it has another that can."""
     on_the_table: tuple[int, float] = (4, 0.5)
     """Steps and denoising strength with which img2img begins at a whole timestep, also by the scheduler "Automatic"."""
 
@@ -83,11 +85,13 @@ HOSTS = {
     ),
     "ersatz": Facts(
         *("backend/diffusion_engine/chromaDCT.py", ERSATZ_CPU, True, True, True, 1, False),
+        helper="small_neo",
         upscaler="Latent (antialiased)",
         upscale=(64, 64, 0, 2, "None"),
         black=("DEIS", "[Forge] Flux Realistic"),
         returns_masks=False,
         half=FORGE_HALF,
+        quad=("anima",),
         on_the_table=(3, 0.75),
     ),
     "neo": Facts(
@@ -131,7 +135,7 @@ DYNAMIC_PROMPTS = {
 }
 """Its settings, which it adds after a WebUI's first start has read them."""
 FIVE_DIMENSIONS = ("qwen", "anima", "wan", "krea2")
-"""Latents with a dimension for time."""
+"""Latents with a dimension for time, on Neo."""
 VIDEO = "wan"
 """Its batches are the frames of one video."""
 START_SECONDS, REQUEST_SECONDS = 300, 300
@@ -283,6 +287,10 @@ class WebUI:
             return "Q8_0"
         return "torch.float8_e4m3fn" if self.host == "a1111" and self.precision == "bf16" else self.computed
 
+    def has_time(self, kind: str) -> bool:
+        """Whether the latents of this kind have a dimension for time: ersatzForge adds it inside the model only."""
+        return kind in FIVE_DIMENSIONS and self.host == "neo"
+
     def file(self, kind: str) -> str:
         return f"tiny-{kind}.{'gguf' if self.precision == 'gguf' else 'safetensors'}"
 
@@ -304,6 +312,8 @@ class WebUI:
         port = free_port()
         self.url, self.loaded = f"http://127.0.0.1:{port}", ""
         command = [self.python, "launch.py", *COMMON, *SERVE, *flags(self.host, self.precision)]
+        if set(self.kinds) & set(self.facts.quad):
+            command = ["--attention-quad" if part == "--attention-pytorch" else part for part in command]
         command += ["--data-dir", self.data, "--port", str(port)]
         if self.facts.is_forge:
             # With a data folder of its own, Forge refuses its page the scripts of its own folder.

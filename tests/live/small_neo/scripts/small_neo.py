@@ -1,7 +1,8 @@
-"""Lets an unchanged Forge Neo load the small models of these tests; linked beside the probe, with and without us.
+"""Lets an unchanged Forge Neo or ersatzForge load the small models of these tests; linked beside the probe, with and
+without us.
 
-Neo takes the sizes of text encoders and VAEs from configs and constants: here they are smaller, whichever the model.
-Where it hard-codes the size of a transformer, it is read from the checkpoint. The generator imports this file as well.
+They take the sizes of text encoders and VAEs from configs and constants: here they are smaller, whichever the model.
+Where they hard-code the size of a transformer, it is read from the checkpoint. The generators import this file as well.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Any
 import huggingface_guess
 import torch
 import transformers
-from backend import loader
+from backend.nn import vae
 from backend.nn.llm import llama
-from backend.nn.vae import IntegratedAutoencoderKL
-from backend.nn.wan_vae import WanVAE
+
+NEO = hasattr(llama, "qwen_vl")
+if NEO:
+    from backend import loader
+    from backend.nn.wan_vae import WanVAE
+else:
+    from backend.nn.vae_wan import AutoencoderKLWan as WanVAE
 
 WIDTH = 64
 """Of the language models."""
@@ -40,7 +46,7 @@ FEW_LAYERS = {**LANGUAGE, "num_hidden_layers": 3}
 KREA_VISION = {"hidden_size": WIDTH, "intermediate_size": 64, "depth": 1, "deepstack_visual_indexes": [0]}
 VISION = {"hidden_size": WIDTH, "intermediate_size": 64, "num_layers": 1}
 VAE = {"block_out_channels": [32, 32, 64, 64]}
-WAN_VAE = {"base_dim": 16}
+WAN_VAE = {"base_dim": 16, "dim": 16}
 PREFIX = "model.diffusion_model."
 MARKERS = {
     "cap_pad_token": {"cap_embedder.1.weight": 3840},  # Z-Image
@@ -87,17 +93,17 @@ def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
     def shape(name: str) -> Any:
         return state[f"{PREFIX}{name}.weight"].shape
 
-    if architecture == "ZImage":
+    if architecture in ("ZImage", "Zimage"):
         width = shape("cap_embedder.1")[0]
         return {"dim": width, "n_heads": width // HEAD, "n_kv_heads": width // HEAD}
     if architecture == "Lumina2":
         width = shape("cap_embedder.1")[0]
         return {"dim": width, "n_heads": width // LUMINA_HEAD, "n_kv_heads": width // LUMINA_HEAD}
-    if architecture == "Chroma":
+    if architecture == "Chroma" and NEO:
         return {"out_dim": shape("img_in")[0], "hidden_dim": shape("distilled_guidance_layer.in_proj")[0]}
     if architecture == "Krea2":
         return {"txtheads": 1, "txtkvheads": 1}
-    if architecture == "ErnieImage":
+    if architecture in ("ErnieImage", "ERNIEImage"):
         width, context = shape("text_proj")
         blocks = {name.split(".")[3] for name in state if name.startswith(f"{PREFIX}layers.")}
         return {
@@ -117,7 +123,7 @@ def sizes(state: dict[str, Any], architecture: str) -> dict[str, int]:
             "num_blocks": len(blocks),
             "crossattn_emb_channels": context,
         }
-    if architecture.startswith("Flux2"):
+    if architecture.startswith(("Flux2", "Klein")):
         return {"hidden_size": shape("img_in")[0], "num_heads": shape("img_in")[0] // HEAD}
     if architecture == "QwenImage":
         width, context = shape("txt_in")
@@ -139,27 +145,40 @@ def guess_small(original: Any) -> Any:
 
 def apply() -> None:
     smaller_configs(transformers.CLIPTextConfig, "from_pretrained", CLIP)
-    smaller_configs(IntegratedAutoencoderKL, "load_config", VAE)
+    for name in ("IntegratedAutoencoderKL", "AutoencoderKLFlux2"):
+        smaller_configs(getattr(vae, name), "load_config", VAE)
     smaller_configs(WanVAE, "load_config", WAN_VAE)
-    # The language models' configs go the same way, but are not looked at further than for which of them it is.
-    read = loader.read_arbitrary_config
-    loader.read_arbitrary_config = lambda folder: small_t5(read(folder))
     llama.LLMAdapter = partial(
         llama.LLMAdapter, source_dim=WIDTH, target_dim=WIDTH, model_dim=WIDTH, num_layers=1, num_heads=2
     )
+    # The language models' configs are not looked at further than for which of them it is.
+    for name in ("Qwen3_06B", "Qwen3_4B", "Qwen25_7BVLI", "Qwen3VL", "Qwen3VL_4B", "Gemma2_2B", "Ministral3_3B"):
+        smaller(name, language_model)
+    for name in ("Qwen3_06BConfig", "Qwen3_4BConfig", "Qwen25_7BVLI_Config"):
+        smaller(name, partial, **LANGUAGE)
+    smaller("Qwen3VL_4BConfig", partial, **KREA)
+    for name in ("Gemma2_2B_Config", "Ministral3_3BConfig"):
+        smaller(name, partial, **FEW_LAYERS)
+    huggingface_guess.guess = guess_small(huggingface_guess.guess)
+    if NEO:
+        apply_neo()
+
+
+def smaller(name: str, change: Any, **sizes: Any) -> None:
+    """Put another in the place of what the host has by this name."""
+    if hasattr(llama, name):
+        setattr(llama, name, change(getattr(llama, name), **sizes))
+
+
+def apply_neo() -> None:
+    """What ersatzForge has not, or takes from the checkpoint."""
+    read = loader.read_arbitrary_config
+    loader.read_arbitrary_config = lambda folder: small_t5(read(folder))
     tokenizer = transformers.T5TokenizerFast.from_pretrained
     transformers.T5TokenizerFast.from_pretrained = lambda folder: tokenizer(with_tokenizer(folder))
     vision = llama.qwen_vl.Qwen2VLVisionTransformer
     llama.qwen_vl.Qwen2VLVisionTransformer = lambda **sizes: vision(**{**sizes, **VISION})
     llama.QWEN3VL_VISION = {**llama.QWEN3VL_VISION, **KREA_VISION}
-    for name in ("Qwen3_06B", "Qwen3_4B", "Qwen25_7BVLI", "Qwen3VL", "Gemma2_2B", "Ministral3_3B"):
-        setattr(llama, name, language_model(getattr(llama, name)))
-    for name in ("Qwen3_06BConfig", "Qwen3_4BConfig", "Qwen25_7BVLI_Config"):
-        setattr(llama, name, partial(getattr(llama, name), **LANGUAGE))
-    llama.Qwen3VL_4BConfig = partial(llama.Qwen3VL_4BConfig, **KREA)
-    for name in ("Gemma2_2B_Config", "Ministral3_3BConfig"):
-        setattr(llama, name, partial(getattr(llama, name), **FEW_LAYERS))
-    huggingface_guess.guess = guess_small(huggingface_guess.guess)
 
 
 def with_tokenizer(folder: str) -> str:
