@@ -19,7 +19,7 @@ class ForgeUntried(ForgeFlow):
 
 
 class ErsatzUntried(Ersatz):
-    engine = "Krea2"
+    engine = "QwenImage21"
     kind = "const"
 
 
