@@ -91,7 +91,7 @@ def test_everything_that_can_be_set_says_what_it_does(build):
     with gr.Blocks() as page:
         build()
     kinds = gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox
-    controls = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible]
+    controls = [block for block in page.blocks.values() if isinstance(block, kinds) and block.visible is True]
     assert len(controls) == len(FIELDS) + 1
     assert [block.label for block in controls if not block.info] == [BY_NAME[name].label for name in COMPARE]
     assert all(len(block.info) > 20 for block in controls if block.info)

@@ -257,7 +257,7 @@ def test_the_panel_adds_one_argument_that_is_not_stored():
     with gr.Blocks() as page:
         ticket = sheet.panel(lambda name: f"test_{name}")
         sheet.sliders(lambda name: f"test_{name}")
-    assert (ticket.value, ticket.visible) == ("", False)
+    assert (ticket.value, ticket.visible) == ("", sheet.HIDDEN)
     kinds = gr.Slider | gr.Textbox
     assert all(block.do_not_save_to_config for block in page.blocks.values() if isinstance(block, kinds))
     elements = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
