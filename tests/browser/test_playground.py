@@ -218,6 +218,8 @@ def test_off_by_hand_gives_the_same_image(page):
 def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
     for name, low, high, beyond in (("erase", "1", "16", "64"), ("inject", "-0.2", "0.3", "-0.9")):
         page.locator(f'#noiseorder_{name} input[type=range][min="{low}"][max="{high}"]').wait_for()
+        ends = page.locator(f"#noiseorder_{name} .min_value, #noiseorder_{name} .max_value")  # Gradio 6 writes them
+        assert ends.all_inner_texts() in ([], [low, high])
         box = page.locator(f"#noiseorder_{name} input[type=number]")
         fill(page, f"noiseorder_{name}", beyond)
         # Through the box and out again, as who only looks does.
