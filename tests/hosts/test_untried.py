@@ -69,7 +69,7 @@ def test_each_kind_is_told(monkeypatch, capsys):
             Neo,
             ["StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan"],
         ),
-        (Ersatz, ["StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2"]),
+        (Ersatz, ["StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"]),
         (ReForge, ["BaseModel", "SDXL"]),
     ],
 )
