@@ -21,6 +21,9 @@ from .inspector import png
 
 LIMIT = 4
 """Sheets that are remembered; the oldest are forgotten."""
+GRADIO_6 = int(gr.__version__.split(".")[0]) >= 6
+HIDDEN: Any = "hidden" if GRADIO_6 else False
+"""In the document and not to be seen; Gradio 6 leaves out what is not visible, and what is folded."""
 THUMBNAIL = 256
 
 
@@ -199,11 +202,6 @@ def sliders(elem_id: Callable[[str], str]) -> None:
                 elem_id=elem_id("audition_depth"),
             )
         )
-
-
-GRADIO_6 = int(gr.__version__.split(".")[0]) >= 6
-HIDDEN: Any = "hidden" if GRADIO_6 else False
-"""In the document and not to be seen; Gradio 6 leaves out what is not visible, and what is folded."""
 
 
 def keep_out(component: Any) -> Any:

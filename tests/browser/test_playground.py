@@ -425,7 +425,7 @@ def test_only_what_has_a_say_is_shown(page):
 def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
     fill(page, "noiseorder_erase", 9)
     unfold(page)
-    page.locator("#noiseorder_presets > .label-wrap").click()
+    unfold(page, "presets")
     name, message = (
         page.locator("#noiseorder_preset_name").get_by_role("textbox"),
         page.locator("#noiseorder_preset_message"),
@@ -512,7 +512,7 @@ def test_a_name_is_text_and_fetches_nothing(page, data, url, name):
     choose(page, "noiseorder_preset", f"{name}2")
     page.locator("#noiseorder_said").get_by_text(f'Preset "{name}2" cannot be used.').wait_for()
     unfold(page)
-    page.locator("#noiseorder_presets > .label-wrap").click()
+    unfold(page, "presets")
     message = page.locator("#noiseorder_preset_message")
     page.locator("#noiseorder_preset_name").get_by_role("textbox").fill(name)
     page.locator("#noiseorder_preset_save").click()
