@@ -322,9 +322,7 @@
     let reopened = "";
     window.noiseorderReopen = (id, names) => setTimeout(() => {
         const input = document.querySelector(`#${id} input`), told = names.join("\n");
-        const list = document.getElementById(input.getAttribute("aria-controls")); // Gradio 6, where it is not beneath
-        const items = (list || document).querySelectorAll(list ? "li" : `#${id} ul.options li`);
-        const shown = [...items].map((item) => item.getAttribute("aria-label"));
+        const shown = [...document.querySelectorAll(`#${id} ul.options li`)].map((item) => item.getAttribute("aria-label"));
         if (!shown.length || input !== document.activeElement || input.value !== opened.get(input)) return;
         if (shown.join("\n") === told || reopened === told) return;
         reopened = told;
