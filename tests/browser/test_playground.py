@@ -102,6 +102,9 @@ def read_choices(page, name):
 
 def unfold(page, name="advanced"):
     page.locator(f"#noiseorder_{name} > .label-wrap").click()
+    # Gradio 6 makes what is inside only now. An answer of the server that comes while it does puts first values back
+    # over what was written in that quarter of a second, sooner than a person can.
+    page.wait_for_timeout(1000)
 
 
 def read_curve(page):
