@@ -40,12 +40,12 @@ from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
 from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel  # noqa: E402
 from lib_noiseorder.playground.world import CheckResult  # noqa: E402
-from lib_noiseorder.presets import PRESETS  # noqa: E402
+from lib_noiseorder.presets import PRESETS, TWO_STEP  # noqa: E402
 
 BATCH = 64
-INJECT = NoiseOrderConfig(enabled=True, erase=1.0)
+INJECT = PRESETS["Inject only"]
 VARIANTS: dict[str, NoiseOrderConfig] = {
-    "Default: erase n = 4, guidance δ = 0.05": PRESETS["Default"],
+    "Erase and inject: n = 4, guidance δ = 0.05": PRESETS[TWO_STEP],
     "Erase only, n = 4": PRESETS["Erase only"],
     "Guidance, δ = 0.05, t = 0.9": INJECT,
     "Guidance, δ = −0.05, t = 0.9": INJECT.replace(inject=-0.05),
@@ -152,7 +152,7 @@ class Batch:
 
 def modulations(batch: Batch) -> None:
     batch.add_modulated("plain", NoiseOrderConfig())
-    batch.add_modulated("Default: erase n = 4, guidance δ = 0.05", PRESETS["Default"])
+    batch.add_modulated("Erase and inject: n = 4, guidance δ = 0.05", PRESETS[TWO_STEP])
     row = "Look-ahead, δ = 0.08"
     batch.add_modulated(row, PRESETS["Look-ahead"])
     batch.more_steps(batch.rows[row][0, 3])
@@ -457,7 +457,7 @@ def tell(tables: dict[str, Rows]) -> None:
 
 KINDS = {
     "self-correction": (r"Self-correction.*", "black", "*"),
-    "noise modulated": (r"(Default|Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
+    "noise modulated": (r"(Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
     "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden|Idea).*", "tab:pink", "P"),
     "more steps": (STEPS_ROW, "tab:grey", "s"),
     "other CFG": (r"CFG .*", "tab:brown", "D"),

@@ -30,9 +30,9 @@ from lib_noiseorder.config import FIELDS, NoiseOrderConfig  # noqa: E402
 from lib_noiseorder.core.schedule import DEPTH  # noqa: E402
 
 ROWS: dict[str, dict[str, object]] = {
-    "Default: n = 4, guidance, K = 1": {},
-    "n = 4, denoised (conditional only), K = 3": {"direction": "denoised", "levels": 3},
-    "n = 4, guidance, K = 3": {"levels": 3},
+    "Erase and inject: n = 4, guidance, K = 1": {"inject": 0.05},
+    "n = 4, denoised (conditional only), K = 3": {"inject": 0.05, "direction": "denoised", "levels": 3},
+    "n = 4, guidance, K = 3": {"inject": 0.05, "levels": 3},
     "Erase only, n = 4": {"inject": 0},
 }
 

@@ -108,7 +108,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "inject",
-        0.05,
+        0.0,
         "Inject",
         "The model's own idea of the prompt; try preset Self-correction; 0 = off",
         "Noise Order inject",
@@ -292,7 +292,7 @@ class NoiseOrderConfig:
 
     enabled: bool = False
     erase: float = 4.0
-    inject: float = 0.05
+    inject: float = 0.0
     direction: str = GUIDANCE
     levels: int = 1
     first_level: float = 0.9

@@ -6,15 +6,20 @@ from typing import NamedTuple
 
 from .config import AS_PRINTED, AUTO, DENOISED, LOOK_AHEAD, NOISE, SELF_CORRECTION, NoiseOrderConfig
 
+TWO_STEP = "Erase and inject"
+"""The method this extension is named for: erase, then inject with guidance."""
+
 PRESETS: dict[str, NoiseOrderConfig] = {
     "Default": NoiseOrderConfig(enabled=True),
-    "Erase only": NoiseOrderConfig(enabled=True, inject=0.0),
-    "Inject only": NoiseOrderConfig(enabled=True, erase=1.0),
+    # The same as the default, and stays so whatever the default becomes: images, plots and scripts name it.
+    "Erase only": NoiseOrderConfig(enabled=True, erase=4.0, inject=0.0),
+    TWO_STEP: NoiseOrderConfig(enabled=True, inject=0.05),
+    "Inject only": NoiseOrderConfig(enabled=True, erase=1.0, inject=0.05),
     "Look-ahead": NoiseOrderConfig(
         enabled=True, erase=1.0, inject=0.08, direction=LOOK_AHEAD, levels=3, first_level=1.0, last_level=0.8
     ),
     # Such models run at CFG 1 and have no negative prompt to ask.
-    "Few steps": NoiseOrderConfig(enabled=True, direction=DENOISED),
+    "Few steps": NoiseOrderConfig(enabled=True, inject=0.05, direction=DENOISED),
     # Of its δ and t_k the paper prints nothing but "early, middle, late".
     "Paper, as printed": NoiseOrderConfig(
         enabled=True,
@@ -25,12 +30,12 @@ PRESETS: dict[str, NoiseOrderConfig] = {
         last_level=0.1,
         normalisation=AS_PRINTED,
     ),
-    "Auto": NoiseOrderConfig(enabled=True, direction=AUTO),
+    "Auto": NoiseOrderConfig(enabled=True, inject=0.05, direction=AUTO),
     "Self-correction": NoiseOrderConfig(
         enabled=True, erase=1.0, inject=0.1, direction=SELF_CORRECTION, levels=3, first_level=1.0, last_level=0.75
     ),
 }
-"""Built-in presets; the first is the default."""
+"""Built-in presets; the first is the default, which asks no model: what Inject brings is not the same everywhere."""
 
 GUIDED = (
     "At CFG 3 its Inject brought nothing on four small models, and on one of them it cost 0.04 of the right images. "
@@ -38,7 +43,7 @@ GUIDED = (
 )
 
 CAVEATS: dict[str, str] = {
-    "Default": GUIDED + " Inject 0 leaves Erase alone, which costs nothing.",
+    TWO_STEP: GUIDED + " Inject 0 leaves Erase alone, which costs nothing.",
     "Inject only": GUIDED,
     "Look-ahead": "Look-ahead is for few-step models: on the one measured it brought more than more steps did. "
     "At CFG 3 it brought nothing on four models, and harmed on one of them.",
@@ -60,9 +65,9 @@ class Family(NamedTuple):
 
 # Families share a preset where nothing was measured to differ; between them it is the direction that differs.
 FAMILIES: dict[str, Family] = {
-    "eps": Family("a model that predicts noise (ε)", "Default"),
-    "v": Family("a model that predicts velocity (v)", "Default"),
-    "flow": Family("a flow model", "Default"),
+    "eps": Family("a model that predicts noise (ε)", TWO_STEP),
+    "v": Family("a model that predicts velocity (v)", TWO_STEP),
+    "flow": Family("a flow model", TWO_STEP),
     "few": Family("a few-step or guidance-distilled model", "Few steps"),
 }
 
@@ -72,13 +77,13 @@ def follow(config: NoiseOrderConfig, family: str | None) -> tuple[NoiseOrderConf
     of that preset; without "auto" the settings themselves and no name."""
     if config.direction != AUTO:
         return config, ""
-    name = FAMILIES[family].preset if family in FAMILIES else next(iter(PRESETS))
+    name = FAMILIES[family].preset if family in FAMILIES else TWO_STEP
     return config.replace(direction=PRESETS[name].direction), name
 
 
 def automatic(family: str | None) -> str:
     """What "auto" does, and why."""
     if family not in FAMILIES:
-        return f"Auto: no model is loaded yet; “{next(iter(PRESETS))}” until it is known."
+        return f"Auto: no model is loaded yet; “{TWO_STEP}” until it is known."
     words, name = FAMILIES[family]
     return f"Auto: {words} is loaded, so “{name}”."

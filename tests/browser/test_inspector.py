@@ -33,7 +33,7 @@ def record(seed, size=16):
     generator = torch.Generator().manual_seed(seed)
     noises = {name: torch.randn(1, 4, size, size, generator=generator) for name in inspector.STATES}
     previews = [Preview(Level(0.9, 11.5), noises["before"], noises["after"])]
-    inspector.keep(NoiseOrderConfig(True), 2, inspector.observe([seed], "", noises, previews))
+    inspector.keep(NoiseOrderConfig(True, inject=0.05), 2, inspector.observe([seed], "", noises, previews))
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def generate(page):
 @pytest.fixture(scope="module")
 def first():
     """The sheet of the first example, made here."""
-    config = NoiseOrderConfig(True, audition=CANDIDATES)
+    config = NoiseOrderConfig(True, inject=0.05, audition=CANDIDATES)
     return audition(load(MODEL), EXAMPLES[0], "", range(1, 1 + COUNT), STEPS, CFG_SCALE, config)
 
 

@@ -52,7 +52,7 @@ def test_it_does_not_use_the_image_that_img2img_starts_from():
 
 
 def test_images_of_a_batch_can_have_variants_of_their_own():
-    z, config = noise([7, 7, 8]), NoiseOrderConfig(enabled=True)
+    z, config = noise([7, 7, 8]), NoiseOrderConfig(True, inject=0.05)
     result, _ = modulate(z, config, GaussianHost([7, 7, 8]), variants=[2, 5, 2])
     for k, (seed, variant) in enumerate(((7, 2), (7, 5), (8, 2))):
         alone, _ = modulate(z[k : k + 1], config.replace(variant=variant), GaussianHost([seed]))

@@ -73,7 +73,7 @@ def noise(seeds, dtype=torch.float64):
 
 
 def config(**settings):
-    return NoiseOrderConfig(enabled=True, **settings)
+    return NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings})
 
 
 def reference_erased(z, seeds, n, host, variant=0):

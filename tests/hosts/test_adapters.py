@@ -144,7 +144,7 @@ def edited(first, second):
 
 
 def test_prompts_are_those_of_the_first_step(host, monkeypatch):
-    settings = {"erase": 1}
+    settings = {"inject": 0.05, "erase": 1}
     plain = host.txt2img(settings, prompts=["red"], negative=["grey"])
     monkeypatch.setattr(fakes, "multicond", lambda *_: Multicond([[Composable(edited("red", "blue"))]]))
     monkeypatch.setattr(host, "uncond", lambda p: [edited("grey", "green")])
@@ -183,7 +183,7 @@ def test_every_image_has_its_own_weight(a1111, weights):
 
 @pytest.mark.parametrize(("weight", "cancels"), [(-0.9985, False), (-0.9993, True), (-1, True), (-1.0015, False)])
 def test_weights_cancel_out_where_their_sum_is_next_to_nothing(host, weight, cancels):
-    result = host.txt2img({"direction": "denoised"}, prompts=[f"a cat AND a dog :{weight}"])
+    result = host.txt2img({"inject": 0.05, "direction": "denoised"}, prompts=[f"a cat AND a dog :{weight}"])
     assert ("cancel out" in result.infotext.get("Noise Order error", "")) is cancels
 
 
@@ -195,7 +195,7 @@ def test_modifiers_are_told_the_seed_of_the_first_image(patcher_host):
         return model, x, sigma, uncond, cond, scale, options, seed
 
     patcher_host.options["conditioning_modifiers"] = [modifier]
-    patcher_host.txt2img(True, seeds=[5, 6, 7], prompts=["a"] * 3, negative=[""] * 3)
+    patcher_host.txt2img(True, 4.0, 0.05, seeds=[5, 6, 7], prompts=["a"] * 3, negative=[""] * 3)
     assert seeds == [5]
 
 
@@ -205,7 +205,9 @@ def test_inpainting_models_get_one_mask_for_every_image(inpainting_host, is_img2
     inpainting_host.conditioning_key = "hybrid"
     inpainting_host.script.is_img2img = is_img2img
     many = {"seeds": [1, 2, 3], "prompts": ["a"] * 3, "negative": [""] * 3}
-    result = inpainting_host.txt2img({"direction": direction}, image_conditioning=torch.zeros(1, 5, 8, 8), **many)
+    result = inpainting_host.txt2img(
+        {"inject": 0.05, "direction": direction}, image_conditioning=torch.zeros(1, 5, 8, 8), **many
+    )
     assert not torch.equal(result.noise, result.untouched)
     assert (result.errors, result.comments) == ([], [])
 

@@ -10,7 +10,7 @@ import torch
 from fakes import A1111, Composable, Ersatz, Forge, ForgeFlow, Multicond, Neo, ReForge, Scheduled, encode
 from test_batches import job
 
-HIRES = {"passes": "hires"}
+HIRES = {"inject": 0.05, "passes": "hires"}
 
 
 def refused(result, reason):
@@ -34,7 +34,7 @@ def test_the_hires_pass_begins_where_its_own_steps_say(host, second, run):
 def test_the_first_pass_knows_no_steps_of_the_second(host):
     sigmas = []
     for second in (0, 20):
-        job(host, {"direction": "denoised"}, seeds=[1], hr_second_pass_steps=second)
+        job(host, {"inject": 0.05, "direction": "denoised"}, seeds=[1], hr_second_pass_steps=second)
         sigmas.append(host.network.inputs[-1][1].item())
     assert sigmas[0] == sigmas[1]
 
@@ -53,7 +53,7 @@ def test_the_hires_pass_is_guided_by_its_own_scale(host):
 
 
 def test_the_first_pass_is_guided_by_the_scale_of_the_image(host):
-    settings = {"direction": "look-ahead", "erase": 1}
+    settings = {"inject": 0.05, "direction": "look-ahead", "erase": 1}
     one, hires, first = (
         job(host, settings, seeds=[1], cfg_scale=cfg, hr_cfg=hr).noises[0] for cfg, hr in ((5, 2), (5, 9), (7, 2))
     )
@@ -64,7 +64,7 @@ def test_the_first_pass_is_guided_by_the_scale_of_the_image(host):
 @pytest.mark.parametrize(("direction", "rows"), [("look-ahead", 3), ("guidance", 3), ("denoised", 3)])
 def test_without_a_negative_prompt_the_prompt_alone_is_asked(host, direction, rows):
     host.uncond = lambda p: None
-    result = host.txt2img({"direction": direction, "levels": 3})
+    result = host.txt2img({"inject": 0.05, "direction": direction, "levels": 3})
     assert not torch.equal(result.noise, result.untouched)
     assert host.network.rows == rows
     assert (result.errors, result.comments) == ([], [])
@@ -93,14 +93,14 @@ def test_what_is_told_of_the_evaluations_is_what_the_model_counted(
     host, prompt, each, direction, negative, batch, capsys
 ):
     many = {"seeds": list(range(batch)), "prompts": [prompt] * batch, "negative": [""] * batch}
-    host.txt2img({"direction": direction, "levels": 2}, **many)
+    host.txt2img({"inject": 0.05, "direction": direction, "levels": 2}, **many)
     count = 2 * (each + negative)
     assert host.network.rows == batch * count
     assert f"; {count} evaluation{'' if count == 1 else 's'} per image" in capsys.readouterr().out
 
 
 def test_evaluations_of_prompts_unlike_each_other_are_told_as_the_next_whole_number(a1111, capsys):
-    a1111.txt2img(True, seeds=[1, 2], prompts=["a AND b", "c"], negative=["", ""])
+    a1111.txt2img(True, 4.0, 0.05, seeds=[1, 2], prompts=["a AND b", "c"], negative=["", ""])
     assert a1111.network.rows == 3 + 2
     assert "; 3 evaluations per image" in capsys.readouterr().out
 
@@ -114,12 +114,14 @@ def test_evaluations_of_prompts_unlike_each_other_are_told_as_the_next_whole_num
     ],
 )
 def test_lists_of_another_length_than_the_batch_are_refused(host, many, reason):
-    assert refused(host.txt2img(True, **many), f"{reason}: give one for every image")
+    assert refused(host.txt2img(True, 4.0, 0.05, **many), f"{reason}: give one for every image")
     assert host.network.calls == 0
 
 
 def test_seeds_of_another_number_than_the_batch_are_refused(host):
-    assert refused(host.txt2img(True, before_hook=lambda p: p.seeds.append(2)), "2 seeds for a batch of 1 images")
+    assert refused(
+        host.txt2img(True, 4.0, 0.05, before_hook=lambda p: p.seeds.append(2)), "2 seeds for a batch of 1 images"
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -135,33 +137,35 @@ def test_an_answer_that_is_not_finite_is_refused(host, value, call):
             return output
 
     host.network.__class__ = Spoiled
-    result = host.txt2img({"direction": "denoised", "levels": 3})
+    result = host.txt2img({"inject": 0.05, "direction": "denoised", "levels": 3})
     assert refused(result, "the model's predictions hold NaN or infinity")
 
 
 def test_inpainting_models_of_forge_are_refused(forge):
-    result = forge.txt2img(True, before_process=lambda p: setattr(p.sd_model, "is_inpaint", True))
+    result = forge.txt2img(True, 4.0, 0.05, before_process=lambda p: setattr(p.sd_model, "is_inpaint", True))
     assert refused(result, "inpainting models are not supported")
     assert forge.network.calls == 0
 
 
 @pytest.mark.parametrize("kind", ["edm", "sample"])
 def test_models_of_forge_that_predict_something_else_are_refused(forge, kind):
-    result = forge.txt2img(True, before_process=lambda p: setattr(forge.unet.model.predictor, "prediction_type", kind))
+    result = forge.txt2img(
+        True, 4.0, 0.05, before_process=lambda p: setattr(forge.unet.model.predictor, "prediction_type", kind)
+    )
     assert refused(result, f'models that predict "{kind}" are not supported')
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "const"])
 def test_models_of_forge_that_can_be_asked(monkeypatch, kind):
     monkeypatch.setattr(Forge, "kind", kind)
-    result = Forge(monkeypatch).txt2img(True)
+    result = Forge(monkeypatch).txt2img(True, 4.0, 0.05)
     assert not torch.equal(result.noise, result.untouched)
 
 
 @pytest.mark.parametrize("name", ["EPS", "V_PREDICTION"])
 def test_models_of_reforge_that_can_be_asked(reforge, name):
     reforge.model_type = name
-    result = reforge.txt2img(True)
+    result = reforge.txt2img(True, 4.0, 0.05)
     assert not torch.equal(result.noise, result.untouched)
 
 

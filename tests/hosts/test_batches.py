@@ -10,6 +10,8 @@ import pytest
 import torch
 from fakes import Sampler, multicond
 
+ON = {"enabled": True, "inject": 0.05}
+
 
 @dataclass
 class JobResult:
@@ -62,7 +64,7 @@ def fails_in(host, *batches):
 
 @pytest.mark.parametrize("hires", [False, True])
 def test_every_batch_is_the_one_made_alone(host, hires):
-    settings = {"passes": "both" if hires else "first"}
+    settings = {"inject": 0.05, "passes": "both" if hires else "first"}
     result = job(host, settings, hires=hires)
     alone = [job(host, settings, seeds=[seed], hires=hires) for seed in (1, 2, 3)]
     assert result.changed == [True] * len(result.noises)
@@ -73,15 +75,15 @@ def test_every_batch_is_the_one_made_alone(host, hires):
 
 @pytest.mark.parametrize("passes", ["hires", "both"])
 def test_the_hires_pass_of_every_batch_is_modulated(host, passes):
-    result = job(host, {"passes": passes}, hires=True)
+    result = job(host, {"inject": 0.05, "passes": passes}, hires=True)
     assert result.changed == [passes == "both", True] * 3
     assert host.network.rows == 3 * 2 * (1 + (passes == "both"))
 
 
 @pytest.mark.parametrize("batches", [(0,), (1,), (0, 1)])
 def test_after_a_refused_batch_later_ones_are_modulated_again(host, batches):
-    plain = job(host, True)
-    result = job(host, True, before=fails_in(host, *batches))
+    plain = job(host, ON)
+    result = job(host, ON, before=fails_in(host, *batches))
     assert result.changed == [n not in batches for n in range(3)]
     for n in range(3):
         if n in batches:
@@ -92,7 +94,7 @@ def test_after_a_refused_batch_later_ones_are_modulated_again(host, batches):
 
 
 def test_after_a_refused_batch_the_hires_pass_of_later_ones_is_modulated_again(host):
-    result = job(host, {"passes": "both"}, hires=True, before=fails_in(host, 0))
+    result = job(host, {"inject": 0.05, "passes": "both"}, hires=True, before=fails_in(host, 0))
     assert result.changed == [False, False, True, True, True, True]
     assert "Noise Order" not in result.infotexts[0]
     assert result.infotexts[1]["Noise Order pass"] == result.infotexts[2]["Noise Order pass"] == "both"
@@ -100,25 +102,25 @@ def test_after_a_refused_batch_the_hires_pass_of_later_ones_is_modulated_again(h
 
 
 def test_what_is_refused_before_anything_is_made_is_refused_in_every_batch(host):
-    result = job(host, {"erase": 99}, before=lambda n: None)
+    result = job(host, {"inject": 0.05, "erase": 99}, before=lambda n: None)
     assert result.changed == [False] * 3
     assert all(list(infotext) == ["Noise Order error"] for infotext in result.infotexts)
 
 
 def test_two_jobs_in_a_row_know_nothing_of_each_other(host):
-    result = job(host, True, before=fails_in(host, 0, 1, 2))
+    result = job(host, ON, before=fails_in(host, 0, 1, 2))
     assert result.changed == [False] * 3
     host.network.before = lambda: None
-    assert job(host, True).changed == [True] * 3
+    assert job(host, ON).changed == [True] * 3
     assert job(host, False).changed == [False] * 3
 
 
 def test_a_job_that_was_stopped_for_a_failure_is_the_only_one(host):
     host.opts.data["noiseorder_on_failure"] = "stop"
-    job(host, True, seeds=[1], before=fails_in(host, 0))
+    job(host, ON, seeds=[1], before=fails_in(host, 0))
     assert host.state.interrupted
     host.state.interrupted = False
-    assert job(host, True, seeds=[1], before=fails_in(host)).changed == [True]
+    assert job(host, ON, seeds=[1], before=fails_in(host)).changed == [True]
     assert not host.state.interrupted
 
 
@@ -128,7 +130,7 @@ def test_a_cell_that_is_off_knows_nothing_of_the_one_before(host, args, copied):
     """The cells of an X/Y/Z plot are copies of one object, with the job of the cell before on them."""
     p = host.processing(["a cat"], [""], [1])
     p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), None
-    host.script.process(p, True)
+    host.script.process(p, ON)
     p = copy.copy(p) if copied else p
     host.script.process(p, *args)
     host.script.process_batch(p, *args)
@@ -149,9 +151,9 @@ def test_a_processing_object_without_what_only_txt2img_has(host, is_img2img):
     names = set(vars(processing)) - {"is_hr_pass", "enable_hr"}
     p = types.SimpleNamespace(**{name: getattr(processing, name) for name in names}, modified_noise=None)
     p.sd_model, p.sampler = host.model(processing), Sampler(host.network)
-    host.script.process(p, {"passes": "hires"})
+    host.script.process(p, {"inject": 0.05, "passes": "hires"})
     assert ("Noise Order error" in p.extra_generation_params) is not is_img2img
-    host.script.process(p, {"direction": "denoised"})
+    host.script.process(p, {"inject": 0.05, "direction": "denoised"})
     noise = host.draw(host.shape, p.seeds)
     before = noise.clone()
     x = torch.full_like(noise, 0.3) if is_img2img else noise

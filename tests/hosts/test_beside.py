@@ -221,7 +221,7 @@ def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
         host.opts.return_mask, host.opts.return_mask_composite = mask, composite
     else:
         mask = composite = False  # ersatzForge has none in its results
-    p = processing(host, True, mask_for_overlay=Image.new("L", (8, 8)))
+    p = processing(host, True, 4.0, 0.05, mask_for_overlay=Image.new("L", (8, 8)))
     stride = 1 + mask + composite
     processed = types.SimpleNamespace(
         index_of_first_image=1, images=list(range(-1, 3 * stride)), infotexts=["grid", "a", "b", "c"]
@@ -235,7 +235,9 @@ def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
 def test_what_comes_without_infotexts_gets_that_of_the_first_image(host):
     mask = Image.new("RGB", (8, 8), "red")
     host.opts.return_mask = True
-    result = generate(host, {"compare_original": True}, batch_size=2, mask_for_overlay=mask, do_not_save_grid=True)
+    result = generate(
+        host, {"inject": 0.05, "compare_original": True}, batch_size=2, mask_for_overlay=mask, do_not_save_grid=True
+    )
     _, first, second, *added = result.infotexts
     assert first != second
     assert added[:2] == [first] * 2
@@ -279,7 +281,7 @@ def test_files_of_variants_are_numbered_where_the_seed_alone_would_name_them(hos
 
 def test_an_image_that_was_refused_without_variants_has_nothing_told_of_comparing(host):
     host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
-    assert "compare" not in generate(host, True).comments
+    assert "compare" not in generate(host, True, 4.0, 0.05).comments
 
 
 def test_a_failing_variant_and_a_failing_grid_are_traced_in_the_console(host, capsys):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-ALL = {"compare_original": True, "compare_erased": True, "compare_injected": True}
+ALL = {"inject": 0.05, "compare_original": True, "compare_erased": True, "compare_injected": True}
 
 
 def processing(host, *args, **settings):
@@ -36,7 +36,7 @@ def same(ours, theirs):
 
 
 def test_without_being_asked_nothing_is_different(host):
-    plain = generate(host, True)
+    plain = generate(host, True, 4.0, 0.05)
     assert len(plain.images) == 1
     assert "compare" not in plain.infotexts[0]
     assert host.state.job_count == 1
@@ -51,7 +51,12 @@ def test_each_variant_is_the_image_its_own_settings_make(host, batch_size, n_ite
     assert len(both.images) == len(both.infotexts) == 1 + 4 * n
     expected = [
         generate(host, *settings, **size)
-        for settings in (({"erase": 2.0},), (False,), ({"erase": 2.0, "inject": 0.0},), ({"erase": 1.0},))
+        for settings in (
+            ({"inject": 0.05, "erase": 2.0},),
+            (False,),
+            ({"erase": 2.0, "inject": 0.0},),
+            ({"inject": 0.05, "erase": 1.0},),
+        )
     ]
     for k, alone in enumerate(expected):
         assert same(both.images[1 + k * n : 1 + (k + 1) * n], alone.images)
@@ -90,10 +95,10 @@ def test_the_grid_is_labelled_and_holds_every_image(host):
 
 
 def test_the_hosts_own_grid_stays(host):
-    result = generate(host, {"compare_original": True}, batch_size=2)
+    result = generate(host, {"inject": 0.05, "compare_original": True}, batch_size=2)
     assert result.index_of_first_image == 2
     assert len(result.images) == len(result.infotexts) == 2 + 4
-    assert same(result.images[1:2], generate(host, True, batch_size=2).images[:1])
+    assert same(result.images[1:2], generate(host, True, 4.0, 0.05, batch_size=2).images[:1])
 
 
 @pytest.mark.parametrize(("grid_save", "do_not", "saved"), [(True, False, 1), (True, True, 0), (False, False, 0)])
@@ -146,8 +151,8 @@ def test_files_named_by_the_seed_alone_are_not_overwritten(host):
     ("settings", "variants", "duplicates"),
     [
         ({"inject": 0.0}, ["original"], ["erased", "injected"]),
-        ({"erase": 1.0}, ["original"], ["erased", "injected"]),
-        ({"erase": 1.0, "compare_original": False}, ["erased"], ["injected"]),
+        ({"inject": 0.05, "erase": 1.0}, ["original"], ["erased", "injected"]),
+        ({"inject": 0.05, "erase": 1.0, "compare_original": False}, ["erased"], ["injected"]),
     ],
 )
 def test_no_image_is_made_twice(host, settings, variants, duplicates):
@@ -170,7 +175,7 @@ def test_masks_are_no_pictures(host):
     for masks in range(1 + hasattr(host.opts, "return_mask")):
         if masks:
             host.opts.return_mask = True
-        result = generate(host, {"compare_original": True}, **options)
+        result = generate(host, {"inject": 0.05, "compare_original": True}, **options)
         plain = generate(host, False, **options)
         assert len(result.images) == len(result.infotexts) == 1 + 2 * (1 + masks) + 2
         assert same(result.images[-2:], plain.images[:: 1 + masks])
@@ -186,7 +191,7 @@ def test_styles_and_wildcards_are_resolved_once(host):
         original(p, *args)
 
     script.process = wildcard
-    p = processing(host, {"compare_original": True})
+    p = processing(host, {"inject": 0.05, "compare_original": True})
     p.prompt, p.styles = "__pet__", ["painted"]
     result = host.process_images(p)
     assert [text.splitlines()[0] for text in result.infotexts] == ["a dog painted"] * 3
@@ -199,7 +204,7 @@ def test_params_txt_holds_what_was_asked_for(host):
 
 
 def test_random_numbers_go_on_as_without(host):
-    generate(host, True)
+    generate(host, True, 4.0, 0.05)
     expected = torch.get_rng_state()
     generate(host, ALL)
     assert torch.equal(torch.get_rng_state(), expected)

@@ -45,12 +45,12 @@ def count(host, settings, parts, cfg=5.0, **changes):
 SETTINGS = {
     "nothing beside": {},
     "inject 0": {"inject": 0.0},
-    "denoised": {"direction": "denoised", "levels": 3},
-    "look-ahead": {"direction": "look-ahead", "levels": 2},
-    "self-correction": {"direction": "self-correction", "levels": 2},
+    "denoised": {"inject": 0.05, "direction": "denoised", "levels": 3},
+    "look-ahead": {"inject": 0.05, "direction": "look-ahead", "levels": 2},
+    "self-correction": {"inject": 0.05, "direction": "self-correction", "levels": 2},
     "also make": ALL,
     "also make the same": {**ALL, "erase": 1.0},
-    "audition": {"audition": 3},
+    "audition": {"inject": 0.05, "audition": 3},
     "everything": {**ALL, "audition": 2, "levels": 3},
 }
 
@@ -73,7 +73,7 @@ def test_the_line_counts_what_is_evaluated(host, settings):
 
 @pytest.mark.parametrize("direction", ["guidance", "look-ahead", "self-correction"])
 def test_at_cfg_1(host, direction):
-    settings = {"direction": direction, "levels": 2, "audition": 2}
+    settings = {"inject": 0.05, "direction": direction, "levels": 2, "audition": 2}
     load(host)
     total, added = estimate(host, settings, cfg=1.0)
     assert count(host, settings, 1, cfg=1.0) == total, added
@@ -81,7 +81,7 @@ def test_at_cfg_1(host, direction):
 
 @pytest.mark.parametrize("passes", ["first", "hires", "both"])
 def test_the_hires_pass(host, passes):
-    settings = {"passes": passes, "levels": 2}
+    settings = {"inject": 0.05, "passes": passes, "levels": 2}
     host.opts.data["noiseorder_inspector"] = True
     _, added = estimate(host, settings, hires=True)
     assert not host.txt2img(settings, hires=True).errors
@@ -100,7 +100,10 @@ def test_passes_of_the_sampler():
     assert cost_of({}, Job(hires=True, hires_steps=5))[0] == 50
     assert cost_of({}, Job(hires=True, hires_cfg=1.0, parts=2, hires_parts=1))[0] == 60 + 20
     assert cost_of({}, Job(img2img=True, strength=0.5))[0] == 2 * 11
-    assert cost_of({"audition": 2}, Job(), Rates(**plan)) == (2 * 39, {"Inject": 2, "Audition": 2 * (22 + 2 + 1)})
+    assert cost_of({"inject": 0.05, "audition": 2}, Job(), Rates(**plan)) == (
+        2 * 39,
+        {"Inject": 2, "Audition": 2 * (22 + 2 + 1)},
+    )
 
 
 def test_words():
@@ -108,7 +111,7 @@ def test_words():
 
     def describe(job=None, inspects=False, **settings):
         rates = Rates(inspects=lambda: inspects)
-        return line(NoiseOrderConfig(True, **settings), job or Job(), rates)
+        return line(NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings}), job or Job(), rates)
 
     assert describe() == "Cost: +2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)"
     assert describe(direction="denoised", job=Job(steps=60)) == (

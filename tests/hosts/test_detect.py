@@ -91,7 +91,9 @@ class Old(A1111):
         return call[4]
 
 
-@pytest.mark.parametrize("settings", [{"erase": 4}, {"erase": 4, "inject": 0}, {"inject": 0.1, "erase": 1}])
+@pytest.mark.parametrize(
+    "settings", [{"inject": 0.05, "erase": 4}, {"erase": 4, "inject": 0}, {"inject": 0.1, "erase": 1}]
+)
 def test_a_host_without_the_hook_is_told_and_nothing_claimed(settings, monkeypatch):
     host = Old(monkeypatch)
     result = host.txt2img({"enabled": True, **settings})
@@ -123,7 +125,7 @@ class Deaf(A1111):
 
 @pytest.mark.parametrize("passes", ["first", "both"])
 def test_what_was_not_done_is_not_claimed(passes, monkeypatch):
-    result = Deaf(monkeypatch).txt2img({"enabled": True, "passes": passes}, hires=passes == "both")
+    result = Deaf(monkeypatch).txt2img({"enabled": True, "inject": 0.05, "passes": passes}, hires=passes == "both")
     assert torch.equal(result.noise, result.untouched)
     assert "Noise Order" not in result.infotext
     assert "first" in result.infotext["Noise Order error"]
@@ -137,7 +139,7 @@ def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, pass_name, m
 
     original = host.process_before_every_sampling
     monkeypatch.setattr(host, "process_before_every_sampling", skip_first)
-    result = host.txt2img({"enabled": True, "passes": passes}, hires=True)
+    result = host.txt2img({"enabled": True, "inject": 0.05, "passes": passes}, hires=True)
     assert torch.equal(result.noise, result.untouched)
     assert torch.equal(result.hires_noise, result.hires_untouched) is (pass_name is None)
     assert ("Noise Order" in result.infotext) is (pass_name is not None)
@@ -156,7 +158,7 @@ def test_after_a_pass_that_did_not_run_the_next_batch_is_modulated(host):
 
 
 def test_both_passes_without_hires_fix_are_the_first_alone(host):
-    result = host.txt2img({"enabled": True, "passes": "both"})
+    result = host.txt2img({"enabled": True, "inject": 0.05, "passes": "both"})
     assert not torch.equal(result.noise, result.untouched)
     assert result.infotext["Noise Order pass"] == "both"
     assert "Noise Order error" not in result.infotext

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fakes import A1111, A1111SD3, Ersatz, Forge, ForgeFlow, Neo, ReForge
 
-ON = {"enabled": True, "levels": 2}
+ON = {"enabled": True, "inject": 0.05, "levels": 2}
 FAKES = [A1111, A1111SD3, Forge, ForgeFlow, ReForge, Neo, Ersatz]
 
 

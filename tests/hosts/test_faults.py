@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-ON = {"enabled": True, "levels": 3, "direction": "denoised"}
+ON = {"enabled": True, "inject": 0.05, "levels": 3, "direction": "denoised"}
 
 
 def assert_untouched(host, result, reason):
@@ -80,7 +80,7 @@ def test_the_settings_of_a_generation_stay_those_it_began_with(host):
 
     def meddle(p):
         host.opts.data.update(noiseorder_on_failure="stop", noiseorder_default_preset="Erase only")
-        p._noiseorder_xyz = {"erase": 64.0}
+        p._noiseorder_xyz = {"inject": 0.05, "erase": 64.0}
 
     assert torch.equal(host.txt2img({"enabled": True, "inject": 0.05}, before_hook=meddle).noise, expected.noise)
 

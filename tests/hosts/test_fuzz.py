@@ -317,7 +317,7 @@ def test_three_thousand_presets_in_files_written_by_hand(tmp_path):
                 expected = expect({**entry, "enabled": True})
             agree(attempt(lambda name=name: presets.get(name)), expected)
             assert (name in names) is not isinstance(expected, list)
-        presets.save("Mine", NoiseOrderConfig(True))
+        presets.save("Mine", NoiseOrderConfig(True, inject=0.05))
         assert list(presets.usable()) == [*names, "Mine"]
         usable += len(names)
     assert usable > 500

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fakes import A1111, Composable, Forge, Multicond, Neo, Processing, Scheduled, encode
 
-ON = {"enabled": True}
+ON = {"enabled": True, "inject": 0.05}
 
 
 def changed(result):
@@ -31,7 +31,7 @@ def test_off_is_absent(host, args):
 
 
 def test_on_changes_the_noise_and_tells_all_of_it_before_sampling(host):
-    result = host.txt2img(True)
+    result = host.txt2img(True, 4.0, 0.05)
     assert changed(result)
     assert result.errors == []
     assert result.params_txt == result.infotext
@@ -50,12 +50,12 @@ def test_on_changes_the_noise_and_tells_all_of_it_before_sampling(host):
 @pytest.mark.parametrize(
     ("settings", "rows"),
     [
-        ({"direction": "guidance", "levels": 1}, 2),
-        ({"direction": "guidance", "levels": 3}, 6),
-        ({"direction": "look-ahead", "levels": 3}, 6),
-        ({"direction": "self-correction", "levels": 3}, 4),
-        ({"direction": "denoised", "levels": 3}, 3),
-        ({"direction": "noise", "levels": 3, "normalisation": "as printed"}, 3),
+        ({"inject": 0.05, "direction": "guidance", "levels": 1}, 2),
+        ({"inject": 0.05, "direction": "guidance", "levels": 3}, 6),
+        ({"inject": 0.05, "direction": "look-ahead", "levels": 3}, 6),
+        ({"inject": 0.05, "direction": "self-correction", "levels": 3}, 4),
+        ({"inject": 0.05, "direction": "denoised", "levels": 3}, 3),
+        ({"inject": 0.05, "direction": "noise", "levels": 3, "normalisation": "as printed"}, 3),
         ({"inject": 0}, 0),
     ],
 )
@@ -75,15 +75,15 @@ def test_the_network_is_fed_the_erased_noise_itself(host):
 
 
 def test_same_request_twice_is_the_same_noise(host):
-    first, second = (host.txt2img(True) for _ in range(2))
+    first, second = (host.txt2img(True, 4.0, 0.05) for _ in range(2))
     assert torch.equal(first.noise, second.noise)
 
 
 def test_an_image_does_not_know_its_batch(host):
     seeds, prompts = [5, 6, 7], ["a cat", "a dog", "a tree"]
-    batch = host.txt2img(True, seeds=seeds, prompts=prompts, negative=[""] * 3)
+    batch = host.txt2img(True, 4.0, 0.05, seeds=seeds, prompts=prompts, negative=[""] * 3)
     for k in range(3):
-        alone = host.txt2img(True, seeds=[seeds[k]], prompts=[prompts[k]])
+        alone = host.txt2img(True, 4.0, 0.05, seeds=[seeds[k]], prompts=[prompts[k]])
         torch.testing.assert_close(batch.noise[k : k + 1], alone.noise, rtol=0, atol=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_random_numbers_of_others_are_left_alone(host):
     host.txt2img(False)
     expected = torch.get_rng_state()
     host.network.before = lambda: torch.rand(1)  # as token merging does
-    host.txt2img(True)
+    host.txt2img(True, 4.0, 0.05)
     assert torch.equal(torch.get_rng_state(), expected)
 
 
@@ -139,7 +139,7 @@ def test_a_failing_model_leaves_the_noise_and_an_honest_infotext(host, call, err
     assert type(error).__name__ in result.comments[0]
     assert (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps) == ("before", 4, 9)
     host.network.before = lambda: None
-    assert changed(host.txt2img(True))
+    assert changed(host.txt2img(True, 4.0, 0.05))
 
 
 def test_interruption_leaves_the_noise_and_raises_nothing(host):
@@ -157,24 +157,24 @@ def test_interruption_leaves_the_noise_and_raises_nothing(host):
 
 def test_skipping_is_an_interruption(host):
     host.state.skipped = True
-    assert not changed(host.txt2img(True))
+    assert not changed(host.txt2img(True, 4.0, 0.05))
     assert host.network.calls == 0
 
 
 @pytest.mark.parametrize(
     ("settings", "field", "allowed"),
     [
-        ({"erase": 0.5}, "erase", "from 1 to 64"),
-        ({"erase": math.nan}, "erase", "from 1 to 64"),
-        ({"erase": "4"}, "erase", "from 1 to 64"),
-        ({"erase": None}, "erase", "from 1 to 64"),
+        ({"inject": 0.05, "erase": 0.5}, "erase", "from 1 to 64"),
+        ({"inject": 0.05, "erase": math.nan}, "erase", "from 1 to 64"),
+        ({"inject": 0.05, "erase": "4"}, "erase", "from 1 to 64"),
+        ({"inject": 0.05, "erase": None}, "erase", "from 1 to 64"),
         ({"inject": 1e6}, "inject", "from -1 to 1"),
         ({"inject": math.inf}, "inject", "from -1 to 1"),
-        ({"levels": 0}, "levels", "from 1 to 8"),
-        ({"levels": 2.5}, "levels", "a whole number"),
-        ({"levels": True}, "levels", "a whole number"),
-        ({"direction": "up"}, "direction", '"look-ahead"'),
-        ({"direction": 3}, "direction", '"look-ahead"'),
+        ({"inject": 0.05, "levels": 0}, "levels", "from 1 to 8"),
+        ({"inject": 0.05, "levels": 2.5}, "levels", "a whole number"),
+        ({"inject": 0.05, "levels": True}, "levels", "a whole number"),
+        ({"inject": 0.05, "direction": "up"}, "direction", '"look-ahead"'),
+        ({"inject": 0.05, "direction": 3}, "direction", '"look-ahead"'),
         ({"normalisation": ""}, "normalisation", '"as printed"'),
         ({"enabled": "true"}, "enabled", "true or false"),
         ({"enabled": 1}, "enabled", "true or false"),
@@ -202,7 +202,7 @@ def test_positional_arguments_are_checked_as_well(host):
 
 @pytest.mark.parametrize(("prompts", "negative"), [(["a"], ["", "", ""]), (["a", "b", "c"], ["", ""])])
 def test_a_prompt_list_shorter_than_the_batch_is_refused(host, prompts, negative):
-    result = host.txt2img(True, prompts=prompts, negative=negative, seeds=[1, 2, 3])
+    result = host.txt2img(True, 4.0, 0.05, prompts=prompts, negative=negative, seeds=[1, 2, 3])
     assert not changed(result)
     assert "prompts for a batch of 3 images" in result.infotext["Noise Order error"]
 
@@ -212,20 +212,20 @@ def test_a_later_success_is_made_and_told_again_after_a_failure(host):
     p = host.processing(["a cat"], [""], [1])
     p.sd_model, p.sampler, p.modified_noise = host.model(p), fakes.Sampler(host.network), None
     noises, infotexts = [], []
-    host.script.process(p, True)
+    host.script.process(p, ON)
     for fails in (True, False):
         host.network.before = (lambda: (_ for _ in ()).throw(RuntimeError("once"))) if fails else lambda: None
-        host.script.process_batch(p, True)
+        host.script.process_batch(p, ON)
         infotexts.append(dict(p.extra_generation_params))
         noise = host.draw(host.shape, p.seeds)
         noises.append((noise.clone(), noise))
         host.script.process_before_every_sampling(
-            p, True, x=noise, noise=noise, c=fakes.multicond(["a cat"]), uc=host.uncond(p)
+            p, ON, x=noise, noise=noise, c=fakes.multicond(["a cat"]), uc=host.uncond(p)
         )
         infotexts.append(dict(p.extra_generation_params))
     (untouched, refused), (_, modulated) = noises
     assert torch.equal(refused, untouched)
-    torch.testing.assert_close(modulated, host.txt2img(True).noise, rtol=0, atol=0)
+    torch.testing.assert_close(modulated, host.txt2img(True, 4.0, 0.05).noise, rtol=0, atol=0)
     assert not torch.equal(modulated, untouched)
     before, after, *second = infotexts
     assert before["Noise Order"] == "1"
@@ -254,7 +254,7 @@ def img2img(host):
 
 
 def test_img2img_erases_and_injects(img2img):
-    result = img2img.txt2img(True)
+    result = img2img.txt2img(True, 4.0, 0.05)
     assert changed(result)
     assert result.infotext["Noise Order"] == "1"
     assert "Noise Order pass" not in result.infotext
@@ -286,7 +286,7 @@ def test_img2img_keeps_the_noise_multiplier(img2img, multiplier):
 def test_img2img_without_a_step_is_refused(img2img):
     img2img_steps = {"denoising_strength": 0.0}
     sys.modules["modules.sd_samplers_common"].setup_img2img_steps = lambda p, steps=None: (0, 0)
-    result = img2img.txt2img(True, **img2img_steps)
+    result = img2img.txt2img(True, 4.0, 0.05, **img2img_steps)
     assert not changed(result)
     assert "denoising strength 0" in result.infotext["Noise Order error"]
 
@@ -308,7 +308,7 @@ def test_region_without_a_mask_is_refused(img2img):
 
 def test_region_means_nothing_in_txt2img(host):
     result = host.txt2img({**ON, "region": "inside"})
-    assert torch.equal(result.noise, host.txt2img(True).noise)
+    assert torch.equal(result.noise, host.txt2img(True, 4.0, 0.05).noise)
     assert "Noise Order region" not in result.infotext
 
 
@@ -327,7 +327,7 @@ def test_timestep_samplers_begin_at_their_timestep(img2img):
 def test_inner_pass_of_adetailer_is_not_ours(host):
     host.script.is_img2img = True
     p = types.SimpleNamespace(_ad_inner=True, extra_generation_params={})
-    host.script.process(p, True)
+    host.script.process(p, ON)
     host.script.process_batch(p)
     assert p.extra_generation_params == {}
 
@@ -336,12 +336,12 @@ def test_inner_pass_of_adetailer_is_ours_if_asked_for(host):
     host.opts.data["noiseorder_adetailer"] = True
     host.script.is_img2img = True
     p = types.SimpleNamespace(_ad_inner=True, extra_generation_params={})
-    host.script.process(p, True)
+    host.script.process(p, ON)
     host.script.process_batch(p)
     assert p.extra_generation_params["Noise Order"] == "1"
     assert p.extra_generation_params["Noise Order in ADetailer"] == "True"
     host.opts.data["noiseorder_adetailer"] = False
-    host.script.process(p, True)
+    host.script.process(p, ON)
     assert p.extra_generation_params == {}
 
 
@@ -449,12 +449,15 @@ def test_weights_that_cancel_out_are_refused(host):
 
 
 def test_prompt_editing_asks_for_the_prompt_of_the_beginning(host):
-    editing, plain = host.txt2img(True, prompts=["[red:blue:.5]"]), host.txt2img(True, prompts=["red"])
+    editing, plain = (
+        host.txt2img(True, 4.0, 0.05, prompts=["[red:blue:.5]"]),
+        host.txt2img(True, 4.0, 0.05, prompts=["red"]),
+    )
     assert torch.equal(editing.noise, plain.noise)
 
 
 def test_sdxl_conditionings(host):
-    assert changed(host.txt2img(True, sdxl=True))
+    assert changed(host.txt2img(True, 4.0, 0.05, sdxl=True))
 
 
 INPAINTING = [{"conditioning_key": "hybrid"}, {"is_sdxl_inpaint": True}]
@@ -485,20 +488,20 @@ def test_the_hires_pass_of_inpainting_models_is_refused(inpainting_host, model):
 @pytest.mark.parametrize(("key", "stage"), [("crossattn-adm", "txt"), ("hybrid", "edit")])
 def test_models_with_other_conditioning_are_refused(inpainting_host, key, stage):
     inpainting_host.conditioning_key, inpainting_host.cond_stage_key = key, stage
-    result = inpainting_host.txt2img(True)
+    result = inpainting_host.txt2img(True, 4.0, 0.05)
     assert not changed(result)
     assert key in result.infotext["Noise Order error"]
 
 
 def test_forge_at_cfg_1_has_no_negative_prompt(forge):
-    result = forge.txt2img(True, cfg_scale=1.0)
+    result = forge.txt2img(True, 4.0, 0.05, cfg_scale=1.0)
     assert changed(result)
     assert forge.network.rows == 1
 
 
 def test_an_image_condition_of_another_extension_is_refused(patcher_host):
     result = patcher_host.txt2img(
-        True, before_process=lambda p: setattr(patcher_host.unet, "extra_concat_condition", torch.zeros(1))
+        ON, before_process=lambda p: setattr(patcher_host.unet, "extra_concat_condition", torch.zeros(1))
     )
     assert not changed(result)
     assert "image condition" in result.infotext["Noise Order error"]
@@ -506,14 +509,14 @@ def test_an_image_condition_of_another_extension_is_refused(patcher_host):
 
 def test_prepares_and_cleans_up(patcher_host):
     patcher_host.controlnet = object()
-    assert changed(patcher_host.txt2img(True))
+    assert changed(patcher_host.txt2img(True, 4.0, 0.05))
     assert patcher_host.prepared == ["prepare", "cleanup"]
     assert patcher_host.unet.extra_model_patchers_during_sampling == ["mine"]
 
 
 def test_cleans_up_after_a_failure(patcher_host):
     patcher_host.network.before = lambda: (_ for _ in ()).throw(RuntimeError("x"))
-    patcher_host.txt2img(True)
+    patcher_host.txt2img(True, 4.0, 0.05)
     assert patcher_host.prepared == ["prepare", "cleanup"]
     assert patcher_host.unet.extra_model_patchers_during_sampling == ["mine"]
 
@@ -527,7 +530,7 @@ def test_asks_with_the_modified_conditions(patcher_host, direction, negatives):
         calls.append((len(uncond), scale, seed))
         return model, x, sigma, uncond, [{**entry, "text": -entry["text"]} for entry in cond], scale, options, seed
 
-    settings = {"enabled": True, "direction": direction}
+    settings = {**ON, "direction": direction}
     plain = patcher_host.txt2img(settings, cfg_scale=5.0)
     patcher_host.options["conditioning_modifiers"] = [modifier]
     result = patcher_host.txt2img(settings, cfg_scale=5.0)
@@ -536,7 +539,7 @@ def test_asks_with_the_modified_conditions(patcher_host, direction, negatives):
 
 
 def test_keeps_what_controlnet_inpaint_added(patcher_host):
-    plain = patcher_host.txt2img(True)
+    plain = patcher_host.txt2img(True, 4.0, 0.05)
     original = patcher_host.script.process_before_every_sampling
 
     def built_in_first(p, *args, **kwargs):
@@ -544,7 +547,7 @@ def test_keeps_what_controlnet_inpaint_added(patcher_host):
         original(p, *args, **kwargs)
 
     patcher_host.script.process_before_every_sampling = built_in_first
-    result = patcher_host.txt2img(True)
+    result = patcher_host.txt2img(True, 4.0, 0.05)
     torch.testing.assert_close(result.noise, plain.noise + 0.25)
 
 
@@ -558,7 +561,7 @@ def test_keeps_what_controlnet_inpaint_added(patcher_host):
 )
 def test_reforge_with_another_sampling_is_refused(reforge, setting, value, reason):
     setattr(reforge, setting, value)
-    result = reforge.txt2img(True)
+    result = reforge.txt2img(True, 4.0, 0.05)
     assert not changed(result)
     assert reason in result.infotext["Noise Order error"]
 
@@ -575,14 +578,14 @@ def test_reforge_without_a_negative_prompt_in_the_hires_pass(reforge):
 def test_neo_video_is_refused(neo_video, is_img2img):
     neo_video.script.is_img2img = is_img2img
     five = {"seeds": [1, 2, 3, 4, 5], "prompts": ["a"] * 5, "negative": [""] * 5}
-    result = neo_video.txt2img(True, **five)
+    result = neo_video.txt2img(True, 4.0, 0.05, **five)
     assert not changed(result)
     assert "videos are not supported" in result.infotext["Noise Order error"]
 
 
 def test_neo_video_model_with_one_frame_is_an_image(neo_video):
     neo_video.shape = (16, 1, 8, 8)
-    assert changed(neo_video.txt2img(True, seeds=[5], prompts=["a"]))
+    assert changed(neo_video.txt2img(True, 4.0, 0.05, seeds=[5], prompts=["a"]))
     assert neo_video.network.rows == 2
 
 
@@ -590,10 +593,10 @@ def test_img2img_of_several_images_from_one(neo):
     """Qwen-Image encodes one image for the whole batch: image k is still the image made alone."""
     neo.script.is_img2img = True
     seeds = [5, 6, 7]
-    batch = neo.txt2img(True, seeds=seeds, prompts=["a"] * 3, negative=[""] * 3)
+    batch = neo.txt2img(True, 4.0, 0.05, seeds=seeds, prompts=["a"] * 3, negative=[""] * 3)
     assert changed(batch)
     for k in range(3):
-        alone = neo.txt2img(True, seeds=[seeds[k]], prompts=["a"])
+        alone = neo.txt2img(True, 4.0, 0.05, seeds=[seeds[k]], prompts=["a"])
         torch.testing.assert_close(batch.noise[k : k + 1], alone.noise, rtol=0, atol=1e-6)
 
 
@@ -613,7 +616,7 @@ def test_unknown_webui_is_refused(monkeypatch):
             super().install()
             self.module("ldm_patched", __path__=[])
 
-    result = FirstForge(monkeypatch).txt2img(True)
+    result = FirstForge(monkeypatch).txt2img(True, 4.0, 0.05)
     assert not changed(result)
     assert "not supported yet" in result.infotext["Noise Order error"]
 

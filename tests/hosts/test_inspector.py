@@ -17,7 +17,13 @@ def inspector(host):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"erase": 1}, {"inject": 0}, {"direction": "look-ahead", "levels": 3}, {"direction": "self-correction"}],
+    [
+        {},
+        {"inject": 0.05, "erase": 1},
+        {"inject": 0},
+        {"inject": 0.05, "direction": "look-ahead", "levels": 3},
+        {"inject": 0.05, "direction": "self-correction"},
+    ],
 )
 def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
     results = {}
@@ -38,7 +44,7 @@ def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
 def test_sees_the_noise_before_erased_and_after(host, inspector, erase):
     batch = {"seeds": [1, 2], "prompts": ["a", "b"], "negative": ["", ""]}
     erased = host.txt2img({"erase": erase, "inject": 0}, **batch)
-    result = host.txt2img({"erase": erase}, **batch)
+    result = host.txt2img({"inject": 0.05, "erase": erase}, **batch)
     assert len(inspector.last.images) == 2
     for k, image in enumerate(inspector.last.images):
         assert image.seed == k + 1
@@ -47,7 +53,7 @@ def test_sees_the_noise_before_erased_and_after(host, inspector, erase):
         assert torch.equal(image.noises["after"], result.noise[k].float())
 
 
-@pytest.mark.parametrize("settings", [{"levels": 3}, {"inject": 0, "levels": 3}])
+@pytest.mark.parametrize("settings", [{"inject": 0.05, "levels": 3}, {"inject": 0, "levels": 3}])
 def test_asks_for_both_noises_at_each_key_level(host, inspector, settings):
     host.opts.data["noiseorder_inspector"] = False
     host.txt2img({**settings})
@@ -62,7 +68,7 @@ def test_asks_for_both_noises_at_each_key_level(host, inspector, settings):
 
 
 def test_off_keeps_nothing_and_asks_nothing(host, inspector):
-    host.txt2img(True)
+    host.txt2img(True, 4.0, 0.05)
     host.opts.data["noiseorder_inspector"] = False
     rows = host.network.rows
     host.txt2img({"inject": 0})
@@ -70,19 +76,19 @@ def test_off_keeps_nothing_and_asks_nothing(host, inspector):
     assert inspector.last is None
 
 
-@pytest.mark.parametrize("args", [(False,), ({"erase": 0.5},)])
+@pytest.mark.parametrize("args", [(False,), ({"inject": 0.05, "erase": 0.5},)])
 def test_a_generation_without_us_leaves_nothing_to_show(host, inspector, args):
-    host.txt2img(True)
+    host.txt2img(True, 4.0, 0.05)
     assert inspector.last is not None
     host.txt2img(*args)
     assert inspector.last is None
 
 
 def test_passes_and_batches_are_kept_side_by_side(host, inspector):
-    host.txt2img({"passes": "both"}, hires=True)
+    host.txt2img({"inject": 0.05, "passes": "both"}, hires=True)
     assert [image.stage for image in inspector.last.images] == ["", "hires"]
     assert inspector.last.images[1].noises["after"].shape[-1] == 16
-    generate(host, True, batch_size=3, n_iter=2)
+    generate(host, True, 4.0, 0.05, batch_size=3, n_iter=2)
     assert [image.seed for image in inspector.last.images] == [1, 2, 3, 4]
 
 
@@ -100,7 +106,7 @@ def test_what_is_made_beside_the_image_is_not_looked_at(host, inspector):
 
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspector, call):
-    plain = host.txt2img({"direction": "denoised"})
+    plain = host.txt2img({"inject": 0.05, "direction": "denoised"})
     host.network.calls = 0
 
     def fail():
@@ -108,7 +114,7 @@ def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspector, call):
             raise RuntimeError("out of memory")
 
     host.network.before = fail
-    result = host.txt2img({"direction": "denoised"})
+    result = host.txt2img({"inject": 0.05, "direction": "denoised"})
     assert torch.equal(result.noise, plain.noise)
     assert result.infotext["Noise Order"] == "1"
     assert (result.errors, result.comments) == ([], [])
@@ -122,7 +128,7 @@ def test_interrupted_while_looking(host, inspector):
             host.state.interrupted = True
 
     host.network.before = interrupt
-    result = host.txt2img({"direction": "denoised"})
+    result = host.txt2img({"inject": 0.05, "direction": "denoised"})
     assert host.network.calls == 2
     assert result.errors == []
     assert result.infotext["Noise Order"] == "1"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fakes import ROOT, Network
 
-ON = {"enabled": True, "erase": 1, "levels": 3}
+ON = {"enabled": True, "inject": 0.05, "erase": 1, "levels": 3}
 DENOISED = {**ON, "direction": "denoised"}
 
 

@@ -7,7 +7,7 @@ import torch
 from fakes import A1111, A1111SD3, encode
 
 LEVELS = 3
-ON = {"levels": LEVELS}
+ON = {"inject": 0.05, "levels": LEVELS}
 
 
 @pytest.fixture(params=[A1111, A1111SD3], ids=lambda fake: fake.__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import A1111, A1111SD3, Forge, ForgeFlow, ReForge
 
-BAD = {"erase": 99}
+BAD = {"inject": 0.05, "erase": 99}
 
 
 def failing(host):
@@ -40,7 +40,7 @@ def test_settings_page(host):
 def test_a_failing_model_ends_the_generation_if_wanted(host, choice):
     host.opts.data["noiseorder_on_failure"] = choice
     failing(host)
-    result = host.txt2img(True)
+    result = host.txt2img(True, 4.0, 0.05)
     assert host.state.interrupted is (choice == "stop")
     assert "out of memory" in result.infotext["Noise Order error"]
 
@@ -48,7 +48,7 @@ def test_a_failing_model_ends_the_generation_if_wanted(host, choice):
 @pytest.mark.parametrize("choice", ["continue", "stop"])
 def test_what_is_not_supported_ends_the_generation_if_wanted(host, choice):
     host.opts.data["noiseorder_on_failure"] = choice
-    result = host.txt2img(True, prompts=["a cat", "a dog"])
+    result = host.txt2img(True, 4.0, 0.05, prompts=["a cat", "a dog"])
     assert host.state.interrupted is (choice == "stop")
     assert "2 prompts for a batch of 1" in result.infotext["Noise Order error"]
 
@@ -66,19 +66,19 @@ def test_a_bad_setting_ends_the_generation_if_wanted_but_not_before_there_is_an_
 def test_what_was_skipped_by_hand_is_no_failure(host):
     host.opts.data["noiseorder_on_failure"] = "stop"
     host.state.skipped = True
-    host.txt2img(True)
+    host.txt2img(True, 4.0, 0.05)
     assert host.state.interrupted is False
 
 
 @pytest.mark.parametrize(("choice", "lines"), [("one line per batch", 1), ("errors only", 0), ("everything", 3)])
 def test_console(host, choice, lines, capsys):
     host.opts.data["noiseorder_console"] = choice
-    host.txt2img({"levels": 2})
+    host.txt2img({"inject": 0.05, "levels": 2})
     console = capsys.readouterr().out
     assert console.count("[Noise Order]") == console.count("\n") == lines
     assert ("0.7 (sigma " in console) is (choice == "everything")
     failing(host)
-    host.txt2img(True)
+    host.txt2img(True, 4.0, 0.05)
     assert "out of memory" in capsys.readouterr().out
 
 

@@ -39,7 +39,7 @@ def test_what_makes_the_noise_stronger_says_so(host):
 
 
 def test_nothing_is_told_of_a_generation_without(host):
-    generate(host, True)
+    generate(host, True, 4.0, 0.05)
     assert read_outcome(host)
     generate(host, False)
     assert read_outcome(host) is None
@@ -52,7 +52,7 @@ def test_both_passes(host):
     from lib_noiseorder.webui import outcome
 
     generations = []
-    result = host.txt2img({"passes": "both"}, hires=True, before_hook=generations.append)
+    result = host.txt2img({"inject": 0.05, "passes": "both"}, hires=True, before_hook=generations.append)
     assert not result.errors
     generations[0].n_iter = 1
     hook.finish(generations[0], False)
@@ -68,13 +68,13 @@ def test_why_not(host, fails_at, some):
             raise RuntimeError("once")
 
     host.network.before = fail
-    generate(host, {"direction": "denoised"}, n_iter=2)
+    generate(host, {"inject": 0.05, "direction": "denoised"}, n_iter=2)
     assert read_outcome(host).endswith(f"Noise left as it is{some}: RuntimeError: once")
     assert read_outcome(host).startswith("Noise: ") is bool(some)
 
 
 def test_settings_that_cannot_be_used(host):
-    generate(host, {"erase": 99}, n_iter=2)
+    generate(host, {"inject": 0.05, "erase": 99}, n_iter=2)
     assert read_outcome(host) == "Noise left as it is: Erase (erase) = 99: must be a number from 1 to 64"
 
 
@@ -85,7 +85,7 @@ def test_what_is_made_beside_it_is_not_told(host):
 
 def test_an_audition(host):
     with_scores(host, [0.0, 1.0, 0.0])
-    generate(host, {"audition": 3, "variant": 4})
+    generate(host, {"inject": 0.05, "audition": 3, "variant": 4})
     assert read_outcome(host).endswith("Went on with variant 5, best of 3")
 
 
@@ -97,24 +97,24 @@ def test_the_page_asks_for_it(host):
     host.app_started[0](None, app)
     ask = TestClient(app).get
     assert ask("/noiseorder/v1/outcome?tab=txt2img").json() == {"told": ""}
-    generate(host, True)
+    generate(host, True, 4.0, 0.05)
     assert ask("/noiseorder/v1/outcome?tab=txt2img").json()["told"] == read_outcome(host)
     assert ask("/noiseorder/v1/outcome?tab=img2img").json() == {"told": ""}
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "direction", "name"), [("a", "guidance", "Default"), ("b-lcm", "denoised", "Few steps")]
+    ("checkpoint", "direction", "name"), [("a", "guidance", "Erase and inject"), ("b-lcm", "denoised", "Few steps")]
 )
 def test_auto_follows_the_model_of_each_generation(a1111, checkpoint, direction, name):
     host = a1111
-    generate(host, {"direction": "auto"})
+    generate(host, {"inject": 0.05, "direction": "auto"})
     host.checkpoint = f"{checkpoint}.safetensors"
     host.model_data.sd_model = host.model(host.processing([], [], []))
-    followed = generate(host, {"direction": "auto", "erase": 2.0})
+    followed = generate(host, {"inject": 0.05, "direction": "auto", "erase": 2.0})
     assert f"Noise Order direction: {direction}" in followed.infotexts[0]
     assert f"Noise Order auto: {name}" in followed.infotexts[0]
     assert read_outcome(host).endswith(f"Auto: “{name}”")
-    alone = generate(host, {"direction": direction, "erase": 2.0})
+    alone = generate(host, {"inject": 0.05, "direction": direction, "erase": 2.0})
     assert followed.images[0].tobytes() == alone.images[0].tobytes()
     assert "Noise Order auto" not in alone.infotexts[0]
     assert "Noise Order auto" not in generate(host, {"direction": "auto", "inject": 0}).infotexts[0]

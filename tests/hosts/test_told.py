@@ -10,7 +10,7 @@ import torch
 from fakes import A1111
 from test_batches import fails_in, job
 
-ON = {"erase": 1, "direction": "denoised"}
+ON = {"inject": 0.05, "erase": 1, "direction": "denoised"}
 
 
 def fails(host, error):
@@ -22,7 +22,7 @@ def fails(host, error):
 
 def test_a_failure_is_told_everywhere_in_one_line_and_traced_in_the_console(host, capsys):
     fails(host, RuntimeError("out of\n  memory\ttoday"))
-    result = host.txt2img(True)
+    result = host.txt2img(True, 4.0, 0.05)
     reason = "RuntimeError: out of memory today"
     assert result.infotext == {"Noise Order error": reason}
     assert result.comments == [f"Noise Order: Noise left as it is. {reason}"]
@@ -32,7 +32,7 @@ def test_a_failure_is_told_everywhere_in_one_line_and_traced_in_the_console(host
 
 
 def test_what_is_not_supported_is_no_failure_to_be_traced(host, capsys):
-    result = host.txt2img(True, prompts=["a", "b"])
+    result = host.txt2img(True, 4.0, 0.05, prompts=["a", "b"])
     console = capsys.readouterr()
     assert console.out == f"[Noise Order] Noise left as it is. {result.infotext['Noise Order error']}\n"
     assert console.err == ""
@@ -40,16 +40,16 @@ def test_what_is_not_supported_is_no_failure_to_be_traced(host, capsys):
 
 def test_an_interruption_in_words(host):
     host.state.interrupted = True
-    result = host.txt2img(True)
+    result = host.txt2img(True, 4.0, 0.05)
     assert result.infotext == {"Noise Order error": "interrupted during a model evaluation"}
 
 
 def test_hires_without_hires_fix_in_words(host):
-    result = host.txt2img({"passes": "hires"})
+    result = host.txt2img({"inject": 0.05, "passes": "hires"})
     assert result.infotext == {
         "Noise Order error": 'Pass is "hires", but hires fix is off: switch it on, or set Pass to "first"'
     }
-    assert "Noise Order error" not in host.txt2img({"passes": "both"}).infotext
+    assert "Noise Order error" not in host.txt2img({"inject": 0.05, "passes": "both"}).infotext
 
 
 def test_a_pass_has_no_meaning_in_img2img(host):
@@ -73,7 +73,7 @@ def test_a_webui_that_is_not_supported_in_words(monkeypatch):
             super().install()
             self.module("ldm_patched", __path__=[])
 
-    result = FirstForge(monkeypatch).txt2img(True)
+    result = FirstForge(monkeypatch).txt2img(True, 4.0, 0.05)
     reason = result.infotext["Noise Order error"]
     assert reason == (
         "this WebUI is not supported yet; AUTOMATIC1111 1.10, Forge, reForge, Forge Neo, ersatzForge are supported"
@@ -142,7 +142,7 @@ def test_a_look_that_fails_is_traced_in_the_console(host, capsys):
 
 def test_a_host_without_a_place_below_the_image(host, capsys):
     p = types.SimpleNamespace(extra_generation_params={})
-    host.script.process(p, {"erase": 99})
+    host.script.process(p, {"inject": 0.05, "erase": 99})
     assert list(p.extra_generation_params) == ["Noise Order error"]
     assert "from 1 to 64" in capsys.readouterr().out
 
@@ -157,7 +157,7 @@ def test_adetailers_passes(host, inner):
 
 
 def test_without_being_asked_for_adetailer_is_not_told_of(host):
-    assert "Noise Order in ADetailer" not in host.txt2img(True).infotext
+    assert "Noise Order in ADetailer" not in host.txt2img(True, 4.0, 0.05).infotext
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 3])

@@ -37,7 +37,7 @@ def changed(result):
 
 @pytest.mark.parametrize("direction", ["guidance", "denoised", "noise", "look-ahead", "self-correction"])
 def test_a_model_of_a_kind_nobody_tried_works(untried, direction):
-    result = untried.txt2img({"direction": direction, "levels": 2})
+    result = untried.txt2img({"inject": 0.05, "direction": direction, "levels": 2})
     assert changed(result)
     assert (result.errors, result.comments) == ([], [])
     assert result.infotext["Noise Order"] == "1"
@@ -45,7 +45,7 @@ def test_a_model_of_a_kind_nobody_tried_works(untried, direction):
 
 def test_it_is_told_once_in_the_console(untried, capsys):
     for _ in range(3):
-        untried.txt2img(True)
+        untried.txt2img(True, 4.0, 0.05)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(NOTICE)]
     assert len(lines) == 1
     assert f'"{untried.engine}"' in lines[0]
@@ -56,7 +56,7 @@ def test_each_kind_is_told(monkeypatch, capsys):
     host = NeoUntried(monkeypatch)
     for engine in ("QwenImage21", "Other", "QwenImage21", "QwenImage"):
         host.engine = engine
-        assert changed(host.txt2img(True))
+        assert changed(host.txt2img(True, 4.0, 0.05))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(NOTICE)]
     assert [line.split('"')[1] for line in lines] == ["QwenImage21", "Other"]
 
@@ -77,7 +77,7 @@ def test_nothing_is_told_of_models_that_were_tried(monkeypatch, capsys, fake, en
     host = fake(monkeypatch)
     for engine in engines:
         host.engine = engine
-        assert changed(host.txt2img(True))
+        assert changed(host.txt2img(True, 4.0, 0.05))
     assert NOTICE not in capsys.readouterr().out
 
 
@@ -91,14 +91,17 @@ def test_a_model_whose_answer_does_not_move_with_the_prompt_is_refused_each_time
 
     untried.network.__class__ = Deaf
     for _ in range(2):
-        assert refused(untried.txt2img({"direction": direction}), "the same to the prompt and to the negative prompt")
+        assert refused(
+            untried.txt2img({"inject": 0.05, "direction": direction}),
+            "the same to the prompt and to the negative prompt",
+        )
 
 
 def test_the_answer_is_looked_at_until_it_has_moved_once(untried):
     rows = []
     for _ in range(2):
         before = untried.network.rows
-        assert changed(untried.txt2img({"direction": "denoised", "levels": 2}))
+        assert changed(untried.txt2img({"inject": 0.05, "direction": "denoised", "levels": 2}))
         rows.append(untried.network.rows - before)
     assert rows == [3, 2]
 
@@ -106,7 +109,7 @@ def test_the_answer_is_looked_at_until_it_has_moved_once(untried):
 @pytest.mark.parametrize("fake", [NeoUntried, ForgeUntried, ErsatzUntried])
 def test_without_a_negative_prompt_there_is_nothing_to_compare(monkeypatch, fake):
     host = fake(monkeypatch)
-    assert changed(host.txt2img({"direction": "denoised"}, cfg_scale=1))
+    assert changed(host.txt2img({"inject": 0.05, "direction": "denoised"}, cfg_scale=1))
     assert host.network.rows == 1
 
 
@@ -118,7 +121,7 @@ def test_an_answer_of_another_shape_is_refused(untried):
             return answer(self, x, sigma, cond).repeat(2, *[1] * (x.ndim - 1))
 
     untried.network.__class__ = Wide
-    assert refused(untried.txt2img(True), "answered with the shape")
+    assert refused(untried.txt2img(True, 4.0, 0.05), "answered with the shape")
 
 
 def test_an_answer_that_is_not_finite_is_refused(untried):
@@ -130,7 +133,7 @@ def test_an_answer_that_is_not_finite_is_refused(untried):
 
     untried.network.__class__ = Spoiled
     for _ in range(2):
-        assert refused(untried.txt2img(True), "NaN or infinity")
+        assert refused(untried.txt2img(True, 4.0, 0.05), "NaN or infinity")
 
 
 @pytest.mark.parametrize("fake", [NeoUntried, ForgeUntried, ErsatzUntried])
@@ -144,7 +147,7 @@ def test_a_predictor_is_known_by_what_it_does_and_not_by_its_name_alone(monkeypa
 
     monkeypatch.setattr(Other, "kind", kind)
     host = Other(monkeypatch)
-    assert refused(host.txt2img(True), f'mixes noise and image in a way that is not known of "{kind}"')
+    assert refused(host.txt2img(True, 4.0, 0.05), f'mixes noise and image in a way that is not known of "{kind}"')
     assert host.network.calls == 0
 
 
@@ -155,13 +158,13 @@ def test_a_mixture_of_noise_and_image_of_its_own_is_refused(monkeypatch, fake):
             return super().noise_scaling(sigma, 2 * noise, latent)
 
     host = Other(monkeypatch)
-    assert refused(host.txt2img(True), "mixes noise and image in a way that is not known")
+    assert refused(host.txt2img(True, 4.0, 0.05), "mixes noise and image in a way that is not known")
 
 
 def test_what_is_known_not_to_work_is_refused_with_the_reason(neo):
     """PiD: works on the pixels of a finished image, through windows of its own."""
     neo.engine = "PiD"
-    assert refused(neo.txt2img(True), 'models of the class "PiD"')
+    assert refused(neo.txt2img(True, 4.0, 0.05), 'models of the class "PiD"')
     assert neo.network.calls == 0
     assert changed(neo.txt2img({"inject": 0}))
 

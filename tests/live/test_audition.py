@@ -155,7 +155,9 @@ def test_the_last_preview_is_the_image(server, kind, options):
         assert abs(decode(each).astype(int) - whole.pixels[0]).max() <= 1
 
 
-@pytest.mark.parametrize("changes", [{}, {"sampler_name": "Heun"}, {"prompt": "a red cat AND a dog"}, {"cfg_scale": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"sampler_name": "Heun"}, {"prompt": "a red cat AND a blue dog"}, {"cfg_scale": 1}]
+)
 def test_evaluations_are_as_told(server, kind, changes):
     """As the probe counts them in the model: the sampler's own, and the critic's, one for each prompt."""
     sheet = audition(server, kind, **changes).json()

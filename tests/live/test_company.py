@@ -8,7 +8,7 @@ import requests
 from test_passes import hires, img2img, make_image
 from webui import FLOW, Answer
 
-ON = {"enabled": True}
+ON = {"enabled": True, "inject": 0.05}
 ERASE = {**ON, "inject": 0}
 EXACT = {**ON, "erase": 1, "inject": 1e-9, "first_level": 1.0}
 """Asks the model at the very beginning and turns the noise by less than a float can tell."""

@@ -14,7 +14,7 @@ import requests
 from PIL import Image
 from webui import at_once
 
-ON = {"enabled": True}
+ON = {"enabled": True, "inject": 0.05}
 SAMPLERS = ["Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "LMS", "DDIM", "PLMS", "UniPC"]
 
 
@@ -56,7 +56,7 @@ def test_the_hook_is_what_the_fakes_say(server, kind):
 
 
 def test_on_changes_the_image_and_the_infotext_says_how(server, kind):
-    answer = server.txt2img(kind, True)
+    answer = server.txt2img(kind, True, 4.0, 0.05)
     assert answer.digest != server.baselines[kind]
     assert keys(answer) == [
         "Noise Order: 1",
@@ -84,14 +84,14 @@ def test_on_changes_the_image_and_the_infotext_says_how(server, kind):
 def test_every_part_changes_the_image(server, kind, settings):
     digests = {
         server.txt2img(kind, {**ON, **settings}).digest,
-        server.txt2img(kind, True).digest,
+        server.txt2img(kind, True, 4.0, 0.05).digest,
         server.baselines[kind],
     }
     assert len(digests) == 3
 
 
 def test_same_request_twice_is_the_same_image(server, kind):
-    assert server.txt2img(kind, True).digest == server.txt2img(kind, True).digest
+    assert server.txt2img(kind, True, 4.0, 0.05).digest == server.txt2img(kind, True, 4.0, 0.05).digest
 
 
 def test_nothing_is_left_behind(server, kind):
@@ -153,9 +153,9 @@ def test_an_image_does_not_know_its_batch(server, kind):
 
 
 def test_batch_count_is_the_same_as_alone(server, kind):
-    several = server.txt2img(kind, True, n_iter=2, do_not_save_grid=True).pixels[-2:]
+    several = server.txt2img(kind, True, 4.0, 0.05, n_iter=2, do_not_save_grid=True).pixels[-2:]
     for k in range(2):
-        assert np.array_equal(several[k], server.txt2img(kind, True, seed=1 + k).pixels[0])
+        assert np.array_equal(several[k], server.txt2img(kind, True, 4.0, 0.05, seed=1 + k).pixels[0])
 
 
 def test_pasting_the_infotext_makes_the_image_again(server, kind):
@@ -176,7 +176,7 @@ def test_an_exception_in_the_model_leaves_the_image_and_an_honest_infotext(serve
     assert "RuntimeError: the probe made the model fail" in error
     # It is raised in the code of another extension, the probe.
     assert 'the extension \\"zz-noiseorder-probe\\" fails' in error
-    assert server.txt2img(kind, True).digest != server.baselines[kind]
+    assert server.txt2img(kind, True, 4.0, 0.05).digest != server.baselines[kind]
 
 
 def test_interruption_during_prediction_leaves_the_server_alive(server, kind):
@@ -231,11 +231,11 @@ def test_a_bad_setting_is_named_and_the_image_is_made_without(server, kind, sett
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_whatever_sampler_is_chosen(server, kind, sampler):
     plain = server.txt2img(kind, sampler_name=sampler)
-    answer = server.txt2img(kind, True, sampler_name=sampler)
+    answer = server.txt2img(kind, True, 4.0, 0.05, sampler_name=sampler)
     assert answer.record["own_rows"] == 2
     assert answer.digest != plain.digest
     assert answer.pixels[0].std() > 1
-    assert server.txt2img(kind, True, sampler_name=sampler).digest == answer.digest
+    assert server.txt2img(kind, True, 4.0, 0.05, sampler_name=sampler).digest == answer.digest
     assert server.txt2img(kind, sampler_name=sampler).digest == plain.digest
 
 
@@ -271,7 +271,7 @@ def test_the_negative_prompt_is_asked(server, kind):
 
 
 def test_cfg_1(server, kind):
-    answer = server.txt2img(kind, True, cfg_scale=1)
+    answer = server.txt2img(kind, True, 4.0, 0.05, cfg_scale=1)
     assert answer.record["own_rows"] == (2 if server.facts.encodes_uncond_at_cfg_1 else 1)
     assert "error" not in answer.infotext
 
@@ -280,7 +280,7 @@ def test_cfg_1(server, kind):
 def test_every_noise_source(server, kind, source):
     settings = {"override_settings": {"randn_source": source}}
     plain = {server.txt2img(kind, **settings).digest for _ in range(2)}
-    answers = [server.txt2img(kind, True, **settings) for _ in range(2)]
+    answers = [server.txt2img(kind, True, 4.0, 0.05, **settings) for _ in range(2)]
     # AUTOMATIC1111 leaves the global generator, which its inpainting models draw from, unseeded with NV.
     assert len({answer.digest for answer in answers}) <= len(plain)
     assert all("error" not in answer.infotext for answer in answers)

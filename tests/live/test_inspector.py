@@ -12,7 +12,7 @@ from PIL import Image
 from test_passes import hires, img2img
 from webui import at_once
 
-ON = {"enabled": True}
+ON = {"enabled": True, "inject": 0.05}
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def decode(data):
 
 
 def test_off_and_nothing_are_told(server, kind, options):
-    server.txt2img(kind, True)
+    server.txt2img(kind, True, 4.0, 0.05)
     assert "switch on" in read_refusal(server)
     options(noiseorder_inspector=True)
-    server.txt2img(kind, True)
+    server.txt2img(kind, True, 4.0, 0.05)
     inspect(server)
     server.txt2img(kind)
     assert "was not changed by Noise Order" in read_refusal(server)
@@ -67,10 +67,10 @@ def test_the_image_is_the_same_with_the_inspector(server, kind, options, setting
 def test_samplers_and_passes_do_not_know_either(server, kind, options):
     def jobs():
         return [
-            server.txt2img(kind, True, sampler_name="Euler a").digest,
-            server.txt2img(kind, True, n_iter=2).digest,
+            server.txt2img(kind, True, 4.0, 0.05, sampler_name="Euler a").digest,
+            server.txt2img(kind, True, 4.0, 0.05, n_iter=2).digest,
             hires(server, kind, {**ON, "passes": "both"}).digest,
-            img2img(server, kind, True).digest,
+            img2img(server, kind, True, 4.0, 0.05).digest,
         ]
 
     plain = jobs()
@@ -105,7 +105,7 @@ def test_tells_what_the_sampler_was_given(server, kind, inspecting):
 def test_before_is_the_seed_s_own_noise(server, kind, inspecting):
     """Told by a number that no two noises share."""
     (std,) = read_stds(server.txt2img(kind))
-    server.txt2img(kind, True)
+    server.txt2img(kind, True, 4.0, 0.05)
     before = inspect(server)["images"][0]["before"]
     assert np.hypot(std, before["mean"]) == pytest.approx(before["rms"], rel=1e-5)
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 pytestmark = pytest.mark.only("a1111-1.9")
-ON = {"enabled": True}
+ON = {"enabled": True, "inject": 0.05}
 WHY = 'this WebUI never calls the hook "process_before_every_sampling"'
 
 

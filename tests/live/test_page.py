@@ -377,7 +377,7 @@ def test_inspector_panel(page, server, options):
 @pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (1400, "dark"), (400, "light"), (400, "dark")])
 def test_inspector_fits_the_page(server, browser, kind, options, screenshots, width, theme):
     options(noiseorder_inspector=True)
-    server.txt2img(kind, True)
+    server.txt2img(kind, True, 4.0, 0.05)
     page = browser.new_page(viewport={"width": width, "height": 2400})
     page.set_default_timeout(MILLISECONDS)
     page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")

@@ -10,7 +10,7 @@ import requests
 from PIL import Image, ImageDraw
 from webui import Answer, at_once
 
-ON = {"enabled": True}
+ON = {"enabled": True, "inject": 0.05}
 OURS = "Noise Order"
 
 
@@ -75,9 +75,9 @@ def test_the_hook_around_an_image_is_what_the_fakes_say(server, kind):
 @pytest.mark.parametrize("changes", [{}, {"mask": make_image("black", (16, 16, 48, 48)), "inpainting_fill": 1}])
 def test_img2img_and_inpainting(server, kind, changes):
     plain = img2img(server, kind, **changes)
-    answer = img2img(server, kind, True, **changes)
+    answer = img2img(server, kind, True, 4.0, 0.05, **changes)
     assert answer.digest != plain.digest
-    assert answer.digest == img2img(server, kind, True, **changes).digest
+    assert answer.digest == img2img(server, kind, True, 4.0, 0.05, **changes).digest
     assert f"{OURS}: 1" in answer.infotext
     assert "error" not in answer.infotext
     assert answer.record["own_rows"] == 2
@@ -96,7 +96,7 @@ def test_inpainting_fills(server, kind, fill):
         body = server.request(kind, init_images=[make_image((90, 120, 60))], **changes)
         assert requests.post(f"{server.url}/sdapi/v1/img2img", json=body, timeout=300).status_code == 500
         return
-    answer = img2img(server, kind, True, **changes)
+    answer = img2img(server, kind, True, 4.0, 0.05, **changes)
     assert "error" not in answer.infotext
     assert answer.digest != img2img(server, kind, **changes).digest
 
@@ -149,7 +149,7 @@ def test_img2img_noise_multiplier(server, kind):
 
 def test_img2img_samplers(server, kind):
     for sampler in ("DDIM", "DPM++ 2M", "UniPC"):
-        answer = img2img(server, kind, True, sampler_name=sampler, steps=8)
+        answer = img2img(server, kind, True, 4.0, 0.05, sampler_name=sampler, steps=8)
         assert "error" not in answer.infotext, sampler
         assert answer.record["own_rows"] == 2
 

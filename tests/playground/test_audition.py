@@ -18,7 +18,7 @@ from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption
 from lib_noiseorder.playground.world import to_uint8
 
 PROMPT = "a red cross left of a blue ring"
-SETTINGS = NoiseOrderConfig(True, audition=3, variant=5)
+SETTINGS = NoiseOrderConfig(True, inject=0.05, audition=3, variant=5)
 
 
 @pytest.mark.parametrize("name", ["unet", "dit"])

@@ -213,7 +213,7 @@ def test_the_host_asks_without_a_prompt_only_where_the_model_can(
 ) -> None:
     host = PlaygroundHost(model, (1, 2, 3), tokens, uncond, 1.0)
     assert host.has_uncond == model.has_uncond == (MODELS[model.name].distilled is None)
-    noise, report = modulate(seed_noise(host.seeds), NoiseOrderConfig(enabled=True), host)
+    noise, report = modulate(seed_noise(host.seeds), NoiseOrderConfig(True, inject=0.05), host)
     assert noise.isfinite().all()
     assert report.evaluations == (2 if host.has_uncond else 1)
     assert bool(report.notes) != host.has_uncond

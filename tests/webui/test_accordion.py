@@ -115,15 +115,18 @@ def get_cost(build, **more):
 
 
 def test_cost_line(build):
-    assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in get_cost(build)
-    assert "Costs nothing." in get_cost(build, start="Erase only")
+    text = get_cost(build, start="Erase and inject")
+    assert "Cost: +<span>2</span> model evaluations per image, +<span>5</span> % of <span>40</span> " in text
+    assert "Costs nothing." in get_cost(build)
     assert 'data-changed=""' in get_cost(build)
-    assert 'data-injected="2"' in get_cost(build), "for the price of an audition"
+    assert 'data-injected="2"' in text, "for the price of an audition"
 
 
 def test_what_a_candidate_costs_is_what_its_first_pass_does():
     def count_evaluations(**settings):
-        return cost.injection(NoiseOrderConfig(True, levels=2, **settings), 2, 7.0, False)
+        return cost.injection(
+            NoiseOrderConfig(**{"enabled": True, "inject": 0.05, "levels": 2, **settings}), 2, 7.0, False
+        )
 
     assert [count_evaluations(passes=each) for each in ("first", "both", "hires")] == [6, 6, 0]
     assert count_evaluations(inject=0) == 0
@@ -131,7 +134,7 @@ def test_what_a_candidate_costs_is_what_its_first_pass_does():
 
 
 def test_auto_says_what_it_follows(build):
-    assert "<p>Auto: a flow model is loaded, so “Default”.</p>" in get_cost(build, start="Auto")
+    assert "<p>Auto: a flow model is loaded, so “Erase and inject”.</p>" in get_cost(build, start="Auto")
     assert "Auto" not in get_cost(build)
 
 
@@ -156,13 +159,16 @@ def test_auto_says_what_it_follows(build):
     ],
 )
 def test_only_what_has_a_say_is_shown(settings, job, idle):
-    assert sorted(cost.idle(NoiseOrderConfig(True, **settings), cost.Job(**job))) == idle.split()
+    assert (
+        sorted(cost.idle(NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings}), cost.Job(**job)))
+        == idle.split()
+    )
 
 
 def test_what_is_not_told_in_an_infotext_is_not_shown_either():
     """The other way round, a middle weight at two levels is told and has no say."""
     for settings in ({}, {"levels": 3}, {"inject": 0}, {"erase": 1}, {"levels": 3, "direction": "look-ahead"}):
-        config = NoiseOrderConfig(True, **settings)
+        config = NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings})
         parameters, by_job = write(config), {"audition", "passes", "region"}
         silent = {field.name for field in FIELDS if field.infotext not in parameters} - {"enabled", *by_job, *COMPARE}
         assert silent == cost.idle(config, cost.Job()) - by_job

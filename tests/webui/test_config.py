@@ -56,7 +56,7 @@ def test_stored_names():
 
 def test_defaults_are_what_was_measured():
     default = NoiseOrderConfig(enabled=True)
-    assert (default.erase, default.inject, default.direction) == (4.0, 0.05, "guidance")
+    assert (default.erase, default.inject, default.direction) == (4.0, 0.0, "guidance")
     assert (default.levels, default.first_level, default.normalisation) == (1, 0.9, "orthonormal")
     assert PRESETS["Default"] == default
 
@@ -117,12 +117,13 @@ def test_unknown_keys_are_named_with_the_known_ones():
 @pytest.mark.parametrize(
     ("settings", "evaluations"),
     [
-        ({}, 2),
-        ({"levels": 3}, 6),
-        ({"direction": "look-ahead", "levels": 3}, 6),
-        ({"direction": "self-correction", "levels": 3}, 4),
-        ({"direction": "denoised", "levels": 3}, 3),
-        ({"direction": "noise"}, 1),
+        ({}, 0),
+        ({"inject": 0.05}, 2),
+        ({"inject": -0.05, "levels": 3}, 6),
+        ({"inject": 0.05, "direction": "look-ahead", "levels": 3}, 6),
+        ({"inject": 0.05, "direction": "self-correction", "levels": 3}, 4),
+        ({"inject": 0.05, "direction": "denoised", "levels": 3}, 3),
+        ({"inject": 0.05, "direction": "noise"}, 1),
         ({"inject": 0}, 0),
     ],
 )
@@ -198,7 +199,7 @@ def test_unknown_keys_are_told_in_short():
 
 
 def test_an_audition_needs_candidates_that_differ():
-    assert NoiseOrderConfig(True, audition=2, variant=9998).audition == 2
+    assert NoiseOrderConfig(True, inject=0.05, audition=2, variant=9998).audition == 2
     for settings, message in (
         ({"audition": 1}, "must be from 2 to 16"),
         ({"audition": 4, "erase": 1.0}, "set Erase above 1"),
@@ -206,4 +207,4 @@ def test_an_audition_needs_candidates_that_differ():
     ):
         with pytest.raises(SettingError, match=message):
             NoiseOrderConfig(True, **settings)
-    assert NoiseOrderConfig(True, audition=2, compare_injected=True).variants["injected"].audition == 0
+    assert NoiseOrderConfig(True, inject=0.05, audition=2, compare_injected=True).variants["injected"].audition == 0

@@ -14,7 +14,7 @@ from lib_noiseorder.webui.curve import curve
 
 
 def read_curve(**settings):
-    config = NoiseOrderConfig(True, **settings)
+    config = NoiseOrderConfig(True, inject=0.05, **settings)
     markup = curve(*values_of(config))
     data = {key: json.loads(value) for key, value in re.findall(r'data-(\w+)="([^"]*)"', markup)}
     return data, re.search(r'aria-label="([^"]*)"', markup).group(1)

@@ -130,7 +130,7 @@ def read_messages(monkeypatch, capsys):
 
 def test_what_is_not_understood_is_said_and_the_default_taken(read_messages):
     values = paste("Noise Order: 1, Noise Order erase: many, Noise Order inject: 1e9, Noise Order direction: up")
-    assert (values["erase"], values["inject"], values["direction"]) == (4, 0.05, "guidance")
+    assert (values["erase"], values["inject"], values["direction"]) == (4, 0, "guidance")
     assert values["enabled"] is True
     erase, inject, direction = read_messages()
     assert "Noise Order erase: 'many' was not understood, it must be a number from 1 to 64" in erase
@@ -200,6 +200,6 @@ def test_types_are_those_of_the_controls():
 
 
 def test_clear_takes_only_ours():
-    params = {"Steps": 4, **infotext.write(NoiseOrderConfig(True)), infotext.ERROR: "x"}
+    params = {"Steps": 4, **infotext.write(NoiseOrderConfig(True, inject=0.05)), infotext.ERROR: "x"}
     infotext.clear(params)
     assert params == {"Steps": 4}

@@ -35,7 +35,7 @@ def remember(batch=2, stage="", count=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
     previews = [Preview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
     images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_image)
-    inspector.keep(NoiseOrderConfig(True), 2 * count, images)
+    inspector.keep(NoiseOrderConfig(True, inject=0.05), 2 * count, images)
     return noises
 
 

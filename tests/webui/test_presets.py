@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from lib_noiseorder.presets import CAVEATS, FAMILIES, PRESETS, automatic, follow
+from lib_noiseorder.presets import CAVEATS, FAMILIES, PRESETS, TWO_STEP, automatic, follow
 from lib_noiseorder.webui.cost import injection
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [("eps", "Default"), ("v", "Default"), ("flow", "Default"), ("few", "Few steps")]
+    ("family", "name"), [("eps", TWO_STEP), ("v", TWO_STEP), ("flow", TWO_STEP), ("few", "Few steps")]
 )
 def test_auto_takes_the_direction_of_the_family_s_preset_and_says_so(family, name):
     config = PRESETS["Auto"].replace(erase=7.0, levels=2)
@@ -22,14 +22,14 @@ def test_the_presets_of_the_families_differ_in_nothing_else():
         assert PRESETS[family.preset].replace(direction="auto") == PRESETS["Auto"]
 
 
-def test_auto_without_a_model_is_the_default_and_says_why():
-    assert follow(PRESETS["Auto"], None) == (PRESETS["Default"], "Default")
+def test_auto_without_a_model_is_the_two_step_method_and_says_why():
+    assert follow(PRESETS["Auto"], None) == (PRESETS[TWO_STEP], TWO_STEP)
     assert "no model is loaded yet" in automatic(None)
 
 
 @pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise", "self-correction"])
 def test_a_direction_that_was_chosen_follows_nothing(direction):
-    config = PRESETS["Default"].replace(direction=direction)
+    config = PRESETS[TWO_STEP].replace(direction=direction)
     assert follow(config, "few") == (config, "")
 
 

@@ -107,10 +107,10 @@ def test_a_field_needs_no_range():
 @pytest.mark.parametrize(
     ("settings", "active", "evaluations"),
     [
-        ({}, True, 2),
-        ({"enabled": False}, False, 2),
-        ({"erase": 1}, True, 2),
-        ({"inject": 0}, True, 0),
+        ({}, True, 0),
+        ({"inject": 0.05}, True, 2),
+        ({"inject": 0.05, "enabled": False}, False, 2),
+        ({"inject": 0.05, "erase": 1}, True, 2),
         ({"erase": 1, "inject": 0}, False, 0),
         ({"erase": 1, "inject": -0.5, "levels": 8, "direction": "look-ahead"}, True, 16),
         ({"inject": 1, "levels": 8, "direction": "noise"}, True, 8),

@@ -16,7 +16,7 @@ from lib_noiseorder.webui.userpresets import Presets
 STORED = [
     ("enabled", False, "Noise Order", 0, 0, 0, ()),
     ("erase", 4.0, "Erase", 1.0, 64.0, 0.5, ()),
-    ("inject", 0.05, "Inject", -1.0, 1.0, 0.01, ()),
+    ("inject", 0.0, "Inject", -1.0, 1.0, 0.01, ()),
     (
         "direction",
         "guidance",
@@ -89,8 +89,9 @@ def test_variants():
 # Beside "enabled", what differs from the defaults above.
 STORED_PRESETS = {
     "Default": {},
-    "Erase only": {"inject": 0.0},
-    "Inject only": {"erase": 1.0},
+    "Erase only": {},
+    "Erase and inject": {"inject": 0.05},
+    "Inject only": {"erase": 1.0, "inject": 0.05},
     "Look-ahead": {
         "erase": 1.0,
         "inject": 0.08,
@@ -99,7 +100,7 @@ STORED_PRESETS = {
         "first_level": 1.0,
         "last_level": 0.8,
     },
-    "Few steps": {"direction": "denoised"},
+    "Few steps": {"inject": 0.05, "direction": "denoised"},
     "Paper, as printed": {
         "inject": 0.1,
         "direction": "noise",
@@ -107,7 +108,7 @@ STORED_PRESETS = {
         "last_level": 0.1,
         "normalisation": "as printed",
     },
-    "Auto": {"direction": "auto"},
+    "Auto": {"inject": 0.05, "direction": "auto"},
     "Self-correction": {
         "erase": 1.0,
         "inject": 0.1,
@@ -130,11 +131,11 @@ def test_presets():
 def test_families_and_what_auto_says():
     assert list(FAMILIES) == ["eps", "v", "flow", "few"]
     assert [automatic(family) for family in ("eps", "v", "flow", "few", None)] == [
-        "Auto: a model that predicts noise (ε) is loaded, so “Default”.",
-        "Auto: a model that predicts velocity (v) is loaded, so “Default”.",
-        "Auto: a flow model is loaded, so “Default”.",
+        "Auto: a model that predicts noise (ε) is loaded, so “Erase and inject”.",
+        "Auto: a model that predicts velocity (v) is loaded, so “Erase and inject”.",
+        "Auto: a flow model is loaded, so “Erase and inject”.",
         "Auto: a few-step or guidance-distilled model is loaded, so “Few steps”.",
-        "Auto: no model is loaded yet; “Default” until it is known.",
+        "Auto: no model is loaded yet; “Erase and inject” until it is known.",
     ]
 
 
@@ -155,7 +156,7 @@ INJECTED = {
     [
         ({"enabled": False}, {}),
         ({"erase": 1, "inject": 0}, {}),
-        ({}, {**INJECTED, "Noise Order erase": "4", "Noise Order variant": "0"}),
+        ({"inject": 0.05}, {**INJECTED, "Noise Order erase": "4", "Noise Order variant": "0"}),
         ({"erase": 2.5, "inject": 0}, {**ERASED, "Noise Order inject": "0", "Noise Order variant": "0"}),
         (
             {"erase": 2.5, "inject": 0, "region": "inside", "variant": 9},
@@ -166,7 +167,7 @@ INJECTED = {
             {**INJECTED, "Noise Order inject": "-0.07"},
         ),
         (
-            {"erase": 1, "levels": 2, "structure": 0.5},
+            {"erase": 1, "inject": 0.05, "levels": 2, "structure": 0.5},
             {
                 **INJECTED,
                 "Noise Order levels": "2",
@@ -177,7 +178,14 @@ INJECTED = {
             },
         ),
         (
-            {"erase": 1, "levels": 3, "direction": "look-ahead", "passes": "both", "compare_erased": True},
+            {
+                "erase": 1,
+                "inject": 0.05,
+                "levels": 3,
+                "direction": "look-ahead",
+                "passes": "both",
+                "compare_erased": True,
+            },
             {
                 **INJECTED,
                 "Noise Order direction": "look-ahead",
@@ -188,7 +196,7 @@ INJECTED = {
             },
         ),
         (
-            {"erase": 1, "levels": 3, "direction": "self-correction"},
+            {"erase": 1, "inject": 0.05, "levels": 3, "direction": "self-correction"},
             {
                 **INJECTED,
                 "Noise Order direction": "self-correction",
@@ -256,4 +264,4 @@ def test_a_file_of_presets_as_it_was_written_once(tmp_path):
         HIRES,
         "outside",
     )
-    assert (preset.inject, preset.levels, preset.variant) == (0.05, 1, 0)
+    assert (preset.inject, preset.levels, preset.variant) == (0.0, 1, 0)
