@@ -57,7 +57,7 @@ def page(browser, url):
     page = browser.new_page(viewport={"width": 400, "height": 1600})
     page.set_default_timeout(MILLISECONDS)
     page.goto(url, wait_until="domcontentloaded")
-    page.locator(f"#{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
+    page.locator(f"#{OURS}cost").get_by_text("Costs nothing.").wait_for()
     page.add_script_tag(path=ROOT / "javascript" / "noiseorder.js")
     page.add_style_tag(content=f"#{OURS}enabled {{ width: {ROOM + 34}px; }}")
     page.locator(f"#{OURS}sheet .noiseorder-price").evaluate(

@@ -41,7 +41,7 @@ def page(browser, url):
     page = browser.new_page()
     page.set_default_timeout(MILLISECONDS)
     page.goto(url, wait_until="domcontentloaded")
-    page.locator("#cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
+    page.locator("#cost").get_by_text("Costs nothing.").wait_for()
     yield page
     page.close()
 

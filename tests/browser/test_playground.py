@@ -22,6 +22,7 @@ from lib_noiseorder.core.schedule import key_levels
 from lib_noiseorder.playground.audition import audition
 from lib_noiseorder.playground.comparison import CANDIDATES, CFG_SCALE, COUNT, MODEL, STEPS, load
 from lib_noiseorder.playground.page import EXAMPLES
+from lib_noiseorder.presets import TWO_STEP
 
 ROOT = Path(__file__).parents[2]
 MILLISECONDS = 60_000
@@ -133,7 +134,7 @@ def generate(page):
 @pytest.fixture(scope="module")
 def first():
     """The sheet of the first example, made here."""
-    config = NoiseOrderConfig(True, inject=0.05, audition=CANDIDATES)
+    config = NoiseOrderConfig(True, audition=CANDIDATES)
     return audition(load(MODEL), EXAMPLES[0], "", range(1, 1 + COUNT), STEPS, CFG_SCALE, config)
 
 
@@ -238,6 +239,8 @@ def test_a_slider_shows_the_useful_part_and_the_box_takes_everything(page):
 
 def test_cost_line_follows_the_controls(page):
     cost = page.locator("#noiseorder_cost")
+    cost.get_by_text("Costs nothing.").wait_for()
+    choose(page, "noiseorder_preset", TWO_STEP)
     cost.get_by_text("Cost: +2 model evaluations per image").wait_for()
     unfold(page)
     fill(page, "noiseorder_levels", 3)
@@ -259,6 +262,7 @@ def test_preset_sets_the_controls(page):
     [(3, 0.9, 0.7, (1, 1, 1)), (2, 1, 0.5, (2, 0, 0.5)), (8, 0.95, 0.3, (0, 2, 1))],
 )
 def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, first, last, weights):
+    choose(page, "noiseorder_preset", TWO_STEP)
     unfold(page)
     # The middle weight can be set while there is a middle.
     for name, value in zip(
@@ -284,6 +288,8 @@ def test_the_drawing_shows_the_levels_and_weights_of_the_method(page, levels, fi
 
 def test_the_drawing_says_what_is_not_used(page):
     unfold(page)
+    page.locator("#noiseorder_curve").get_by_text("not used, Inject is 0").wait_for()
+    fill(page, "noiseorder_inject", 0.05)
     assert read_curve(page).startswith("1 key level at 0.90;")
     choose(page, "noiseorder_preset", "Look-ahead")
     page.locator('#noiseorder_curve [aria-label*="1.00, 0.90, 0.80; look-ahead uses no weights"] svg').wait_for()
@@ -304,6 +310,7 @@ def test_a_preset_that_brings_little_says_so_when_it_is_chosen(page):
 
 def test_the_share_of_the_cost_follows_steps_and_cfg(page):
     cost = page.locator("#noiseorder_cost").first
+    choose(page, "noiseorder_preset", TWO_STEP)
     cost.get_by_text("+2 model evaluations per image, +10 % of 20 (10 steps, CFG 1.5)").wait_for()
     fill(page, "steps", 50)
     cost.get_by_text("+2 model evaluations per image, +2 % of 100").wait_for()
@@ -320,6 +327,7 @@ def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
     page = browser.new_page(viewport={"width": 1400, "height": 1600})
     page.set_default_timeout(MILLISECONDS)
     page.goto(f"{url}?__theme={scheme}", wait_until="domcontentloaded")
+    choose(page, "noiseorder_preset", TWO_STEP)
     unfold(page)
     svg = page.locator("#noiseorder_curve svg")
     svg.wait_for()
@@ -345,7 +353,7 @@ def test_the_drawing_can_be_seen_in_both_themes(browser, url, scheme):
 def test_nothing_is_open_at_first(page):
     for name in ("erase", "preset", "cost"):
         assert page.locator(f"#noiseorder_{name}").first.is_visible()
-    for name in ("levels", "curve", "preset_name"):
+    for name in ("variant", "curve", "preset_name"):
         assert not page.locator(f"#noiseorder_{name}").first.is_visible()
 
 
@@ -355,16 +363,16 @@ def test_advanced_opens_by_the_keyboard(page):
     for key in ("Enter", "Space"):
         head.focus()
         page.keyboard.press(key)
-        page.locator("#noiseorder_levels").wait_for()
+        page.locator("#noiseorder_variant").wait_for()
         page.locator("#noiseorder_advanced > .label-wrap[aria-expanded=true]").wait_for()
         head.click()
-        page.locator("#noiseorder_levels").wait_for(state="hidden")
+        page.locator("#noiseorder_variant").wait_for(state="hidden")
 
 
 def test_auto_is_a_standing_choice_and_says_what_it_follows(page):
     cost, preset = page.locator("#noiseorder_cost").first, page.locator("#noiseorder_preset input")
     choose(page, "noiseorder_preset", "Auto")
-    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
+    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Erase and inject”").wait_for()
     page.locator("#model label").get_by_text("DiT, rectified flow").click()
     cost.get_by_text("a flow model is loaded").wait_for()
     assert preset.input_value() == "Auto"
@@ -379,13 +387,13 @@ def test_auto_is_a_standing_choice_and_says_what_it_follows(page):
 
 def test_the_preset_s_label_says_when_a_control_was_changed(page):
     mark = page.locator("#noiseorder_preset .noiseorder-changed")
-    page.locator("#noiseorder_cost").get_by_text("+2 model evaluations").wait_for()
+    page.locator("#noiseorder_cost").get_by_text("Costs nothing.").wait_for()
     assert not mark.is_visible()
     fill(page, "noiseorder_erase", 5)
     mark.wait_for()
     fill(page, "noiseorder_erase", 4)
     mark.wait_for(state="hidden")
-    fill(page, "noiseorder_inject", 0)
+    fill(page, "noiseorder_inject", 0.1)
     mark.wait_for()
     choose(page, "noiseorder_preset", "Erase only")
     mark.wait_for(state="hidden")
@@ -396,6 +404,7 @@ def test_the_preset_s_label_says_when_a_control_was_changed(page):
 
 def test_only_what_has_a_say_is_shown(page):
     unfold(page)
+    choose(page, "noiseorder_preset", TWO_STEP)
 
     def check(*names, hidden=()):
         for name in names:
@@ -536,6 +545,7 @@ def test_variants_beside_without_and_with(page):
     fill(page, "count", 1)
     fill(page, "steps", 2)
     assert not page.locator("#erased").first.is_visible()
+    choose(page, "noiseorder_preset", TWO_STEP)
     for name in ("original", "erased", "injected"):
         page.locator(f"#noiseorder_compare_{name} input[type=checkbox]").check()
     generate(page)
@@ -556,6 +566,7 @@ def test_variants_beside_without_and_with(page):
 def test_inspector(page):
     fill(page, "count", 1)
     fill(page, "steps", 4)
+    fill(page, "noiseorder_inject", 0.05)
     generate(page)
     without = read_images(page, "with")[0].tobytes()
     assert page.locator("#inspected table").count() == 0

@@ -73,6 +73,7 @@ def test_the_line_is_what_is_counted(page, server, options, set_up, inspects):  
     options(noiseorder_inspector=inspects)
     generate(page)  # the schedule is known of a model that is loaded
     page.locator(f"{OURS}enabled > .label-wrap").click()
+    fill(page, f"{OURS}inject", 0.05)
     for step in set_up:
         if step is hires and audition in set_up:
             page.locator(f"{OURS}advanced > .label-wrap").click()

@@ -56,7 +56,9 @@ def test_closed_and_off_at_first(page):
 
 def test_open_set_generate(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}cost").get_by_text("Costs nothing.").wait_for()
     fill(page, f"{OURS}erase", 2)
+    fill(page, f"{OURS}inject", 0.05)
     page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations per image").wait_for()
     infotext = generate(page)
     assert re.search(r"Noise Order: 1\b", infotext)
@@ -67,11 +69,12 @@ def test_open_set_generate(page):
 def test_nothing_is_wider_than_a_phone(page):
     page.set_viewport_size({"width": 400, "height": 900})
     page.locator(f"{OURS}enabled > .label-wrap").click()
-    page.locator(f"{OURS}cost").get_by_text("Cost: +2 model evaluations").wait_for()
+    page.locator(f"{OURS}cost").get_by_text("Costs nothing.").wait_for()
     page.locator(f"{OURS}sheet .noiseorder-price").get_by_text("9 candidates").wait_for()
     assert page.locator(f"{OURS}enabled").bounding_box()["height"] < 600
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}presets > .label-wrap").click()
+    fill(page, f"{OURS}inject", 0.05)
     fill(page, f"{OURS}levels", 3)
     page.locator(f"{OURS}help summary").click()
     page.locator(f"{OURS}detail").wait_for()
@@ -85,6 +88,7 @@ def test_nothing_is_wider_than_a_phone(page):
 def test_what_was_done_is_told_in_the_panel(page, server):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     outcome = page.locator(f"{OURS}outcome").first
+    fill(page, f"{OURS}inject", 0.05)
     generate(page)
     outcome.get_by_text(re.compile(r"Noise: \d+ % of the seed's own kept, turned by 2\.9°, .* 2 model")).wait_for()
     server.probe(fail_at=1)
@@ -166,6 +170,7 @@ def test_a_list_that_is_open_shows_what_was_saved_elsewhere(page, server):
 def test_a_setting_that_cannot_work_is_told_on_the_page(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     page.locator(f"{OURS}advanced > .label-wrap").click()
+    fill(page, f"{OURS}inject", 0.05)
     fill(page, f"{OURS}levels", 3)
     for name in ("layout", "structure", "detail"):
         fill(page, f"{OURS}{name}", 0)
@@ -191,6 +196,7 @@ def wait_for_value(page, name, value):
 def test_the_drawing_and_the_share_of_the_cost(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
     cost = page.locator(f"{OURS}cost").first
+    fill(page, f"{OURS}inject", 0.05)
     cost.get_by_text("+2 model evaluations per image, +25 % of 8 (4 steps, CFG 7)").wait_for()
     fill(page, "#txt2img_steps", 20)
     cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
@@ -224,16 +230,17 @@ def test_auto_tells_the_family_of_the_loaded_model(page, sd15):
     page.locator(f"{OURS}cost").first.get_by_text("Costs nothing.").wait_for()
     choose(page, "preset", "Auto")
     cost = page.locator(f"{OURS}cost").first
-    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Default”").wait_for()
+    cost.get_by_text("a model that predicts noise (ε) is loaded, so “Erase and inject”").wait_for()
     cost.get_by_text("Cost: +2 model evaluations").wait_for()
     infotext = generate(page)
     assert "Noise Order direction: guidance" in infotext
-    assert "Noise Order auto: Default" in infotext
+    assert "Noise Order auto: Erase and inject" in infotext
     assert page.locator(f"{OURS}preset input").first.input_value() == "Auto"
 
 
 def test_only_what_has_a_say_is_shown(page):
     page.locator(f"{OURS}enabled > .label-wrap").click()
+    choose(page, "preset", "Erase and inject")
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f"{OURS}levels").wait_for()
     for name in ("last_level", "detail", "passes", "region"):
@@ -328,20 +335,20 @@ def test_after_a_restart(server, browser):
         file.unlink()
 
 
+@pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_screenshots(server, browser, screenshots, theme):
-    page = browser.new_page(viewport={"width": 1400, "height": 2400})
+def test_screenshots(server, browser, screenshots, theme, width):
+    """The panel as it opens."""
+    page = browser.new_page(viewport={"width": width, "height": 2400})
     page.set_default_timeout(MILLISECONDS)
     page.goto(f"{server.url}?__theme={theme}", wait_until="domcontentloaded")
     page.locator(f"{OURS}enabled > .label-wrap[aria-expanded=false]").click()
-    page.locator(f"{OURS}advanced > .label-wrap").click()
-    fill(page, f"{OURS}levels", 3)
-    fill(page, f"{OURS}structure", 1.5)
-    fill(page, f"{OURS}detail", 0.5)
-    page.locator(f'{OURS}curve [aria-label*="1.00, 1.50, 0.50"] svg').wait_for()
+    page.locator(f"{OURS}cost").get_by_text("Costs nothing.").wait_for()
+    page.locator(f"{OURS}sheet .noiseorder-price").get_by_text("9 candidates").wait_for()
     page.mouse.move(0, 0)
+    page.wait_for_timeout(500)
     screenshots.mkdir(exist_ok=True)
-    suffix = "" if theme == "light" else "-dark"
+    suffix = ("" if width > 400 else "-400") + ("" if theme == "light" else "-dark")
     page.locator(f"{OURS}enabled").screenshot(path=screenshots / f"accordion-{server.host}{suffix}.png")
     page.close()
 

@@ -42,7 +42,7 @@ def test_the_command_line_saves_the_sheet(tmp_path, capsys):
     target = tmp_path / "sheet.png"
     main(["--prompt", PROMPT, "--count", "2", "--steps", "4", "--audition", "8", "--save", str(target)])
     output = capsys.readouterr().out
-    assert "Audition: 8 candidates at 3 of 4 steps: 6.4 images per seed. Right: " in output
+    assert "Audition: 8 candidates at 3 of 4 steps: 6.0 images per seed. Right: " in output
     with Image.open(target) as sheet:
         assert sheet.width > 8 * 128
         assert sheet.height > 2 * 128

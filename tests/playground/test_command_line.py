@@ -21,7 +21,7 @@ PROMPT = ["--prompt", "a red cross left of a blue ring", "--count", "2", "--step
 def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
     target = tmp_path / "grid.png"
     world = MODELS[model].world
-    main([*PROMPT, "--prompt", world.EXAMPLES[0], "--model", model, "--save", str(target)])
+    main([*PROMPT, "--prompt", world.EXAMPLES[0], "--model", model, "--inject", "0.05", "--save", str(target)])
     output = capsys.readouterr().out
     assert "Without: " in output
     assert f"with the right {world.RELATION} too" in output
@@ -59,7 +59,7 @@ def test_variants_are_further_rows(tmp_path, capsys):
     heights = {}
     for options in ([], ["--compare-original", "--compare-erased", "--compare-injected"]):
         target = tmp_path / "grid.png"
-        main([*PROMPT, "--save", str(target), *options])
+        main([*PROMPT, "--inject", "0.05", "--save", str(target), *options])
         with Image.open(target) as grid:
             heights[len(options)] = grid.height
     assert heights[3] > 1.8 * heights[0], "four rows instead of two"
