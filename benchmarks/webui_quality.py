@@ -1,7 +1,7 @@
 """What Noise Order does to the images of your own checkpoint: any WebUI with this extension, by its API.
 
     python benchmarks/webui_quality.py --prompts FILE --out FOLDER [--url http://127.0.0.1:7860] [--seeds 2]
-        [--rows Default 'mine={"erase": 1, "inject": 0.1}'] [--controls '24 steps={"steps": 24}']
+        [--rows Self-correction 'mine={"erase": 1, "inject": 0.1}'] [--controls '24 steps={"steps": 24}']
         [--request '{"steps": 20, "cfg_scale": 5}'] [--scorers PACKAGE.MODULE:FUNCTION ...]
 
 Start the WebUI with --api. Every prompt (a line of FILE) is made with the same seeds plain, with each row's settings
@@ -41,7 +41,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from quality import bar, holm, interval, p_value  # noqa: E402
 
 from lib_noiseorder.config import BY_NAME, SettingError, parse, quote  # noqa: E402
-from lib_noiseorder.presets import PRESETS  # noqa: E402
+from lib_noiseorder.presets import PRESETS, TWO_STEP  # noqa: E402
 
 PLAIN = "plain"
 MARKER = BY_NAME["enabled"].infotext
@@ -349,7 +349,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--prompts", type=Path, nargs="+", required=True, help="text files, a prompt a line")
     parser.add_argument("--out", type=Path, required=True, help="where the images are kept")
-    parser.add_argument("--rows", nargs="+", default=["Default"], help="presets, or NAME={...} with settings")
+    parser.add_argument("--rows", nargs="+", default=[TWO_STEP], help="presets, or NAME={...} with settings")
     parser.add_argument("--controls", nargs="+", default=[], help="NAME={...} with changes of the request")
     parser.add_argument("--request", default='{"steps": 20}', help="what else txt2img is asked for, a JSON object")
     parser.add_argument("--seeds", type=int, default=2, help="images of each prompt")

@@ -9,7 +9,10 @@ from .forge import ForgeHost
 
 class NeoHost(ForgeHost):
     name = "Forge Neo"
-    tested = ("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan")
+    tested = (
+        *("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan"),
+        *("Lumina2", "Krea2", "ErnieImage", "Mugen"),
+    )
     unfit: ClassVar[dict[str, str]] = {"PiD": "work on the pixels of a finished picture, in windows of their own"}
     step_caches = ("fbcache",)  # First Block Cache of trees newer than 2.26
 

@@ -67,7 +67,10 @@ def test_each_kind_is_told(monkeypatch, capsys):
         (Forge, ["StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux", "Chroma"]),
         (
             Neo,
-            ["StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan"],
+            [
+                *("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima"),
+                *("Wan", "Lumina2", "Krea2", "ErnieImage", "Mugen"),
+            ],
         ),
         (Ersatz, ["StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"]),
         (ReForge, ["BaseModel", "SDXL"]),

@@ -155,7 +155,7 @@ def test_another_request_or_checkpoint_is_not_mixed_in(call, webui):
     with pytest.raises(SystemExit, match="made with another steps: choose another --out"):
         call("--seeds", "1", "--request", '{"steps": 30}')
     with pytest.raises(SystemExit, match="made with another alwayson_scripts"):
-        call("--seeds", "1", "--rows", 'Default={"erase": 9}')
+        call("--seeds", "1", "--rows", 'Erase and inject={"erase": 9}')
     webui.model = "other"
     with pytest.raises(SystemExit, match=r"with Model: other, others with Model: tiny: choose an --out for each"):
         call("--seeds", "1", "--rows", "Default", "Erase only")
