@@ -7,5 +7,5 @@ from .forge import ForgeHost
 
 class ErsatzHost(ForgeHost):
     name = "ersatzForge"
-    tested = ("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2")
+    tested = ("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2", "ERNIE")
     extra_steps = 0

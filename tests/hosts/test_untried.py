@@ -72,7 +72,10 @@ def test_each_kind_is_told(monkeypatch, capsys):
                 *("Wan", "Lumina2", "Krea2", "ErnieImage", "Mugen"),
             ],
         ),
-        (Ersatz, ["StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"]),
+        (
+            Ersatz,
+            ["StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2", "ERNIE"],
+        ),
         (ReForge, ["BaseModel", "SDXL"]),
     ],
 )

@@ -185,6 +185,14 @@ def choose(page, name, value):
     page.locator("ul.options li").filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).first.click()
 
 
+def open_img2img(page):
+    """The panel of the other tab, and how the names of its controls begin."""
+    theirs = OURS.replace("txt2img", "img2img")
+    page.locator("#tabs button:visible").filter(has_text=re.compile(r"^\s*img2img\s*$", re.I)).first.click()
+    page.locator(f"{theirs}enabled > .label-wrap").click()
+    return theirs
+
+
 def wait_for_value(page, name, value):
     """Wait until a control has a value."""
     page.wait_for_function(
@@ -202,11 +210,6 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     cost.get_by_text("+2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)").wait_for()
     fill(page, "#txt2img_cfg_scale", 1)
     cost.get_by_text("(20 steps, CFG 1)").wait_for()
-    # Neo begins with another denoising strength.
-    page.wait_for_function(
-        "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes("
-        "'denoising ' + document.querySelector('#img2img_denoising_strength input[type=number]').value)"
-    )
     page.locator(f"{OURS}advanced > .label-wrap").click()
     page.locator(f'{OURS}curve [aria-label*="1 key level at 0.90"] svg').wait_for()
     fill(page, f"{OURS}levels", 3)
@@ -215,6 +218,13 @@ def test_the_drawing_and_the_share_of_the_cost(page):
     drawing.wait_for()
     assert drawing.locator("circle").count() == 3
     assert drawing.bounding_box()["height"] > 40
+    theirs = open_img2img(page)
+    fill(page, f"{theirs}inject", 0.05)
+    # Neo begins with another denoising strength.
+    page.wait_for_function(
+        "() => document.querySelector('#script_img2img_noise_order_cost').textContent.includes("
+        "'denoising ' + document.querySelector('#img2img_denoising_strength input[type=number]').value)"
+    )
 
 
 def test_folding_is_told_to_a_screen_reader_and_done_by_the_keyboard(page):
@@ -252,9 +262,7 @@ def test_only_what_has_a_say_is_shown(page):
     fill(page, f"{OURS}levels", 3)
     mark.wait_for()
     page.locator(f"{OURS}detail").wait_for()
-    theirs = OURS.replace("txt2img", "img2img")
-    page.locator("#tabs button:visible").filter(has_text=re.compile(r"^\s*img2img\s*$", re.I)).first.click()
-    page.locator(f"{theirs}enabled > .label-wrap").click()
+    theirs = open_img2img(page)
     page.locator(f"{theirs}advanced > .label-wrap").click()
     page.locator(f"{theirs}variant").wait_for()
     for name in ("passes", "region"):
