@@ -7,5 +7,8 @@ from .forge import ForgeHost
 
 class ErsatzHost(ForgeHost):
     name = "ersatzForge"
-    tested = ("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2", "ERNIE")
+    tested = (
+        *("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"),
+        *("ERNIE", "Anima"),
+    )
     extra_steps = 0

@@ -74,7 +74,10 @@ def test_each_kind_is_told(monkeypatch, capsys):
         ),
         (
             Ersatz,
-            ["StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2", "ERNIE"],
+            [
+                *("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"),
+                *("ERNIE", "Anima"),
+            ],
         ),
         (ReForge, ["BaseModel", "SDXL"]),
     ],
