@@ -11,7 +11,7 @@ TWO_STEP = "Erase and inject"
 
 PRESETS: dict[str, NoiseOrderConfig] = {
     "Default": NoiseOrderConfig(enabled=True),
-    # The same as the default, and stays so whatever the default becomes: images, plots and scripts name it.
+    # The same as the default, and stays so whatever the default becomes: plots and scripts name it.
     "Erase only": NoiseOrderConfig(enabled=True, erase=4.0, inject=0.0),
     TWO_STEP: NoiseOrderConfig(enabled=True, inject=0.05),
     "Inject only": NoiseOrderConfig(enabled=True, erase=1.0, inject=0.05),
