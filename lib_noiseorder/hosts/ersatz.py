@@ -9,6 +9,6 @@ class ErsatzHost(ForgeHost):
     name = "ersatzForge"
     tested = (
         *("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"),
-        *("ERNIE", "Anima"),
+        *("ERNIE", "Anima", "StableDiffusion3"),
     )
     extra_steps = 0

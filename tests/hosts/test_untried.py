@@ -76,7 +76,7 @@ def test_each_kind_is_told(monkeypatch, capsys):
             Ersatz,
             [
                 *("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"),
-                *("ERNIE", "Anima"),
+                *("ERNIE", "Anima", "StableDiffusion3"),
             ],
         ),
         (ReForge, ["BaseModel", "SDXL"]),
