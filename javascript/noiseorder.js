@@ -74,6 +74,7 @@
             Object.assign(told, {
                 hires: Boolean(document.querySelector("#txt2img_hr-checkbox input")?.checked),
                 hires_steps: number("txt2img_hires_steps"), hires_cfg: number("txt2img_hr_cfg"),
+                hires_sampler: chosen("hr_sampler"), // or "Use same sampler"
                 hires_parts: document.querySelector(second)?.value.trim() ? parts(second) : prompt,
             });
         }

@@ -17,7 +17,7 @@ class Job:
     """What the page itself is set to, as javascript/noiseorder.js tells it.
 
     strength: of the denoising in img2img; parts: prompts joined by AND; hires_steps, hires_cfg: 0 is as in the first
-    pass.
+    pass, and so is a hires_sampler that there is none of by that name.
     """
 
     steps: int = 20
@@ -33,6 +33,7 @@ class Job:
     hires: bool = False
     hires_steps: int = 0
     hires_cfg: float = 0.0
+    hires_sampler: str = ""
     hires_parts: int = 1
 
 
@@ -102,12 +103,14 @@ def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, 
     """Of each image: what it costs without Noise Order, and what each part of Noise Order adds to that."""
     run = int(min(job.strength, 0.999) * job.steps) + 1 if job.img2img else job.steps
     plan = rates.plan(job, DEPTH) or Plan(min(int((1 - DEPTH) * run) + 2, run), run)
-    passes = {FIRST: (plan.steps, job.parts, job.cfg)}
+    passes = {FIRST: (plan.calls(plan.steps), job.parts, job.cfg)}
     if job.hires:
-        passes[HIRES] = (job.hires_steps or job.steps, job.hires_parts, job.hires_cfg or job.cfg)
+        second = rates.plan(dataclasses.replace(job, sampler=job.hires_sampler), DEPTH) or plan
+        calls = second.calls(job.hires_steps or job.steps)
+        passes[HIRES] = (calls, job.hires_parts, job.hires_cfg or job.cfg)
 
-    def sampling(steps: int, parts: int, cfg: float) -> int:
-        return plan.calls(steps) * rows(parts, cfg, rates.negative[0])
+    def sampling(calls: int, parts: int, cfg: float) -> int:
+        return calls * rows(parts, cfg, rates.negative[0])
 
     def asking(config: NoiseOrderConfig, name: str) -> int:
         return injection(config, *passes[name][1:], rates.negative[1], name) if name in passes else 0
@@ -118,7 +121,7 @@ def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, 
         "Also make": sum(plain + sum(asking(each, name) for name in passes) for each in config.variants.values()),
     }
     if config.audition and config.passes != HIRES:
-        preview = sampling(plan.preview, job.parts, job.cfg)
+        preview = sampling(plan.calls(plan.preview), job.parts, job.cfg)
         # The critic asks once.
         additions["Audition"] = config.audition * (preview + asking(config, FIRST) + job.parts)
     if rates.inspects():

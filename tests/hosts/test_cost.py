@@ -94,6 +94,28 @@ def cost_of(settings, job, rates=None):
     return evaluations(NoiseOrderConfig(True, **settings), job, rates or Rates())
 
 
+@pytest.mark.parametrize(
+    ("sampler", "hires_sampler", "calls"),
+    [
+        ("Euler", "Heun", 10 + 19),
+        ("Heun", "Euler", 19 + 10),
+        ("Heun", "Heun", 19 + 19),
+        ("Heun", "Use same sampler", 19 + 19),
+        ("Heun", "", 19 + 19),
+        ("Euler", "Automatic", 10 + 10),
+    ],
+)
+def test_the_hires_pass_has_a_sampler_of_its_own(sampler, hires_sampler, calls):
+    """"Automatic" is what the page's script says where a list is missing."""
+    orders = {"Euler": 1, "Heun": 2}
+
+    def plan(job, depth):
+        return Plan(3, job.steps, orders[job.sampler]) if job.sampler in orders else None
+
+    job = Job(steps=10, hires=True, sampler=sampler, hires_sampler=hires_sampler)
+    assert cost_of({}, job, Rates(plan))[0] == 2 * calls
+
+
 def test_passes_of_the_sampler():
     plan = {"plan": lambda job, depth: Plan(6, job.steps, 2)}
     assert cost_of({}, Job())[0] == 40

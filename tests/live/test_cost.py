@@ -49,6 +49,12 @@ def second_order(page):  # noqa: F811
     page.locator("ul.options li").filter(has_text=re.compile(r"(^|\W)Heun\s*$")).first.click()
 
 
+def hires_by_another(page):  # noqa: F811
+    hires(page)
+    page.locator("#hr_sampler input").first.click()
+    page.locator("ul.options li").filter(has_text=re.compile(r"(^|\W)Heun\s*$")).first.click()
+
+
 def at_cfg_1(page):  # noqa: F811
     fill(page, "#txt2img_cfg_scale", 1)
 
@@ -65,6 +71,7 @@ def at_cfg_1(page):  # noqa: F811
         (second_order, audition),
         (at_cfg_1, beside),
         (several, beside, audition, hires),
+        (hires_by_another,),
     ],
     ids=lambda steps: "+".join(step.__name__ for step in steps) or "default",
 )

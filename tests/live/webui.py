@@ -256,6 +256,8 @@ class WebUI:
             "sd_noise_schedule": "Default",
             "sgm_noise_multiplier": False,
             "token_merging_ratio": 0.0,
+            # A1111, Forge and reForge hide what the hires pass may have of its own.
+            "hires_fix_show_sampler": True,
         }
         settings |= version_of_settings(self.folder)
         if self.precision == "gguf":
