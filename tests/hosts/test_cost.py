@@ -106,7 +106,7 @@ def cost_of(settings, job, rates=None):
     ],
 )
 def test_the_hires_pass_has_a_sampler_of_its_own(sampler, hires_sampler, calls):
-    """"Automatic" is what the page's script says where a list is missing."""
+    """ "Automatic" is what the page's script says where a list is missing."""
     orders = {"Euler": 1, "Heun": 2}
 
     def plan(job, depth):
