@@ -46,13 +46,13 @@ def levels(page):  # noqa: F811
 
 def second_order(page):  # noqa: F811
     page.locator("#txt2img_sampling input").first.click()
-    page.locator("ul.options li").filter(has_text=re.compile(r"(^|\W)Heun\s*$")).first.click()
+    page.locator("ul.options li").filter(has_text=re.compile(r"^\W*Heun\s*$")).first.click()
 
 
 def hires_by_another(page):  # noqa: F811
     hires(page)
     page.locator("#hr_sampler input").first.click()
-    page.locator("ul.options li").filter(has_text=re.compile(r"(^|\W)Heun\s*$")).first.click()
+    page.locator("ul.options li").filter(has_text=re.compile(r"^\W*Heun\s*$")).first.click()
 
 
 def at_cfg_1(page):  # noqa: F811
