@@ -49,11 +49,16 @@ def best(candidates: Sequence[Tensor], errors: Sequence[Tensor]) -> Tensor:
     return torch.stack([candidates[k][image] for image, k in enumerate(index.tolist())])
 
 
+def candidates_of(noise: Tensor, host: PlaygroundHost, count: int) -> list[Tensor]:
+    """The seed's noise and erased variants of it, n = 4."""
+    return [noise] + [erase(noise, 4.0, lambda index, k=k: draw(host, 16 * k + index)) for k in range(1, count)]
+
+
 def choose(
     noise: Tensor, host: PlaygroundHost, count: int, fractions: Sequence[float], fraction: float, scale: float = 1.0
 ) -> Tensor:
-    """Of the seed's noise and erased variants (n = 4) the one whose short walk the model agrees with."""
-    candidates = [noise] + [erase(noise, 4.0, lambda index, k=k: draw(host, 16 * k + index)) for k in range(1, count)]
+    """Of the candidates the one whose short walk the model agrees with."""
+    candidates = candidates_of(noise, host, count)
     return best(candidates, [disagreement(preview(z, host, fractions, scale), host, fraction) for z in candidates])
 
 
@@ -72,6 +77,27 @@ def correct(noise: Tensor, host: PlaygroundHost, delta: float, fraction: float) 
     return inject(noise, [again(denoised, host, fraction, scale=host.cfg_scale) - denoised], [1.0], delta)
 
 
+def correct_again(
+    noise: Tensor, host: PlaygroundHost, rounds: int, delta: float, fractions: Sequence[float], fraction: float
+) -> Tensor:
+    """Self-correction, again and again, each time of the noise that came of it before."""
+    for k in range(1, rounds + 1):
+        denoised = preview(noise, host, fractions)
+        noise = inject(noise, [again(denoised, host, fraction, k) - denoised], [1.0], delta)
+    return noise
+
+
+def choose_and_correct(
+    noise: Tensor, host: PlaygroundHost, count: int, delta: float, fractions: Sequence[float], fraction: float
+) -> Tensor:
+    """As `choose`, and what was asked for it corrects the one that is chosen."""
+    candidates = candidates_of(noise, host, count)
+    previews = [preview(z, host, fractions) for z in candidates]
+    changes = [again(denoised, host, fraction) - denoised for denoised in previews]
+    errors = [change.square() for change in changes]
+    return inject(best(candidates, errors), [best(changes, errors)], [1.0], delta)
+
+
 def mild_look_ahead(noise: Tensor, host: PlaygroundHost, delta: float, scale: float) -> Tensor:
     """Turned toward the x̂0 that a short walk at a low CFG previews."""
     return inject(noise, [preview(noise, host, (1.0, 0.9, 0.8), scale)], [1.0], delta)
@@ -84,6 +110,15 @@ IDEAS: dict[str, Callable[[Tensor, PlaygroundHost], Tensor]] = {
     "Idea: choose of 3, prompt alone at 0.8, asked at 0.5": partial(choose, count=3, fractions=(0.8,), fraction=0.5),
     "Idea: redraw the worst third, keep the better": partial(redraw, fractions=(1.0, 0.6), fraction=0.4),
     "Idea: self-correction with guidance, δ = 0.08": partial(correct, delta=0.08, fraction=0.6),
+    "Idea: self-correction twice, prompt alone at 1 → 0.75, δ = 0.1": partial(
+        correct_again, rounds=2, delta=0.1, fractions=(1.0, 0.75), fraction=0.6
+    ),
+    "Idea: self-correction three times, prompt alone at 0.85, δ = 0.1": partial(
+        correct_again, rounds=3, delta=0.1, fractions=(0.85,), fraction=0.6
+    ),
+    "Idea: choose of 2, prompt alone at 1 → 0.75, and self-correct, δ = 0.1": partial(
+        choose_and_correct, count=2, delta=0.1, fractions=(1.0, 0.75), fraction=0.6
+    ),
     "Idea: look-ahead at CFG 1.5, δ = 0.08": partial(mild_look_ahead, delta=0.08, scale=1.5),
 }
 
