@@ -1,7 +1,7 @@
 # make playground   sets everything up and opens the page
 # make test         sets everything up and runs all tests
 # make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
-# make evidence     measures the headline of docs/evidence.md (goes on where it was stopped); FULL=1: every row, for hours
+# make evidence     measures the headline of docs/evidence.md (goes on where it was stopped); FULL=1: every row, for a day
 PYTHON ?= python3
 PY := .venv/bin/python
 G4 := .venv-gradio4/bin/python
