@@ -272,7 +272,7 @@ FIELDS: tuple[Field, ...] = (
         16,
         1,
         more="2 or more; each is made for the first few steps. On the models measured an exact checker "
-        "chose better: to choose by eye, press Audition.",
+        "chose better at CFG 3: to choose by eye, press Audition.",
     ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}

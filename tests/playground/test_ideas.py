@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -79,3 +81,25 @@ def test_a_critic_costs_what_it_says_and_prefers_an_image_to_what_is_none(ideas)
 def test_busyness_is_the_squared_difference_of_neighbours(ideas):
     stripes = torch.tensor([0.0, 1.0]).repeat(8).expand(1, 3, 16, 16)
     assert ideas.busyness(torch.cat([stripes, stripes.mT, torch.ones(1, 3, 16, 16)])).tolist() == [1, 1, 0]
+
+
+def turn(one, other):
+    """The tangent of the angle between them, per image."""
+    cosine = torch.cosine_similarity(one.flatten(1).double(), other.flatten(1).double())
+    return (1 / cosine.square() - 1).sqrt()
+
+
+def test_self_correction_again_begins_with_what_came_of_the_round_before(ideas):
+    noise, one = seed_noise(SEEDS), partial(ideas.correct_again, delta=0.1, fractions=(0.85,), fraction=0.6)
+    host = host_of(SEEDS)
+    first, second = one(noise, host, rounds=1), one(noise, host_of(SEEDS), rounds=2)
+    assert host.evaluations == 2
+    assert turn(first, noise).tolist() == pytest.approx([0.1] * 3, abs=1e-5)
+    assert turn(second, first).tolist() == pytest.approx([0.1] * 3, abs=1e-5)
+
+
+def test_what_is_corrected_is_what_would_be_chosen(ideas):
+    noise, levels = seed_noise(SEEDS), {"count": 2, "fractions": (1.0, 0.75), "fraction": 0.6}
+    chosen = ideas.choose(noise, host_of(SEEDS), **levels)
+    corrected = ideas.choose_and_correct(noise, host_of(SEEDS), delta=0.1, **levels)
+    assert turn(corrected, chosen).tolist() == pytest.approx([0.1] * 3, abs=1e-5)
