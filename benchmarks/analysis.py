@@ -25,8 +25,8 @@ from quality import BATCH, interval  # noqa: E402
 from variety import low  # noqa: E402
 
 from lib_noiseorder.core.erasure import erase  # noqa: E402
-from lib_noiseorder.core.streams import stream_seed  # noqa: E402
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
+from lib_noiseorder.core.streams import derive_seed  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import MODELS, PlaygroundModel  # noqa: E402
 
 ERASE = (2, 4, 8, 16, 64)
@@ -71,13 +71,13 @@ class Images:
         return torch.cat([self.model.sample(z, cond, uncond, self.cfg, self.steps) for z, cond, uncond in batches])
 
     def erased(self, n: float) -> Tensor:
-        return erase(self.noise, n, lambda index: seed_noise([stream_seed(seed, index) for seed in self.seeds]))
+        return erase(self.noise, n, lambda index: seed_noise([derive_seed(seed, index) for seed in self.seeds]))
 
     def prediction(self, fraction: float) -> Tensor:
         """What the prompt changes in x̂0 at this level of pure noise; of a distilled model x̂0 itself."""
-        host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+        host = PlaygroundDenoiser(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
         level = host.level(fraction)
-        cond, uncond = host.denoise(host.place(self.noise, level), level, self.model.has_uncond)
+        cond, uncond = host.denoise(host.noise_scaling(self.noise, level), level, self.model.has_uncond)
         return cond if uncond is None else cond - uncond
 
 

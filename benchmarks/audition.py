@@ -27,10 +27,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from quality import Rows, interval, join_files, keep, make, store_files, tell  # noqa: E402
 
-from lib_noiseorder.config import NoiseOrderConfig  # noqa: E402
-from lib_noiseorder.core import modulate, self_consistency  # noqa: E402
+from lib_noiseorder.core import Modulation, modulate, self_consistency  # noqa: E402
 from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import MODELS, PlaygroundModel  # noqa: E402
 from lib_noiseorder.playground.sprites import COLOUR_NAMES  # noqa: E402
 from lib_noiseorder.playground.world import CheckResult, World  # noqa: E402
@@ -84,11 +83,11 @@ class Candidates:
         self.scenes = self.world.random_scenes(count, torch.Generator().manual_seed(seed))
         self.seeds = range(seed, seed + count)
         self.tokens, self.uncond = self.world.encode(self.scenes), self.world.null_tokens(count)
-        self.host = PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, cfg)
+        self.host = PlaygroundDenoiser(self.model, self.seeds, self.tokens, self.uncond, cfg)
 
     def image(self, variant: int, steps: int, predictions: dict[int, Tensor] | None = None) -> Tensor:
         """One candidate; its x̂0 after so many steps into `predictions`, where that is asked for."""
-        noise, _ = modulate(seed_noise(self.seeds), NoiseOrderConfig(True, inject=0.0, variant=variant), self.host)
+        noise, _ = modulate(seed_noise(self.seeds), Modulation(erase=4.0, variant=variant), self.host)
 
         def watch(step: int, total: int, denoised: Tensor) -> None:
             if predictions is not None:

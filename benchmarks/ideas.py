@@ -15,30 +15,30 @@ from torch import Tensor
 
 from lib_noiseorder.core.erasure import erase
 from lib_noiseorder.core.injection import inject
-from lib_noiseorder.core.modulate import guide, walk
-from lib_noiseorder.core.streams import stream_seed
-from lib_noiseorder.playground.host import PlaygroundHost
+from lib_noiseorder.core.modulate import apply_cfg, sample_euler
+from lib_noiseorder.core.streams import derive_seed
+from lib_noiseorder.playground.host import PlaygroundDenoiser
 
 REDRAWN = 1 / 3
 """The share of an image that is drawn anew where the model disagrees with itself."""
 
 
-def draw(host: PlaygroundHost, index: int, stage: str = "ideas") -> Tensor:
-    return host.fresh_noise([stream_seed(seed, index, stage=stage) for seed in host.seeds])
+def draw(host: PlaygroundDenoiser, index: int, stage: str = "ideas") -> Tensor:
+    return host.fresh_noise([derive_seed(seed, index, stage=stage) for seed in host.seeds])
 
 
-def preview(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], scale: float = 1.0) -> Tensor:
+def preview(noise: Tensor, host: PlaygroundDenoiser, fractions: Sequence[float], scale: float = 1.0) -> Tensor:
     """The x̂0 of a walk along these levels of the schedule."""
-    return walk(noise, [host.level(fraction) for fraction in fractions], host, scale != 1, scale)
+    return sample_euler(noise, [host.level(fraction) for fraction in fractions], host, scale != 1, scale)
 
 
-def again(denoised: Tensor, host: PlaygroundHost, fraction: float, index: int = 1, scale: float = 1.0) -> Tensor:
+def again(denoised: Tensor, host: PlaygroundDenoiser, fraction: float, index: int = 1, scale: float = 1.0) -> Tensor:
     """What the model makes of x̂0 under fresh noise at this level."""
     level = host.level(fraction)
-    return guide(host.denoise(host.place(draw(host, index), level, denoised), level, scale != 1), scale)
+    return apply_cfg(host.denoise(host.noise_scaling(draw(host, index), level, denoised), level, scale != 1), scale)
 
 
-def disagreement(denoised: Tensor, host: PlaygroundHost, fraction: float) -> Tensor:
+def disagreement(denoised: Tensor, host: PlaygroundDenoiser, fraction: float) -> Tensor:
     """`mean over channels (x̂0' − x̂0)²`, (B, 1, H, W); one evaluation."""
     return (again(denoised, host, fraction) - denoised).square().mean(dim=1, keepdim=True)
 
@@ -49,20 +49,20 @@ def best(candidates: Sequence[Tensor], errors: Sequence[Tensor]) -> Tensor:
     return torch.stack([candidates[k][image] for image, k in enumerate(index.tolist())])
 
 
-def candidates_of(noise: Tensor, host: PlaygroundHost, count: int) -> list[Tensor]:
+def candidates_of(noise: Tensor, host: PlaygroundDenoiser, count: int) -> list[Tensor]:
     """The seed's noise and erased variants of it, n = 4."""
     return [noise] + [erase(noise, 4.0, lambda index, k=k: draw(host, 16 * k + index)) for k in range(1, count)]
 
 
 def choose(
-    noise: Tensor, host: PlaygroundHost, count: int, fractions: Sequence[float], fraction: float, scale: float = 1.0
+    noise: Tensor, host: PlaygroundDenoiser, count: int, fractions: Sequence[float], fraction: float, scale: float = 1.0
 ) -> Tensor:
     """Of the candidates the one whose short walk the model agrees with."""
     candidates = candidates_of(noise, host, count)
     return best(candidates, [disagreement(preview(z, host, fractions, scale), host, fraction) for z in candidates])
 
 
-def redraw(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], fraction: float) -> Tensor:
+def redraw(noise: Tensor, host: PlaygroundDenoiser, fractions: Sequence[float], fraction: float) -> Tensor:
     """Fresh noise where the model disagrees most with its own preview, kept where the whole then agrees better."""
     error = disagreement(preview(noise, host, fractions), host, fraction)
     smooth = F.avg_pool2d(error, 5, stride=1, padding=2, count_include_pad=False)
@@ -71,14 +71,14 @@ def redraw(noise: Tensor, host: PlaygroundHost, fractions: Sequence[float], frac
     return best([noise, other], [error, disagreement(preview(other, host, fractions), host, fraction)])
 
 
-def correct(noise: Tensor, host: PlaygroundHost, delta: float, fraction: float) -> Tensor:
+def correct(noise: Tensor, host: PlaygroundDenoiser, delta: float, fraction: float) -> Tensor:
     """Turned toward what the model would change in its preview, `x̂0' − x̂0`."""
     denoised = preview(noise, host, (1.0, 0.9), host.cfg_scale)
     return inject(noise, [again(denoised, host, fraction, scale=host.cfg_scale) - denoised], [1.0], delta)
 
 
 def correct_again(
-    noise: Tensor, host: PlaygroundHost, rounds: int, delta: float, fractions: Sequence[float], fraction: float
+    noise: Tensor, host: PlaygroundDenoiser, rounds: int, delta: float, fractions: Sequence[float], fraction: float
 ) -> Tensor:
     """Self-correction, again and again, each time of the noise that came of it before."""
     for k in range(1, rounds + 1):
@@ -88,7 +88,7 @@ def correct_again(
 
 
 def choose_and_correct(
-    noise: Tensor, host: PlaygroundHost, count: int, delta: float, fractions: Sequence[float], fraction: float
+    noise: Tensor, host: PlaygroundDenoiser, count: int, delta: float, fractions: Sequence[float], fraction: float
 ) -> Tensor:
     """As `choose`, and what was asked for it corrects the one that is chosen."""
     candidates = candidates_of(noise, host, count)
@@ -98,12 +98,12 @@ def choose_and_correct(
     return inject(best(candidates, errors), [best(changes, errors)], [1.0], delta)
 
 
-def mild_look_ahead(noise: Tensor, host: PlaygroundHost, delta: float, scale: float) -> Tensor:
+def mild_look_ahead(noise: Tensor, host: PlaygroundDenoiser, delta: float, scale: float) -> Tensor:
     """Turned toward the x̂0 that a short walk at a low CFG previews."""
     return inject(noise, [preview(noise, host, (1.0, 0.9, 0.8), scale)], [1.0], delta)
 
 
-IDEAS: dict[str, Callable[[Tensor, PlaygroundHost], Tensor]] = {
+IDEAS: dict[str, Callable[[Tensor, PlaygroundDenoiser], Tensor]] = {
     "Idea: choose of 2, prompt alone at 1 → 0.6, asked at 0.4": partial(
         choose, count=2, fractions=(1.0, 0.6), fraction=0.4
     ),
@@ -127,18 +127,18 @@ def scores(errors: Tensor) -> list[float]:
     return (-errors.flatten(1).mean(dim=1)).tolist()
 
 
-def consistency(denoised: Tensor, host: PlaygroundHost, fractions: Sequence[float], draws: int = 1) -> list[float]:
+def consistency(denoised: Tensor, host: PlaygroundDenoiser, fractions: Sequence[float], draws: int = 1) -> list[float]:
     """`−mean (x̂0' − x̂0)²` over levels and draws."""
     errors = [(again(denoised, host, f, k + 1) - denoised).square() for f in fractions for k in range(draws)]
     return scores(torch.stack(errors).mean(dim=0))
 
 
-def agreement(denoised: Tensor, host: PlaygroundHost, fraction: float) -> list[float]:
+def agreement(denoised: Tensor, host: PlaygroundDenoiser, fraction: float) -> list[float]:
     """`−mean (x̂0' − x̂0'')²` of two draws: do they show the same?"""
     return scores((again(denoised, host, fraction, 1) - again(denoised, host, fraction, 2)).square())
 
 
-def levels(denoised: Tensor, host: PlaygroundHost, high: float, low: float) -> list[float]:
+def levels(denoised: Tensor, host: PlaygroundDenoiser, high: float, low: float) -> list[float]:
     """`−mean (x̂0'(high) − x̂0'(low))²` of the same draw."""
     return scores((again(denoised, host, high) - again(denoised, host, low)).square())
 
@@ -149,13 +149,13 @@ def busyness(images: Tensor) -> Tensor:
     return across.flatten(1).mean(dim=1) + down.flatten(1).mean(dim=1)
 
 
-def relative(denoised: Tensor, host: PlaygroundHost, fraction: float) -> list[float]:
+def relative(denoised: Tensor, host: PlaygroundDenoiser, fraction: float) -> list[float]:
     """`−mean (x̂0' − x̂0)² / busyness`: the error of a busy image is larger by itself."""
     error = torch.tensor(consistency(denoised, host, (fraction,)))
     return (error / busyness(denoised).float().clamp_min(1e-6)).tolist()
 
 
-CRITICS: dict[str, tuple[Callable[[Tensor, PlaygroundHost], Sequence[float]], int]] = {
+CRITICS: dict[str, tuple[Callable[[Tensor, PlaygroundDenoiser], Sequence[float]], int]] = {
     "two draws": (partial(consistency, fractions=(0.6,), draws=2), 2),
     "levels 0.4, 0.6, 0.8": (partial(consistency, fractions=(0.4, 0.6, 0.8)), 3),
     "level 0.4": (partial(consistency, fractions=(0.4,)), 1),

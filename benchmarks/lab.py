@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from quality import BATCH, HEADLINE, PARTS, Batch, Rows, tell  # noqa: E402
 
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import PlaygroundModel  # noqa: E402
 
 KINDS = {"A": "epsilon", "B": "flow"}
@@ -66,7 +66,7 @@ class Folder:
         return [SimpleNamespace(objects=o, both=b, score=s) for o, b, s in rows]
 
 
-class Host(PlaygroundHost):
+class Host(PlaygroundDenoiser):
     size = 16
 
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
@@ -86,7 +86,7 @@ class LabBatch(Batch):
         self.host = self.new_host()
         self.rows: Rows = {}
 
-    def new_host(self) -> PlaygroundHost:
+    def new_host(self) -> PlaygroundDenoiser:
         host = Host(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
         host.size = self.folder.size
         return host

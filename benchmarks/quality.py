@@ -37,7 +37,8 @@ from peers import node, noise_level_guidance, redenoise  # noqa: E402
 from lib_noiseorder.config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig  # noqa: E402
 from lib_noiseorder.core import Report, modulate, self_consistency  # noqa: E402
 from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise  # noqa: E402
+from lib_noiseorder.modulation import modulation  # noqa: E402
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel  # noqa: E402
 from lib_noiseorder.playground.world import CheckResult  # noqa: E402
 from lib_noiseorder.presets import PRESETS, TWO_STEP  # noqa: E402
@@ -68,7 +69,9 @@ def run(
         part = scenes[start : start + BATCH]
         seeds = range(seed + start, seed + start + len(part))
         tokens, uncond = world.encode(part), world.null_tokens(len(part))
-        noise, report = modulate(seed_noise(seeds), config, PlaygroundHost(model, seeds, tokens, uncond, cfg))
+        noise, report = modulate(
+            seed_noise(seeds), modulation(config), PlaygroundDenoiser(model, seeds, tokens, uncond, cfg)
+        )
         reports.append(report)
         results = world.check(model.sample(noise, tokens, uncond, cfg, steps), part)
         scores += [(result.objects, result.both, result.score) for result in results]
@@ -105,15 +108,15 @@ class Batch:
         self.host = self.new_host()
         self.rows: Rows = {}
 
-    def new_host(self) -> PlaygroundHost:
-        return PlaygroundHost(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
+    def new_host(self) -> PlaygroundDenoiser:
+        return PlaygroundDenoiser(self.model, self.seeds, self.tokens, self.uncond, self.cfg)
 
     def seed_noise(self) -> Tensor:
         return self.host.fresh_noise(self.seeds)
 
     def noise(self, config: NoiseOrderConfig) -> tuple[Tensor, int]:
         """The modulated noise and the evaluations it took."""
-        noise, report = modulate(self.seed_noise(), config, self.new_host())
+        noise, report = modulate(self.seed_noise(), modulation(config), self.new_host())
         return noise, report.evaluations
 
     def check(self, images: Tensor) -> list[CheckResult]:
@@ -126,7 +129,7 @@ class Batch:
         noise, extra = self.noise(config)
         self.tell(row, self.check(self.model.sample(noise, self.tokens, self.uncond, self.cfg, self.steps)), extra)
 
-    def add_changed(self, row: str, change: Callable[[Tensor, PlaygroundHost], Tensor]) -> None:
+    def add_changed(self, row: str, change: Callable[[Tensor, PlaygroundDenoiser], Tensor]) -> None:
         """Noise that was changed in another way than ours."""
         host = self.new_host()
         noise = change(self.seed_noise(), host)

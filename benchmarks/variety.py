@@ -25,7 +25,7 @@ from quality import interval  # noqa: E402
 
 from lib_noiseorder.core.erasure import erase  # noqa: E402
 from lib_noiseorder.core.injection import inject  # noqa: E402
-from lib_noiseorder.core.streams import stream_seed  # noqa: E402
+from lib_noiseorder.core.streams import derive_seed  # noqa: E402
 from lib_noiseorder.playground.models import MODELS, PlaygroundModel  # noqa: E402
 from lib_noiseorder.playground.world import CHANNELS, SIZE  # noqa: E402
 
@@ -57,7 +57,7 @@ def empty_first(noise: Tensor, model: PlaygroundModel, delta: float) -> Tensor:
     """Turned toward what the model sees in the noise without a prompt; one evaluation."""
     flat = noise.flatten(0, 1)
     sigma = model.sigma_at(0.9)
-    denoised = model.denoise(model.place(flat, sigma), sigma, model.world.null_tokens(len(flat)))
+    denoised = model.denoise(model.noise_scaling(flat, sigma), sigma, model.world.null_tokens(len(flat)))
     return inject(flat, [denoised], [1.0], delta).view_as(noise)
 
 
@@ -86,7 +86,7 @@ def measure(model: PlaygroundModel, seed: int, count: int, steps: int, cfg: floa
     scenes = world.random_scenes(count, torch.Generator().manual_seed(seed))
 
     def draw(index: int) -> Tensor:
-        generator = torch.Generator().manual_seed(stream_seed(seed, index))
+        generator = torch.Generator().manual_seed(derive_seed(seed, index))
         return torch.randn(count, K, CHANNELS, SIZE, SIZE, generator=generator)
 
     repeated = [scene for scene in scenes for _ in range(K)]

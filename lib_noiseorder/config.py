@@ -1,6 +1,6 @@
 """The settings: one table, one frozen dataclass. Standard library only.
 
-Everything a person can set is described once in FIELDS; the accordion, the API, the infotext and the checks are
+Everything a user can set is described once in FIELDS; the accordion, the API, the infotext and the checks are
 made from it. Names, labels and keys are stored in people's images, scripts and defaults: add at the end, never
 rename.
 """
@@ -13,13 +13,23 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, AUTO = "guidance", "look-ahead", "denoised", "noise", "auto"
-SELF_CORRECTION = "self-correction"
-WALKS = (LOOK_AHEAD, SELF_CORRECTION)
-"""The directions that are made of all key levels together, so that no level has a weight of its own."""
-ORTHONORMAL, AS_PRINTED = "orthonormal", "as printed"
-FIRST, HIRES, BOTH = "first", "hires", "both"
-EVERYWHERE, INSIDE, OUTSIDE = "everywhere", "inside", "outside"
+from .names import (  # noqa: F401
+    AS_PRINTED,
+    AUTO,
+    BOTH,
+    DENOISED,
+    EVERYWHERE,
+    FIRST,
+    GUIDANCE,
+    HIRES,
+    INSIDE,
+    LOOK_AHEAD,
+    MULTI_STEP,
+    NOISE,
+    ORTHONORMAL,
+    OUTSIDE,
+    SELF_CORRECTION,
+)
 
 
 class SettingError(ValueError):

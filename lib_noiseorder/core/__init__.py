@@ -1,21 +1,22 @@
 """The method. torch and the standard library only."""
 
 from .critic import Critic, self_consistency
+from .denoiser import Denoised, Denoiser, Interrupted, Level, Unsupported
 from .erasure import erase
-from .host import Denoised, Host, Interrupted, Level, Unsupported
 from .injection import inject
-from .inspection import Preview, previews
-from .modulate import Report, modulate
+from .inspection import LevelPreview, previews
+from .modulate import Modulation, Report, modulate
 from .schedule import KeyLevel, key_levels
 
 __all__ = [
     "Critic",
     "Denoised",
-    "Host",
+    "Denoiser",
     "Interrupted",
     "KeyLevel",
     "Level",
-    "Preview",
+    "LevelPreview",
+    "Modulation",
     "Report",
     "Unsupported",
     "erase",

@@ -11,7 +11,7 @@ from torch import Tensor
 from .statistics import accumulate, dot, rms
 
 
-def predict(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+def to_d(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
     """The prediction of the method, `(x − x̂0) / σ`: ε̂ of an ε- or v-model (x = x0 + σε), velocity of a flow model."""
     return (accumulate(x) - accumulate(denoised)) / sigma
 

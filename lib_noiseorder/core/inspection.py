@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..config import NoiseOrderConfig
-from .host import Host, Level
-from .schedule import key_levels
+from .denoiser import Denoiser, Level
+from .modulate import Modulation
 
 
-class Preview(NamedTuple):
+class LevelPreview(NamedTuple):
     """x̂0 of the prompt alone at one level, from the noise before and after; (B, C, ...)."""
 
     level: Level
@@ -19,16 +18,17 @@ class Preview(NamedTuple):
     after: Tensor
 
 
-def previews(before: Tensor, after: Tensor, config: NoiseOrderConfig, host: Host) -> list[Preview]:
+def previews(before: Tensor, after: Tensor, modulation: Modulation, denoiser: Denoiser) -> list[LevelPreview]:
     """One preview for each of the K key levels, also where nothing is injected: 2 K evaluations per image.
 
     before, after: (B, C, ...). Raises Interrupted, and whatever the model raises.
     """
-    keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
-    with host.predicting(2 * len(keys)):
+    keys = modulation.keys
+    with denoiser.predicting(2 * len(keys)):
         results = []
         for key in keys:
-            level = host.level(key.fraction)
-            denoised = [host.denoise(host.place(noise, level), level, False).cond for noise in (before, after)]
-            results.append(Preview(level, *denoised))
+            level = denoiser.level(key.fraction)
+            inputs = [denoiser.noise_scaling(noise, level) for noise in (before, after)]
+            denoised = [denoiser.denoise(x, level, False).cond for x in inputs]
+            results.append(LevelPreview(level, *denoised))
     return results

@@ -9,25 +9,44 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..config import (
-    AUTO,
-    DENOISED,
-    EVERYWHERE,
-    GUIDANCE,
-    INSIDE,
-    LOOK_AHEAD,
-    NOISE,
-    SELF_CORRECTION,
-    WALKS,
-    NoiseOrderConfig,
-)
+from ..names import DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, MULTI_STEP, NOISE, ORTHONORMAL, SELF_CORRECTION
 from .critic import reconsider
+from .denoiser import Denoised, Denoiser, Level, Unsupported
 from .erasure import erase
-from .host import Denoised, Host, Level, Unsupported
-from .injection import inject, predict
+from .injection import inject, to_d
 from .schedule import KeyLevel, key_levels
 from .statistics import angle, cosine, rms, std
-from .streams import stream_seed
+from .streams import derive_seed
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """The numbers that the method takes; the defaults change nothing.
+
+    erase: n of `erase`, real, >= 1; variant: which family of fresh draws; region: where they go, by the mask.
+    inject: δ of `inject`, 0 = none; direction: one of names.GUIDANCE, LOOK_AHEAD, DENOISED, NOISE, SELF_CORRECTION;
+    levels, first_level, last_level, weights: of `key_levels`; normalisation: of `inject`.
+    """
+
+    erase: float = 1.0
+    variant: int = 0
+    region: str = EVERYWHERE
+    inject: float = 0.0
+    direction: str = GUIDANCE
+    levels: int = 1
+    first_level: float = 0.9
+    last_level: float = 0.7
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    normalisation: str = ORTHONORMAL
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is done at all."""
+        return self.erase != 1 or self.inject != 0
+
+    @property
+    def keys(self) -> tuple[KeyLevel, ...]:
+        return key_levels(self.levels, self.first_level, self.last_level, self.weights)
 
 
 @dataclass(frozen=True)
@@ -62,55 +81,55 @@ class Report:
 
 def modulate(
     noise: Tensor,
-    config: NoiseOrderConfig,
-    host: Host,
+    modulation: Modulation,
+    denoiser: Denoiser,
     watch: Callable[[Tensor], object] = lambda erased: None,
     variants: Sequence[int] = (),
 ) -> tuple[Tensor, Report]:
     """`z' = inject(erase(z))`: the modulated noise and the report of it.
 
-    noise: the seeds' own unit-variance noise, (B, C, ...); it is not changed. An inactive config returns it itself.
+    noise: the seeds' own unit-variance noise, (B, C, ...); it is not changed. An inactive modulation returns it itself.
     watch: is given the erased noise, which is the noise itself where nothing is erased; only to look at.
-    variants: of each image; without it all have the config's.
+    variants: of each image; without it all have the modulation's.
     Raises Interrupted, Unsupported when a prediction is not finite, and whatever the model raises.
     """
-    if not config.active:
+    if not modulation.active:
         return noise, Report(applied=False)
 
-    own = list(zip(host.seeds, variants or [config.variant] * len(host.seeds), strict=True))
+    own = list(zip(denoiser.seeds, variants or [modulation.variant] * len(denoiser.seeds), strict=True))
 
     def draw(index: int) -> Tensor:
-        return host.fresh_noise([stream_seed(seed, index, variant, host.stage) for seed, variant in own])
+        return denoiser.fresh_noise([derive_seed(seed, index, variant, denoiser.stage) for seed, variant in own])
 
     mask = None
-    if config.region != EVERYWHERE and config.erase != 1:
-        if host.mask is None:
-            raise Unsupported(f'Region is "{config.region}", but there is no mask: set it to "{EVERYWHERE}"')
-        mask = host.mask if config.region == INSIDE else 1 - host.mask
-    erased = erase(noise, config.erase, draw, mask)
+    if modulation.region != EVERYWHERE and modulation.erase != 1:
+        if denoiser.mask is None:
+            raise Unsupported(f'Region is "{modulation.region}", but there is no mask: set it to "{EVERYWHERE}"')
+        mask = denoiser.mask if modulation.region == INSIDE else 1 - denoiser.mask
+    erased = erase(noise, modulation.erase, draw, mask)
     watch(erased)
     result = erased
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()
     angles: tuple[float, ...] = ()
-    if config.inject:
-        keys = key_levels(config.levels, config.first_level, config.last_level, config.weights)
-        # Auto is settled by who knows the model; where nobody does, it is the default.
-        direction = GUIDANCE if config.direction == AUTO else config.direction
-        if direction == GUIDANCE and not host.has_uncond:
+    if modulation.inject:
+        keys = modulation.keys
+        direction = modulation.direction
+        if direction == GUIDANCE and not denoiser.has_uncond:
             direction = DENOISED
-            notes = (f'no negative prompt at CFG {host.cfg_scale:g}: direction "{DENOISED}" instead of "{GUIDANCE}"',)
-        with host.predicting(len(keys) + (direction == SELF_CORRECTION)):
-            levels, directions = ask(erased, keys, direction, host)
+            cfg = f"{denoiser.cfg_scale:g}"
+            notes = (f'no negative prompt at CFG {cfg}: direction "{DENOISED}" instead of "{GUIDANCE}"',)
+        with denoiser.predicting(len(keys) + (direction == SELF_CORRECTION)):
+            levels, directions = directions_at(erased, keys, direction, denoiser)
         if not all(bool(torch.isfinite(direction).all()) for direction in directions):
             raise Unsupported("the model's predictions hold NaN or infinity")
-        weights = [key.weight for key in keys] if direction not in WALKS else [1.0]
-        result = inject(erased, directions, weights, config.inject, config.normalisation)
+        weights = [key.weight for key in keys] if direction not in MULTI_STEP else [1.0]
+        result = inject(erased, directions, weights, modulation.inject, modulation.normalisation)
         notes += note_vanished(directions)
         angles = angle(result, erased)
     return result, Report(
         applied=True,
-        evaluations=host.evaluations,
+        evaluations=denoiser.evaluations,
         levels=levels,
         std_before=std(noise),
         std_after=std(result),
@@ -120,8 +139,8 @@ def modulate(
     )
 
 
-def ask(
-    noise: Tensor, keys: tuple[KeyLevel, ...], direction: str, host: Host
+def directions_at(
+    noise: Tensor, keys: tuple[KeyLevel, ...], direction: str, denoiser: Denoiser
 ) -> tuple[tuple[Level, ...], list[Tensor]]:
     """The levels asked and the directions found there, `−(x − x̂0)/σ` and its kin: toward x̂0 but for "noise".
 
@@ -130,38 +149,38 @@ def ask(
     image x0' the direction is toward what the model would change of it, x̂0 − x0'. self-correction: x̂0' − x̂0, where x̂0
     is that of such a walk with the prompt alone and x̂0' what the model makes of it under fresh noise.
     """
-    levels = tuple(host.level(key.fraction) for key in keys)
-    if direction in WALKS:
-        with_uncond = direction == LOOK_AHEAD and host.has_uncond
-        denoised = walk(noise, levels, host, with_uncond, host.cfg_scale)
+    levels = tuple(denoiser.level(key.fraction) for key in keys)
+    if direction in MULTI_STEP:
+        with_uncond = direction == LOOK_AHEAD and denoiser.has_uncond
+        denoised = sample_euler(noise, levels, denoiser, with_uncond, denoiser.cfg_scale)
         if direction == SELF_CORRECTION:
-            return levels, [reconsider(denoised, host, f"{host.stage}/{direction}") - denoised]
-        return levels, [denoised if host.latent is None else denoised - host.latent]
+            return levels, [reconsider(denoised, denoiser, f"{denoiser.stage}/{direction}") - denoised]
+        return levels, [denoised if denoiser.latent is None else denoised - denoiser.latent]
     directions = []
     for level in levels:
-        x = host.place(noise, level)
-        cond, uncond = host.denoise(x, level, direction == GUIDANCE)
+        x = denoiser.noise_scaling(noise, level)
+        cond, uncond = denoiser.denoise(x, level, direction == GUIDANCE)
         if uncond is not None:
-            prediction = predict(x, cond, level.sigma) - predict(x, uncond, level.sigma)
-        elif host.latent is None:
-            prediction = predict(x, cond, level.sigma)
+            prediction = to_d(x, cond, level.sigma) - to_d(x, uncond, level.sigma)
+        elif denoiser.latent is None:
+            prediction = to_d(x, cond, level.sigma)
         else:
             # The same for ε and v, where x = x0' + σz; a velocity alone would hold the image itself once more.
-            prediction = noise - (cond - host.latent) / level.sigma
+            prediction = noise - (cond - denoiser.latent) / level.sigma
         directions.append(prediction if direction == NOISE else -prediction)
     return levels, directions
 
 
-def walk(noise: Tensor, levels: Sequence[Level], host: Host, with_uncond: bool, scale: float) -> Tensor:
+def sample_euler(noise: Tensor, levels: Sequence[Level], denoiser: Denoiser, with_uncond: bool, scale: float) -> Tensor:
     """The x̂0 at the last of these levels, each reached from the one before by a step of Euler's, from pure noise."""
-    x = host.place(noise, levels[0])
+    x = denoiser.noise_scaling(noise, levels[0])
     for here, there in pairwise(levels):
-        velocity = predict(x, guide(host.denoise(x, here, with_uncond), scale), here.sigma)
+        velocity = to_d(x, apply_cfg(denoiser.denoise(x, here, with_uncond), scale), here.sigma)
         x = x + (there.sigma - here.sigma) * velocity
-    return guide(host.denoise(x, levels[-1], with_uncond), scale)
+    return apply_cfg(denoiser.denoise(x, levels[-1], with_uncond), scale)
 
 
-def guide(denoised: Denoised, scale: float) -> Tensor:
+def apply_cfg(denoised: Denoised, scale: float) -> Tensor:
     """Classifier-free guidance, `u + g (c − u)`."""
     if denoised.uncond is None:
         return denoised.cond
@@ -174,4 +193,4 @@ def note_vanished(directions: list[Tensor]) -> tuple[str, ...]:
     images = [str(index + 1) for index, value in enumerate(size.tolist()) if value == 0]
     if not images:
         return ()
-    return (f"nothing to inject in image {', '.join(images)}: the prompt and the negative prompt predict the same",)
+    return (f"nothing to inject in image {', '.join(images)}: the prompt and the negative prompt to_d the same",)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def stream_seed(seed: int, draw: int, variant: int = 0, stage: str = "") -> int:
+def derive_seed(seed: int, draw: int, variant: int = 0, stage: str = "") -> int:
     """63-bit key `BLAKE2b("noiseorder", variant, seed, draw, stage)` of draw i >= 2 of the image with this seed.
 
     Neighbouring seeds get unrelated keys, so the images s, s+1, ... of a batch share no draw. stage names a later
@@ -29,7 +29,7 @@ def cpu_draws(shape: Sequence[int], seeds: Sequence[int], variant: int = 0) -> C
     """
 
     def draw(index: int) -> Tensor:
-        generators = [torch.Generator().manual_seed(stream_seed(seed, index, variant)) for seed in seeds]
+        generators = [torch.Generator().manual_seed(derive_seed(seed, index, variant)) for seed in seeds]
         return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
 
     return draw

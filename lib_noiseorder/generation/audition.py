@@ -1,8 +1,8 @@
 """What each noise would become: the candidates of an image after the sampler's first steps, and the choice among them.
 
-The candidates are a generation of the host's own in which every batch of the person's comes once for each variant, with
+The candidates are a generation of the host's own in which every batch of the user's comes once for each variant, with
 the same prompts, seeds and neighbours, and the sampler is ended after a few steps. Either it is the generation that the
-person asked for with a ticket (webui/sheet.py), or it runs before theirs, from a copy, and each image then goes on with
+user asked for with a ticket (webui/sheet.py), or it runs before theirs, from a copy, and each image then goes on with
 its best variant.
 """
 
@@ -56,7 +56,7 @@ history: list[bool] = []
 class Audition:
     """A generation of candidates.
 
-    config: the person's settings; images, batch: how many images and how many of them at once; plan: the steps of a
+    config: the user's settings; images, batch: how many images and how many of them at once; plan: the steps of a
     preview and of an image; scores: of the candidates that were judged, by their places; denoised: the x̂0 at which
     the sampler was ended; host: of this batch.
     """
@@ -162,7 +162,7 @@ def check_pass(p: Any, config: NoiseOrderConfig) -> None:
 
 
 def give_up(p: Any, contact_sheet: Sheet | None, reason: str) -> None:
-    """End the generation that a ticket asked for: a person who wants previews does not want the whole images."""
+    """End the generation that a ticket asked for: a user who wants previews does not want the whole images."""
     hook.say(p, f"No audition. {reason}")
     if contact_sheet is not None:
         contact_sheet.notes.append(reason)

@@ -1,4 +1,4 @@
-"""Generations made beside a person's own: copies of the processing object, random numbers nobody misses, images."""
+"""Generations made beside a user's own: copies of the processing object, random numbers nobody misses, images."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def undisturbed(snapshot: Snapshot, doing: str) -> Iterator[None]:
     """The global random numbers as they were for the image, and afterwards everything as before."""
     options, state = shared.cmd_opts, shared.state
     no_history, text = options.no_prompt_history, state.textinfo
-    # params.txt is to hold what the person asked for, not what is made beside it.
+    # params.txt is to hold what the user asked for, not what is made beside it.
     options.no_prompt_history = True
     state.textinfo = f"{OURS}: {doing}"
     try:

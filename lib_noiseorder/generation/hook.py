@@ -48,7 +48,7 @@ class Job:
     refusals: list[str] = field(default_factory=list)
 
     def give_up(self) -> None:
-        """End the generation where the person wants that."""
+        """End the generation where the user wants that."""
         if self.options.on_failure == STOP:
             self.interrupt()
 
@@ -107,7 +107,7 @@ def announce(p: Any) -> None:
 
 
 def is_own(p: Any) -> bool:
-    """Whether this is what the person asked for, and not made beside it or inside it."""
+    """Whether this is what the user asked for, and not made beside it or inside it."""
     return not hasattr(p, VARIANT) and not getattr(p, "_ad_inner", False)
 
 
@@ -258,7 +258,7 @@ class Look:
 
 
 def log(report: Report, job: Job) -> None:
-    """What was done, in the console, as much as the person wants to read there."""
+    """What was done, in the console, as much as the user wants to read there."""
     if job.options.console == ERRORS:
         return
     print(f"[Noise Order] {report}")

@@ -11,10 +11,10 @@ from modules import devices, prompt_parser, shared
 from torch import Tensor, nn
 
 from ..core import Denoised, Level, Unsupported
-from .base import WebUIHost, is_out_of_memory
+from .base import WebUIDenoiser, is_out_of_memory
 
 
-class A1111Host(WebUIHost):
+class A1111Denoiser(WebUIDenoiser):
     name = "AUTOMATIC1111"
     symbols: ClassVar[dict[str, int | None]] = {
         "k_diffusion.external.CompVisDenoiser": 1,
@@ -58,14 +58,14 @@ class A1111Host(WebUIHost):
     def sigmas(self) -> Tensor:
         return self.wrapper.sigmas
 
-    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+    def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """Flow: `x = z`; around an image `x = (1 − σ) x0 + σ z`."""
         latent = self.latent if latent is None else latent
         if self.mix is None:
-            return super().place(noise, level, latent)
+            return super().noise_scaling(noise, level, latent)
         return noise if latent is None else self.mix(latent, noise, level.sigma)
 
-    def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+    def evaluate_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # The wrapped model and not CFGDenoiser at scale 1: exact, and no callback, preview or step counter moves.
         parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
         rows = [image for image, part in enumerate(parts) for _ in part]
@@ -73,7 +73,7 @@ class A1111Host(WebUIHost):
         negative = prompt_parser.reconstruct_cond_batch(self.uc, 0) if with_uncond else None
         denoised = uncond = None
         if negative is not None:
-            denoised, uncond = self.ask_both(x, sigma, rows, cond, negative, concat)
+            denoised, uncond = self.evaluate_both(x, sigma, rows, cond, negative, concat)
         if denoised is None:
             denoised = self.wrapper(x[rows], sigma[rows], cond=conditioning(cond, concat[rows]))
             self.rows += len(rows)
@@ -84,7 +84,7 @@ class A1111Host(WebUIHost):
             torch.stack([compose(part, denoised, uncond, image) for image, part in enumerate(parts)]), uncond
         )
 
-    def ask_both(
+    def evaluate_both(
         self, x: Tensor, sigma: Tensor, rows: list[int], cond: Any, negative: Any, concat: Tensor
     ) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """Prompt and negative prompt in one call, as the sampler asks them; None where the host's setting or other

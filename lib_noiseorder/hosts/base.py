@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
 from ..core.streams import keep_generators
-from . import neighbours
+from . import isolation
 
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
 """In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
 
 
-class WebUIHost:
+class WebUIDenoiser:
     """One batch of a WebUI's generation: its noise source, its model, its conditionings.
 
     p: the host's processing object; noise: (B, C, H, W) or (B, C, 1, H, W), unit variance; c, uc: the hook's
@@ -59,7 +59,7 @@ class WebUIHost:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
 
     @classmethod
-    def for_schedule(cls, p: Any, around: bool) -> WebUIHost:
+    def for_schedule(cls, p: Any, around: bool) -> WebUIDenoiser:
         """Of a generation that is not made yet, only to ask for positions on the schedule; around: whether it starts
         from an image. p: no more than a sampler's schedule needs."""
         host = cls.__new__(cls)
@@ -188,14 +188,14 @@ class WebUIHost:
         shared.state.textinfo = f"Noise Order: asking the model {self.predictions}/{shared.state.sampling_steps}"
         sigma = torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device)
         try:
-            return self.ask_unnoticed(x, sigma, with_uncond)
+            return self.evaluate_isolated(x, sigma, with_uncond)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         # As the hosts do between their stages; a second time it is the end.
         devices.torch_gc()
         try:
-            return self.ask_unnoticed(x, sigma, with_uncond)
+            return self.evaluate_isolated(x, sigma, with_uncond)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -204,7 +204,7 @@ class WebUIHost:
                 "image smaller, or set Inject to 0"
             ) from error
 
-    def ask_unnoticed(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+    def evaluate_isolated(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         """What the model itself answers; no extension notices the question."""
 
         def begin() -> Any:
@@ -215,12 +215,12 @@ class WebUIHost:
             return script_callbacks.CFGDenoiserParams(x, None, sigma, 0, steps, cond, uncond, denoiser)
 
         try:
-            with neighbours.unnoticed(self.network(), self.attachments(), begin):
-                answer = self.ask_model(x, sigma, with_uncond)
+            with isolation.isolated(self.network(), self.attachments(), begin):
+                answer = self.evaluate_model(x, sigma, with_uncond)
         except (Interrupted, Unsupported):
             raise
         except Exception as error:
-            name = neighbours.culprit(error)
+            name = isolation.failing_extension(error)
             if not name or is_out_of_memory(error):
                 raise
             raise Unsupported(
@@ -262,14 +262,14 @@ class WebUIHost:
     def sigmas(self) -> Tensor:
         raise NotImplementedError
 
-    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+    def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """`x = z √(1 + σ²)`, the network itself then sees exactly z; around an image `x = x0 + σ z`."""
         latent = self.latent if latent is None else latent
         if latent is not None:
             return latent + level.sigma * noise
         return noise * math.sqrt(1 + level.sigma**2)
 
-    def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+    def evaluate_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         """x̂0 for the prompt, and for the negative prompt if asked; counts the rows evaluated."""
         raise NotImplementedError
 

@@ -63,24 +63,24 @@ def adapter() -> type[Any]:
         # reForge keeps the older one beside.
         if hasattr(samplers, "calc_cond_uncond_batch") and not hasattr(samplers, "calc_cond_batch"):
             raise LookupError("it is the first Forge or Forge Classic, with a back end older than reForge's")
-        from .reforge import ReForgeHost
+        from .reforge import ReForgeDenoiser
 
-        return ReForgeHost
+        return ReForgeDenoiser
     if find_spec("backend") is not None and find_spec("modules_forge") is not None:
         if find_spec("backend.diffusion_engine.qwen") is not None:
-            from .neo import NeoHost
+            from .neo import NeoDenoiser
 
-            return NeoHost
+            return NeoDenoiser
         if find_spec("modules_forge.colour_code") is not None:
-            from .ersatz import ErsatzHost
+            from .ersatz import ErsatzDenoiser
 
-            return ErsatzHost
-        from .forge import ForgeHost
+            return ErsatzDenoiser
+        from .forge import ForgeDenoiser
 
-        return ForgeHost
-    from .a1111 import A1111Host
+        return ForgeDenoiser
+    from .a1111 import A1111Denoiser
 
-    return A1111Host
+    return A1111Denoiser
 
 
 def check_symbols(symbols: dict[str, int | None]) -> None:

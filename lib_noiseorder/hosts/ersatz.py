@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .forge import ForgeHost
+from .forge import ForgeDenoiser
 
 
-class ErsatzHost(ForgeHost):
+class ErsatzDenoiser(ForgeDenoiser):
     name = "ersatzForge"
     tested = (
         *("StableDiffusion", "StableDiffusionXL", "Flux", "Chroma", "Zimage", "Lumina2", "Krea2", "Flux2"),

@@ -11,10 +11,10 @@ from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_
 from torch import Tensor
 
 from ..core import Level, Unsupported
-from .patcher import PatcherHost
+from .patcher import PatcherDenoiser
 
 
-class ForgeHost(PatcherHost):
+class ForgeDenoiser(PatcherDenoiser):
     name = "Forge"
     negative_at_cfg_1 = (False, False)
     symbols: ClassVar[dict[str, int | None]] = {
@@ -81,7 +81,7 @@ class ForgeHost(PatcherHost):
     def sigmas(self) -> Tensor:
         return self.predictor.sigmas
 
-    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+    def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """ε and v: `x = z √(1 + σ²)`, the network then sees z; flow: `x = z`. With an image the host's mixture."""
         latent = self.latent if latent is None else latent
         if latent is not None:

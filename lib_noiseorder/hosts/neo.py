@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .forge import ForgeHost
+from .forge import ForgeDenoiser
 
 
-class NeoHost(ForgeHost):
+class NeoDenoiser(ForgeDenoiser):
     name = "Forge Neo"
     tested = (
         *("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan"),

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ..core import Denoised, Level, Unsupported
 from ..core.statistics import rms
-from .base import WebUIHost
-from .neighbours import require_model
+from .base import WebUIDenoiser
+from .isolation import require_model
 
 Entries = list[dict[str, Any]]
 
 
-class PatcherHost(WebUIHost):
+class PatcherDenoiser(WebUIDenoiser):
     name: str
     # The host's own functions.
     prepare: staticmethod[[Any, Tensor], None]
@@ -104,7 +104,7 @@ class PatcherHost(WebUIHost):
             self.cleanup(self.unet)
             patchers[:] = before
 
-    def ask_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
+    def evaluate_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # Not CFGDenoiser: at scale 1 it still multiplies AND and runs post-CFG patches, it may switch to the refiner,
         # and it raises a BaseException on interruption.
         parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)

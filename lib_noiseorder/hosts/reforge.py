@@ -17,10 +17,10 @@ from modules_forge.forge_sampler import (
 from torch import Tensor
 
 from ..core import Unsupported
-from .patcher import Entries, PatcherHost
+from .patcher import Entries, PatcherDenoiser
 
 
-class ReForgeHost(PatcherHost):
+class ReForgeDenoiser(PatcherDenoiser):
     name = "reForge"
     negative_at_cfg_1 = (False, True)
     symbols: ClassVar[dict[str, int | None]] = {

@@ -12,7 +12,8 @@ import torch
 from ..config import NoiseOrderConfig
 from ..core import modulate, self_consistency
 from ..core.schedule import DEPTH, first_below
-from .host import PlaygroundHost, seed_noise
+from ..modulation import modulation
+from .host import PlaygroundDenoiser, seed_noise
 from .models import PlaygroundModel
 from .world import CheckResult, to_uint8
 
@@ -90,8 +91,8 @@ def audition(
     tokens, uncond = world.encode(scenes), world.null_tokens(len(rows))
     if negative.strip():
         uncond = world.encode([world.parse_caption(negative)] * len(rows))
-    host = PlaygroundHost(model, rows, tokens, uncond, cfg_scale)
-    noise, report = modulate(seed_noise(rows), config, host, variants=[*variants] * len(seeds))
+    host = PlaygroundDenoiser(model, rows, tokens, uncond, cfg_scale)
+    noise, report = modulate(seed_noise(rows), modulation(config), host, variants=[*variants] * len(seeds))
     until = first_below([1 - step / steps for step in range(steps)], DEPTH)
     previews: list[torch.Tensor] = []
 

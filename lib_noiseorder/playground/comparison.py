@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from ..config import NoiseOrderConfig
-from ..core import Preview, Report, modulate, previews
+from ..core import LevelPreview, Report, modulate, previews
+from ..modulation import modulation
 from .audition import audition
-from .host import PlaygroundHost, seed_noise
+from .host import PlaygroundDenoiser, seed_noise
 from .models import PlaygroundModel
 from .world import CheckResult, to_uint8
 
@@ -51,7 +52,7 @@ class Comparison:
     report: Report
     noises: dict[str, torch.Tensor]
     """Before, erased and after, (B, 3, 16, 16)."""
-    previews: list[Preview]
+    previews: list[LevelPreview]
     """What the model sees in the first of them and in the last; empty unless it was asked for."""
 
     def noise(self) -> str:
@@ -113,9 +114,9 @@ def compare(
         sheet = audition(model, prompt, negative, seeds, steps, cfg_scale, config)
         variants = [sheet.variants[sheet.best(row)] for row in range(len(seeds))]
     for part, (name, settings) in enumerate(ways.items()):
-        host = PlaygroundHost(model, seeds, tokens, uncond, cfg_scale)
+        host = PlaygroundDenoiser(model, seeds, tokens, uncond, cfg_scale)
         erased: list[torch.Tensor] = []
-        noise, report = modulate(seed_noise(seeds), settings, host, erased.append, variants)
+        noise, report = modulate(seed_noise(seeds), modulation(settings), host, erased.append, variants)
 
         def tell(step: int, total: int, denoised: torch.Tensor, part: int = part, name: str = name) -> None:
             progress((part + (step + 1) / total) / len(ways), name)
@@ -124,6 +125,6 @@ def compare(
         sides[name] = Side(to_uint8(images, enlarge), world.check(images, scenes), host.evaluations, world.RELATION)
     # What the loop leaves is of the last way, the one with the settings. Inactive ones do not even erase.
     noises = {"before": seed_noise(seeds), "erased": (erased or [noise])[0], "after": noise}
-    level_previews = previews(noises["before"], noise, config, host) if look else []
+    level_previews = previews(noises["before"], noise, modulation(config), host) if look else []
     without, modulated = sides.pop("without"), sides.pop("with")
     return Comparison(tuple(seeds), without, modulated, sides, report, noises, level_previews)

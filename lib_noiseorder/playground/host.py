@@ -19,7 +19,7 @@ def seed_noise(seeds: Sequence[int], size: int = SIZE) -> Tensor:
     return torch.stack([torch.randn(CHANNELS, size, size, generator=generator) for generator in generators])
 
 
-class PlaygroundHost:
+class PlaygroundDenoiser:
     """One batch: the model, the seeds, the tokens of prompt and negative prompt (B, k)."""
 
     stage = ""
@@ -48,9 +48,9 @@ class PlaygroundHost:
     def level(self, fraction: float) -> Level:
         return Level(fraction, self.model.sigma_at(fraction))
 
-    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+    def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         if latent is None:
-            return self.model.place(noise, level.sigma)
+            return self.model.noise_scaling(noise, level.sigma)
         return (1 - level.sigma if self.model.kind == "flow" else 1) * latent + level.sigma * noise
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:

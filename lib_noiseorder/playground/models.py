@@ -347,7 +347,7 @@ class PlaygroundModel:
             return float(fraction)
         return _SIGMAS[round((TIMESTEPS - 1) * fraction)].item()
 
-    def place(self, noise: Tensor, sigma: float) -> Tensor:
+    def noise_scaling(self, noise: Tensor, sigma: float) -> Tensor:
         """The x at `sigma` for which the network's own input is the unit-variance `noise` itself."""
         return noise if self.kind == "flow" else noise * (1 + sigma**2) ** 0.5
 
@@ -385,7 +385,7 @@ class PlaygroundModel:
         if steps < 1:
             raise ValueError(f"steps is {steps}; at least 1 is needed")
         sigmas = [self.sigma_at(1 - step / steps) for step in range(steps)] + [0.0]
-        x = self.place(noise, sigmas[0])
+        x = self.noise_scaling(noise, sigmas[0])
         for step in range(steps):
             denoised = self.guide(x, sigmas[step], tokens, uncond_tokens, cfg_scale)
             # Along the straight line to x0; for epsilon models this step is DDIM with eta 0.

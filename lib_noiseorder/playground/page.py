@@ -147,7 +147,7 @@ def sheet_of(
 
 
 def cells(sheet: Sheet) -> str:
-    """A sheet as HTML that javascript/noiseorder.js lets a person choose from; what the model chooses has a frame."""
+    """A sheet as HTML that javascript/noiseorder.js lets a user choose from; what the model chooses has a frame."""
     rows = []
     for row, seed in enumerate(sheet.seeds):
         line = ""
@@ -183,7 +183,7 @@ def data_url(image: np.ndarray) -> str:
 def suit(model: str, prompt: str) -> list[Any]:
     """What a newly chosen model needs: a prompt of its world, and its steps and CFG if it was distilled."""
     description: Description = MODELS[NAMES[model]]
-    # One that fits is not written back: meanwhile the person may have typed another.
+    # One that fits is not written back: meanwhile the user may have typed another.
     new_prompt: Any = gr.update()
     try:
         description.world.parse_caption(prompt)
@@ -226,7 +226,7 @@ def figures(seeds: Sequence[int], side: Side) -> str:
 
 
 def user_data() -> Path:
-    """Where this system keeps what a person's programs remember."""
+    """Where this system keeps what a user's programs remember."""
     home = Path.home()
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "noiseorder"
@@ -243,7 +243,7 @@ def appearance() -> dict[str, Any]:
 
 
 def build(data: Path | None = None) -> gr.Blocks:
-    """The page, not yet launched. data: the folder of the person's own presets; default: the system's."""
+    """The page, not yet launched. data: the folder of the user's own presets; default: the system's."""
     presets = Presets((data or user_data()) / "presets.json")
     early = {} if GRADIO_6 else appearance()
     with gr.Blocks(title="Noise Order playground", analytics_enabled=False, **early) as page:

@@ -108,7 +108,7 @@ def controls(
         caveat = words(CAVEATS[str(name)]) if name in CAVEATS else ""
         return [*(getattr(config, each) for each in names), gr.update(value=caveat, visible=bool(caveat))]
 
-    # .input fires for the person alone, so a pasted infotext is not overwritten by a preset.
+    # .input fires for the user alone, so a pasted infotext is not overwritten by a preset.
     preset.input(choose, [preset], [*settings, message], show_progress="hidden", queue=False)
 
     def is_changed(preset_name: object, config: NoiseOrderConfig) -> bool:
@@ -135,7 +135,7 @@ def controls(
         )
 
     price.value, drawing.value = tell(start, "", *(component.value for component in family_inputs), *values_of(begin))
-    # Also at first: the host may have put the person's own defaults into the controls.
+    # Also at first: the host may have put the user's own defaults into the controls.
     inputs = [preset, job, *family_inputs, *ordered]
     for event in (Context.root_block.load, *(component.change for component in inputs)):
         event(tell, inputs, [price, drawing], show_progress="hidden", queue=False)
@@ -143,7 +143,7 @@ def controls(
 
 
 def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, ordered: list[Any]) -> None:
-    """The folded group in which a person saves, renames and deletes presets. No script argument is in it."""
+    """The folded group in which a user saves, renames and deletes presets. No script argument is in it."""
 
     def list_names() -> list[str]:
         return presets.names()

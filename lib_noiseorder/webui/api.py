@@ -95,7 +95,7 @@ def register(
 ) -> None:
     """Add the routes to the WebUI's FastAPI app.
 
-    presets: the built-in ones and the person's own, as they are now.
+    presets: the built-in ones and the user's own, as they are now.
     """
 
     def make(body: dict[str, Any]) -> dict[str, Any]:

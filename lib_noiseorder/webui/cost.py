@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..config import BOTH, EVERYWHERE, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, SELF_CORRECTION, WALKS, NoiseOrderConfig
+from ..config import BOTH, EVERYWHERE, FIRST, GUIDANCE, HIRES, LOOK_AHEAD, MULTI_STEP, SELF_CORRECTION, NoiseOrderConfig
 from ..core.schedule import DEPTH
 
 
@@ -138,7 +138,7 @@ def idle(config: NoiseOrderConfig, job: Job) -> set[str]:
         names |= {"direction", "levels", "first_level", "last_level", "normalisation", *weights}
     elif config.levels == 1:
         names |= {"last_level", *weights}
-    elif config.direction in WALKS:
+    elif config.direction in MULTI_STEP:
         names |= weights
     elif config.levels == 2:
         names.add("structure")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 
-from ..config import WALKS, NoiseOrderConfig
+from ..config import MULTI_STEP, NoiseOrderConfig
 from ..core.schedule import key_levels
 
 
@@ -22,7 +22,7 @@ def curve(*values: object) -> str:
     if not config.inject:
         return '<div class="noiseorder-curve">Key levels: not used, Inject is 0.</div>'
     levels = key_levels(config.levels, config.first_level, config.last_level, config.weights)
-    weighted = config.levels > 1 and config.direction not in WALKS
+    weighted = config.levels > 1 and config.direction not in MULTI_STEP
     words = f"{len(levels)} key level{'' if len(levels) == 1 else 's'} at " + numbers([key.fraction for key in levels])
     line: list[tuple[float, float]] = []
     if weighted:

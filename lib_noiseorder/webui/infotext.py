@@ -14,7 +14,7 @@ from ..config import (
     EVERYWHERE,
     FIELDS,
     FIRST,
-    WALKS,
+    MULTI_STEP,
     Field,
     NoiseOrderConfig,
     SettingError,
@@ -51,7 +51,7 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
         names += ["direction", "levels", "first_level", "normalisation"]
         if config.levels > 1:
             names.append("last_level")
-            if config.direction not in WALKS:
+            if config.direction not in MULTI_STEP:
                 names += ["layout", "structure", "detail"]
     if config.erase != 1:
         names.append("variant")

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..config import NoiseOrderConfig, SettingError
-from ..core import Preview
+from ..core import LevelPreview
 from ..core.statistics import cosine, kurtosis, mean, rms, spectrum
 
 LIMIT = 4
@@ -96,7 +96,7 @@ def observe(
     seeds: Sequence[int],
     stage: str,
     noises: dict[str, Tensor],
-    previews: Sequence[Preview] = (),
+    previews: Sequence[LevelPreview] = (),
     draw: Callable[[Tensor], Image.Image] = noise_image,
 ) -> list[Inspection]:
     """The first images of a batch, copied away; draw: makes an image of one image's x̂0, (C, ...)."""
@@ -306,5 +306,5 @@ def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Ca
 
     Context.root_block.load(refresh, [], [box, inside], show_progress="hidden", queue=False)
     button.click(answer, [], [box, inside], show_progress="hidden", queue=False)
-    # .input fires for the person alone, not for what `refresh` tells.
+    # .input fires for the user alone, not for what `refresh` tells.
     box.input(change, [box], [box, inside], show_progress="hidden", queue=False)

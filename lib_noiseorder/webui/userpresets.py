@@ -1,4 +1,4 @@
-"""The presets a person can choose: the built-in ones and their own, which live in one JSON file."""
+"""The presets a user can choose: the built-in ones and their own, which live in one JSON file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNREPLACED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 class Presets:
     """Built-in and own presets by name.
 
-    path: the file of the person's own, `{"version": 1, "presets": {name: {API key: value}}}`; made when first needed.
+    path: the file of the user's own, `{"version": 1, "presets": {name: {API key: value}}}`; made when first needed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,7 +101,7 @@ class Presets:
             raise SettingError(f"{reason}: choose one of your own ({', '.join(own) or 'there is none yet'})")
 
     def read(self) -> dict[str, Any]:
-        """The person's own presets, unchecked. A damaged file is set aside under another name, with a line about it."""
+        """The user's own presets, unchecked. A damaged file is set aside under another name, with a line about it."""
         own = decode(self.content())
         if own is None:
             with self.alone():

@@ -13,7 +13,7 @@ PREFIX = "[Noise Order] "
 OVERRIDES = "_noiseorder_xyz"
 """On a cell's processing object: the settings of that cell, in place of the accordion's."""
 GetPresets = Callable[[], Mapping[str, NoiseOrderConfig]]
-"""Tells the built-in presets and the person's own, as they are now."""
+"""Tells the built-in presets and the user's own, as they are now."""
 
 
 def overrides(p: Any) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def overrides(p: Any) -> dict[str, Any]:
 
 
 def register(scripts_data: Sequence[Any], presets: GetPresets) -> bool:
-    """Add the axes to the host's X/Y/Z script, once; False where the person has it disabled.
+    """Add the axes to the host's X/Y/Z script, once; False where the user has it disabled.
 
     scripts_data: the host's `scripts.scripts_data`, each entry with `path` and `module`.
     """

@@ -10,7 +10,7 @@ import torch
 from serving import GRADIO_6, blocks, serve
 
 from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Level, Preview
+from lib_noiseorder.core import Level, LevelPreview
 from lib_noiseorder.webui import inspector
 
 MILLISECONDS = 180_000
@@ -32,7 +32,7 @@ def record(seed, size=16):
     inspector.forget()
     generator = torch.Generator().manual_seed(seed)
     noises = {name: torch.randn(1, 4, size, size, generator=generator) for name in inspector.STATES}
-    previews = [Preview(Level(0.9, 11.5), noises["before"], noises["after"])]
+    previews = [LevelPreview(Level(0.9, 11.5), noises["before"], noises["after"])]
     inspector.keep(NoiseOrderConfig(True, inject=0.05), 2, inspector.observe([seed], "", noises, previews))
 
 

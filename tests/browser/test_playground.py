@@ -1,4 +1,4 @@
-"""The playground's page as a person uses it: open, set, generate, look."""
+"""The playground's page as a user uses it: open, set, generate, look."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def read_choices(page, name):
 def unfold(page, name="advanced"):
     page.locator(f"#noiseorder_{name} > .label-wrap").click()
     # Gradio 6 makes what is inside only now. An answer of the server that comes while it does puts first values back
-    # over what was written in that quarter of a second, sooner than a person can.
+    # over what was written in that quarter of a second, sooner than a user can.
     page.wait_for_timeout(1000)
 
 

@@ -69,7 +69,7 @@ def test_look_ahead_is_guided_by_the_hosts_scale():
     for scale in (1.5, 7.0):
         host, z = GaussianHost(seeds, cfg_scale=scale), noise(seeds)
         result, report = modulate(z, config(direction="look-ahead", erase=1, inject=0.1), host)
-        x = host.place(z, report.levels[0])
+        x = host.noise_scaling(z, report.levels[0])
         cond, uncond = (host.posterior(x, report.levels[0].sigma, which).numpy() for which in ("cond", "uncond"))
         expected = turned(z.numpy(), [uncond + scale * (cond - uncond)], [1.0], 0.1)
         np.testing.assert_allclose(result.numpy(), expected, rtol=1e-8, atol=1e-9)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from test_modulate import MEAN, SHAPE, SPREAD, GaussianHost, noise
 
-from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import modulate, self_consistency
-from lib_noiseorder.core.streams import stream_seed
+from lib_noiseorder.core import Modulation, modulate, self_consistency
+from lib_noiseorder.core.streams import derive_seed
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "flow"])
 def test_is_the_mean_square_of_what_the_model_would_change(kind):
     host, denoised = GaussianHost([11, 12], kind), noise([3, 4])
     scores = self_consistency(denoised, host)
-    z = host.fresh_noise([stream_seed(seed, 1, stage="critic") for seed in (11, 12)])
+    z = host.fresh_noise([derive_seed(seed, 1, stage="critic") for seed in (11, 12)])
     sigma, v, m = host.level(0.6).sigma, SPREAD["cond"] ** 2, host.means["cond"]
     if kind == "flow":
         x = (1 - sigma) * denoised + sigma * z
@@ -52,10 +53,10 @@ def test_it_does_not_use_the_image_that_img2img_starts_from():
 
 
 def test_images_of_a_batch_can_have_variants_of_their_own():
-    z, config = noise([7, 7, 8]), NoiseOrderConfig(True, inject=0.05)
+    z, config = noise([7, 7, 8]), Modulation(erase=4.0, inject=0.05)
     result, _ = modulate(z, config, GaussianHost([7, 7, 8]), variants=[2, 5, 2])
     for k, (seed, variant) in enumerate(((7, 2), (7, 5), (8, 2))):
-        alone, _ = modulate(z[k : k + 1], config.replace(variant=variant), GaussianHost([seed]))
+        alone, _ = modulate(z[k : k + 1], dataclasses.replace(config, variant=variant), GaussianHost([seed]))
         assert torch.equal(result[k : k + 1], alone)
     with pytest.raises(ValueError, match="zip"):
         modulate(z, config, GaussianHost([7, 7, 8]), variants=[2, 5])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Preview, Report, erase, inject, key_levels
+from lib_noiseorder.core import LevelPreview, Report, erase, inject, key_levels
 from lib_noiseorder.core.injection import aggregate, orthonormal
 from lib_noiseorder.core.statistics import cosine, dot, mean, rms, std
 
@@ -95,4 +95,4 @@ def test_what_was_decided_cannot_be_changed(instance):
 
 
 def test_a_preview_names_what_it_holds():
-    assert Preview._fields == ("level", "before", "after")
+    assert LevelPreview._fields == ("level", "before", "after")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reference import erased
 
 from lib_noiseorder.core import erase
-from lib_noiseorder.core.streams import cpu_draws, stream_seed
+from lib_noiseorder.core.streams import cpu_draws, derive_seed
 
 SHAPES = [(2, 4, 16, 16), (3, 16, 1, 8, 8), (1, 3, 32, 32), (2, 128, 4, 4)]
 
@@ -128,7 +128,7 @@ def test_an_image_does_not_know_its_batch():
 @given(seed=st.integers(0, 2**32 - 1), variant=st.integers(0, 3))
 @settings(max_examples=20, deadline=None)
 def test_neighbouring_seeds_share_no_draw(seed, variant):
-    keys = [stream_seed(seed + k, i, variant) for k in range(64) for i in range(2, 66)]
+    keys = [derive_seed(seed + k, i, variant) for k in range(64) for i in range(2, 66)]
     assert len(set(keys)) == len(keys)
     assert not set(keys) & set(range(seed, seed + 64))
     assert all(0 <= key < 2**63 for key in keys)
@@ -156,11 +156,11 @@ def test_stream_is_the_stored_one():
 
     Checked with `printf noiseorder/0/1/2 | b2sum -l 64`, read as a little-endian number and halved.
     """
-    assert stream_seed(1, 2) == 768362128523554052
-    assert stream_seed(1, 2, variant=3) == 8847738341134186180
+    assert derive_seed(1, 2) == 768362128523554052
+    assert derive_seed(1, 2, variant=3) == 8847738341134186180
 
 
 def test_seeds_that_are_the_same_number_are_the_same_seed():
     for seed in (12345, -1, 2**32 + 1):
         same = [float(seed), np.int64(seed), np.float64(seed)]
-        assert {stream_seed(each, 2, 3, "hires") for each in same} == {stream_seed(seed, 2, 3, "hires")}
+        assert {derive_seed(each, 2, 3, "hires") for each in same} == {derive_seed(seed, 2, 3, "hires")}

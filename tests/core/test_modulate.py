@@ -11,8 +11,9 @@ import torch
 from reference import erased, printed, turned
 
 from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import Denoised, Interrupted, Level, Unsupported, modulate, previews
-from lib_noiseorder.core.streams import cpu_draws, stream_seed
+from lib_noiseorder.core import Denoised, Interrupted, Level, Modulation, Unsupported, modulate, previews
+from lib_noiseorder.core.streams import cpu_draws, derive_seed
+from lib_noiseorder.modulation import modulation
 from lib_noiseorder.presets import PRESETS
 
 SHAPE = (4, 16, 16)
@@ -44,7 +45,7 @@ class GaussianHost:
     def level(self, fraction):
         return Level(fraction, fraction if self.kind == "flow" else 14.6 * fraction**3)
 
-    def place(self, noise, level, latent=None):
+    def noise_scaling(self, noise, level, latent=None):
         latent = self.latent if latent is None else latent
         if latent is not None:
             s = level.sigma
@@ -73,11 +74,11 @@ def noise(seeds, dtype=torch.float64):
 
 
 def config(**settings):
-    return NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings})
+    return modulation(NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings}))
 
 
 def reference_erased(z, seeds, n, host, variant=0):
-    draws = [host.fresh_noise([stream_seed(s, i, variant) for s in seeds]).numpy() for i in range(2, math.ceil(n) + 1)]
+    draws = [host.fresh_noise([derive_seed(s, i, variant) for s in seeds]).numpy() for i in range(2, math.ceil(n) + 1)]
     return erased([z.numpy(), *draws], n) if n > 1 else z.numpy()
 
 
@@ -165,13 +166,13 @@ def test_self_correction_is_what_the_model_changes_of_its_own_preview(kind, stag
     result, report = modulate(z, config(**settings, inject=0.08, variant=5), host)
 
     sigmas = [host.level(f).sigma for f in (1.0, 0.9, 0.8)]
-    x = host.place(z, host.level(1.0)).numpy()
+    x = host.noise_scaling(z, host.level(1.0)).numpy()
     for here, there in zip(sigmas, [*sigmas[1:], None], strict=True):
         x0 = host.posterior(torch.from_numpy(x), here, "cond").numpy()
         if there is not None:
             x = x0 + there / here * (x - x0)
     sigma = host.level(0.6).sigma
-    fresh = host.fresh_noise([stream_seed(seed, 1, 0, f"{stage}/self-correction") for seed in seeds]).numpy()
+    fresh = host.fresh_noise([derive_seed(seed, 1, 0, f"{stage}/self-correction") for seed in seeds]).numpy()
     x = (1 - sigma if kind == "flow" else 1) * x0 + sigma * fresh
     again = host.posterior(torch.from_numpy(x), sigma, "cond").numpy()
     np.testing.assert_allclose(result.numpy(), turned(z.numpy(), [again - x0], [1.0], 0.08), rtol=1e-7, atol=1e-8)
@@ -190,7 +191,7 @@ def test_around_an_image_the_noise_turns_toward_what_would_change(kind, directio
     result, report = modulate(z, config(direction=direction, erase=1, inject=0.1, first_level=0.6), host)
 
     (sigma,) = (level.sigma for level in report.levels)
-    x = host.place(z, report.levels[0])
+    x = host.noise_scaling(z, report.levels[0])
     cond, uncond = (host.posterior(x, sigma, which).numpy() for which in ("cond", "uncond"))
     target = {
         "denoised": cond - host.latent.numpy(),
@@ -206,7 +207,7 @@ def test_around_an_image_the_paper_s_sign_is_the_predicted_noise():
     configuration = config(direction="noise", erase=1, inject=0.1, normalisation="as printed")
     result, report = modulate(z, configuration, host)
     (sigma,) = (level.sigma for level in report.levels)
-    x = host.place(z, report.levels[0])
+    x = host.noise_scaling(z, report.levels[0])
     epsilon = (x - host.posterior(x, sigma, "cond")) / sigma
     np.testing.assert_allclose(result.numpy(), printed(z.numpy(), [epsilon.numpy()], [1.0], 0.1), rtol=1e-9, atol=1e-9)
 
@@ -244,7 +245,7 @@ def test_denoised_turns_toward_the_prompt_and_noise_away():
 
 
 @pytest.mark.parametrize(
-    "configuration", [NoiseOrderConfig(), config(erase=1, inject=0), NoiseOrderConfig(enabled=False, erase=8)]
+    "configuration", [Modulation(), config(erase=1, inject=0), modulation(NoiseOrderConfig(enabled=False, erase=8))]
 )
 def test_off_is_absent(configuration):
     z = noise([1])
@@ -265,7 +266,7 @@ def test_erasing_alone_asks_the_model_nothing():
 def test_paper_as_printed_rescales_and_says_so():
     host = GaussianHost([1])
     host.posterior = lambda x, sigma, which: torch.zeros_like(x)  # a model that predicts its input: the noise itself
-    _, report = modulate(noise([1]), PRESETS["Paper, as printed"], host)
+    _, report = modulate(noise([1]), modulation(PRESETS["Paper, as printed"]), host)
     # rho = 1, K = 3, delta = 0.1: (1 + 0.1 sqrt 3) / sqrt 1.01, times sqrt(1 + 1/sigma^2) for each x / sigma
     assert report.std_after[0] > 1.1
     assert "std" in str(report)
@@ -348,4 +349,4 @@ def test_previews_are_what_the_prompt_alone_predicts_at_the_key_levels(kind):
     assert [preview.level.fraction for preview in result] == pytest.approx([0.9, 0.8, 0.7])
     for level, *predictions in result:
         for z, x0 in zip((before, after), predictions, strict=True):
-            torch.testing.assert_close(x0, host.posterior(host.place(z, level), level.sigma, "cond"))
+            torch.testing.assert_close(x0, host.posterior(host.noise_scaling(z, level), level.sigma, "cond"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import erase, modulate
-from lib_noiseorder.core.streams import cpu_draws, stream_seed
+from lib_noiseorder.core import Modulation, erase, modulate
+from lib_noiseorder.core.streams import cpu_draws, derive_seed
 
 
 @pytest.mark.parametrize(
@@ -25,11 +24,11 @@ from lib_noiseorder.core.streams import cpu_draws, stream_seed
 )
 def test_keys(seed, draw, variant, stage, key):
     """Checked with `printf noiseorder/VARIANT/SEED/DRAW[/STAGE] | b2sum -l 64`, little-endian and halved."""
-    assert stream_seed(seed, draw, variant, stage) == key
+    assert derive_seed(seed, draw, variant, stage) == key
 
 
 def test_without_being_told_it_is_the_first_variant_and_the_first_pass():
-    assert stream_seed(1, 2) == stream_seed(1, 2, 0, "") == 768362128523554052
+    assert derive_seed(1, 2) == derive_seed(1, 2, 0, "") == 768362128523554052
     shape = (4, 8, 8)
     assert torch.equal(cpu_draws(shape, [1])(2), cpu_draws(shape, [1], 0)(2))
 
@@ -77,5 +76,5 @@ class Drawing:
 @pytest.mark.parametrize("stage", ["", "hires"])
 def test_every_image_draws_by_its_seed_the_variant_and_the_pass(variant, stage):
     host = Drawing(stage)
-    modulate(torch.zeros(2, 4, 8, 8), NoiseOrderConfig(True, 3.5, 0, variant=variant), host)
-    assert host.keys == [[stream_seed(seed, draw, variant, stage) for seed in (1, 7)] for draw in (2, 3, 4)]
+    modulate(torch.zeros(2, 4, 8, 8), Modulation(erase=3.5, variant=variant), host)
+    assert host.keys == [[derive_seed(seed, draw, variant, stage) for seed in (1, 7)] for draw in (2, 3, 4)]

@@ -73,7 +73,7 @@ def test_a_second_question_counts_anew(host):
         with batch.predicting(2):
             for fraction in (1.0, 0.5):
                 level = batch.level(fraction)
-                batch.denoise(batch.place(batch.noise, level), level, False)
+                batch.denoise(batch.noise_scaling(batch.noise, level), level, False)
     assert states == [("Noise Order: asking the model 1/2", 0), ("Noise Order: asking the model 2/2", 1)] * 2
     assert batch.evaluations == 4
 
@@ -131,11 +131,11 @@ def test_where_a_noise_is_placed(host, fraction):
     batch = adapter(host)
     level = batch.level(fraction)
     scale = 1.0 if host.kind == "const" else math.sqrt(1 + level.sigma**2)
-    torch.testing.assert_close(batch.place(batch.noise, level), batch.noise * scale)
+    torch.testing.assert_close(batch.noise_scaling(batch.noise, level), batch.noise * scale)
     batch = adapter(host, latent=0.3)
     s = level.sigma
     expected = (1 - s) * 0.3 + s * batch.noise if host.kind == "const" else 0.3 + s * batch.noise
-    torch.testing.assert_close(batch.place(batch.noise, level), expected)
+    torch.testing.assert_close(batch.noise_scaling(batch.noise, level), expected)
 
 
 def edited(first, second):

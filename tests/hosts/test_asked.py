@@ -205,20 +205,20 @@ def test_every_host_has_its_own_adapter(monkeypatch, fake, name):
 
 def test_the_draws_of_the_hires_pass_are_the_stored_ones(host):
     """What the sampler of the second pass begins with, by the formula and the stored keys."""
-    from lib_noiseorder.core.streams import stream_seed
+    from lib_noiseorder.core.streams import derive_seed
 
     result = job(host, {**HIRES, "inject": 0, "erase": 3, "variant": 5}, hires=True, seeds=[7])
     shape = result.untouched[1].shape[1:]
-    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(stream_seed(7, k, 5, "hires"))) for k in (2, 3)]
+    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(derive_seed(7, k, 5, "hires"))) for k in (2, 3)]
     expected = (result.untouched[1] + sum(draws)) / math.sqrt(3)
     torch.testing.assert_close(result.noises[1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_draws_of_the_first_pass_are_the_stored_ones(host):
-    from lib_noiseorder.core.streams import stream_seed
+    from lib_noiseorder.core.streams import derive_seed
 
     result = job(host, {"inject": 0, "erase": 3, "variant": 5}, seeds=[7])
     shape = result.untouched[0].shape[1:]
-    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(stream_seed(7, k, 5))) for k in (2, 3)]
+    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(derive_seed(7, k, 5))) for k in (2, 3)]
     expected = (result.untouched[0] + sum(draws)) / math.sqrt(3)
     torch.testing.assert_close(result.noises[0], expected, rtol=1e-5, atol=1e-6)

@@ -250,7 +250,7 @@ class AxisOption:
 
 
 def test_four_thousand_texts_of_the_xyz_plot():
-    """What the person types is split and made a number by the plot itself; what it cannot read it refuses itself."""
+    """What the user types is split and made a number by the plot itself; what it cannot read it refuses itself."""
     rng = random.Random(4)
     options = xyz.axes(AxisOption, lambda: PRESETS)
     texts = (

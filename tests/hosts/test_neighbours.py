@@ -53,7 +53,7 @@ class Outer:
 
 def test_the_networks_own_method_is_as_its_file_has_it(host, step_cache, monkeypatch):
     """Of a class in a class, with arguments by name."""
-    from lib_noiseorder.hosts.neighbours import own_methods
+    from lib_noiseorder.hosts.isolation import own_methods
 
     monkeypatch.setattr(Outer.Inner, "forward", step_cache.cached(Outer.Inner.forward))
     network = Outer.Inner()
@@ -62,7 +62,7 @@ def test_the_networks_own_method_is_as_its_file_has_it(host, step_cache, monkeyp
 
 
 def test_sets_are_remembered_and_lead_nowhere(host):
-    from lib_noiseorder.hosts.neighbours import Memory
+    from lib_noiseorder.hosts.isolation import Memory
 
     memory, numbers = Memory.__new__(Memory), {1, 2}
     memory.restorers = []
@@ -74,7 +74,7 @@ def test_sets_are_remembered_and_lead_nowhere(host):
 
 
 def test_dicts_are_put_back_key_by_key(host):
-    from lib_noiseorder.hosts.neighbours import put_back
+    from lib_noiseorder.hosts.isolation import put_back
 
     original = []
     state = {"changed": 2, "new": 3, "equal": []}
@@ -114,11 +114,11 @@ def test_the_hosts_own_hijacks_stay(a1111, monkeypatch):
 
 
 def test_controlnet_stays_on_the_network(a1111, monkeypatch):
-    """The person asked for it."""
-    from lib_noiseorder.hosts import neighbours
+    """The user asked for it."""
+    from lib_noiseorder.hosts import isolation
 
     cache = extension("step-cache")
-    monkeypatch.setattr(neighbours, "EXEMPT", ("step",))
+    monkeypatch.setattr(isolation, "EXEMPT", ("step",))
     a1111.network.forward = cache.cached(Network.forward).__get__(a1111.network)
     cache.StepCache.calls = 7
     a1111.txt2img({**DENOISED, "levels": 1})
@@ -223,9 +223,9 @@ def test_a_failing_callback_is_passed_over_as_the_hosts_do(patcher_host, capsys)
 
 def test_what_fails_in_another_extension_is_named(host, monkeypatch):
     module = extension("needs-callback")
-    from lib_noiseorder.hosts import neighbours
+    from lib_noiseorder.hosts import isolation
 
-    monkeypatch.setattr(neighbours, "EXEMPT", ("needs-callback",))
+    monkeypatch.setattr(isolation, "EXEMPT", ("needs-callback",))
     monkeypatch.setattr(Network, "forward", module.forward(Network.forward))
     result = host.txt2img(DENOISED)
     assert torch.equal(result.noise, result.untouched)
@@ -291,9 +291,9 @@ def test_what_hangs_deeper_stays_and_forgets_our_questions(host, register):
 
 
 def test_what_counts_the_samplers_own_calls_is_refused_by_name(host, monkeypatch):
-    from lib_noiseorder.hosts import neighbours
+    from lib_noiseorder.hosts import isolation
 
-    monkeypatch.setattr(neighbours, "UNREACHABLE", {"step": "Step cache, which counts"})
+    monkeypatch.setattr(isolation, "UNREACHABLE", {"step": "Step cache, which counts"})
     host.network.part = torch.nn.Identity()
     assert "Noise Order error" not in host.txt2img(DENOISED).infotext
     host.network.part.forward = extension("step-cache").counting

@@ -1,4 +1,4 @@
-"""What a person is told: in the console, below the image and in the infotext, word by word."""
+"""What a user is told: in the console, below the image and in the infotext, word by word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything else a person may have switched on beside us, in the real WebUI."""
+"""Everything else a user may have switched on beside us, in the real WebUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The accordion in the real WebUI's page, as a person uses it."""
+"""The accordion in the real WebUI's page, as a user uses it."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def test_pasting_can_leave_us_alone(page, server):
 
 
 def test_after_a_restart(server, browser):
-    """Own presets, the preset to begin with, and the person's language, in a second server on the same data folder."""
+    """Own presets, the preset to begin with, and the user's language, in a second server on the same data folder."""
     file = server.data / "noiseorder" / "presets.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text('{"version": 1, "presets": {"Kept": {"erase": 7}}}')

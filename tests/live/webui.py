@@ -222,7 +222,7 @@ class Answer:
 
 
 class WebUI:
-    """One WebUI in a data folder of its own: the person's models, settings and images are not touched."""
+    """One WebUI in a data folder of its own: the user's models, settings and images are not touched."""
 
     baselines: dict[str, str]
     neighbours: Sequence[Path] = ()

@@ -76,6 +76,6 @@ def test_images_are_sampled_as_the_model_is_meant_to(analysis):
     assert (few.cfg, few.steps) == (1.0, 4)
     assert few.prediction(0.9).shape == few.own.shape
     other = analysis.Images("dit", 3, 7, 3.0, 2)
-    host_uncond = other.model.denoise(other.model.place(other.noise, 0.9), 0.9, other.uncond)
-    cond = other.model.denoise(other.model.place(other.noise, 0.9), 0.9, other.tokens)
+    host_uncond = other.model.denoise(other.model.noise_scaling(other.noise, 0.9), 0.9, other.uncond)
+    cond = other.model.denoise(other.model.noise_scaling(other.noise, 0.9), 0.9, other.tokens)
     torch.testing.assert_close(other.prediction(0.9), cond - host_uncond)

@@ -9,10 +9,11 @@ from PIL import Image
 
 from lib_noiseorder.config import NoiseOrderConfig
 from lib_noiseorder.core import modulate
+from lib_noiseorder.modulation import modulation
 from lib_noiseorder.playground.__main__ import main
 from lib_noiseorder.playground.audition import audition
 from lib_noiseorder.playground.comparison import load
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise
 from lib_noiseorder.playground.picture import FRAME, contact_sheet
 from lib_noiseorder.playground.scenes import encode, null_tokens, parse_caption
 from lib_noiseorder.playground.world import to_uint8
@@ -29,8 +30,8 @@ def test_a_preview_is_what_its_whole_image_shows_at_that_step(name):
     assert result.cost == pytest.approx(3 * (8 + 2) / (16 + 2))
     tokens, uncond = encode([parse_caption(PROMPT)]), null_tokens(1)
     for k, (seed, variant) in enumerate((seed, variant) for seed in (1, 2) for variant in (5, 6, 7)):
-        host = PlaygroundHost(model, [seed], tokens, uncond, 3.0)
-        noise, _ = modulate(seed_noise([seed]), SETTINGS.replace(variant=variant), host)
+        host = PlaygroundDenoiser(model, [seed], tokens, uncond, 3.0)
+        noise, _ = modulate(seed_noise([seed]), modulation(SETTINGS.replace(variant=variant)), host)
         steps = []
         model.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, steps=steps: steps.append(denoised))
         assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.images[k]).max() <= 1

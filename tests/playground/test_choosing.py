@@ -113,8 +113,8 @@ def test_its_candidates_are_those_of_the_panel(audition, tmp_path):
     tokens, uncond = world.encode(targets), world.null_tokens(2)
     quality = sys.modules["quality"]
     for variant in (0, 5):
-        host = audition.PlaygroundHost(model, [11, 12], tokens, uncond, 1.0)
+        host = audition.PlaygroundDenoiser(model, [11, 12], tokens, uncond, 1.0)
         config = quality.PRESETS["Erase only"].replace(variant=variant)
-        noise, _ = audition.modulate(audition.seed_noise([11, 12]), config, host)
+        noise, _ = audition.modulate(audition.seed_noise([11, 12]), quality.modulation(config), host)
         scores = [each.score for each in world.check(model.sample(noise, tokens, uncond, 1.0, 4), targets)]
         assert results[:, variant, 2] == pytest.approx(scores)

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise
 from lib_noiseorder.playground.models import PlaygroundModel
 
 SEEDS = [5, 6, 7]
@@ -22,7 +22,7 @@ def host_of(seeds):
     model = PlaygroundModel.load("dit")
     scenes = model.world.random_scenes(len(SEEDS), torch.Generator().manual_seed(0))
     tokens = model.world.encode(scenes)[[SEEDS.index(seed) for seed in seeds]]
-    return PlaygroundHost(model, seeds, tokens, model.world.null_tokens(len(seeds)), 3.0)
+    return PlaygroundDenoiser(model, seeds, tokens, model.world.null_tokens(len(seeds)), 3.0)
 
 
 def test_an_idea_costs_six_evaluations_at_most_and_keeps_noise_noise(ideas):

@@ -74,7 +74,7 @@ def test_seeds_and_schedule_are_the_projects(benchmark, folder):
         noise = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(8))
         assert torch.equal(batch.seed_noise()[1], noise)
         assert batch.model.kind == kind
-        x, sigma = batch.model.place(batch.seed_noise(), batch.model.sigma_at(0.9)), batch.model.sigma_at(0.9)
+        x, sigma = batch.model.noise_scaling(batch.seed_noise(), batch.model.sigma_at(0.9)), batch.model.sigma_at(0.9)
         time = torch.tensor(0.9 if kind == "flow" else round(999 * 0.9))
         network_input = x if kind == "flow" else x / (1 + sigma**2) ** 0.5
         answer = 0.5 * network_input + batch.tokens.float().mean(dim=1)[:, None, None, None] * time

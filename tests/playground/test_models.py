@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.core import modulate
+from lib_noiseorder.core import Modulation, modulate
 from lib_noiseorder.playground.evaluate import evaluate, spread
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise
 from lib_noiseorder.playground.models import (
     MODELS,
     WEIGHTS,
@@ -109,7 +108,7 @@ def test_denoised_follows_from_the_networks_own_prediction(
     model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor
 ) -> None:
     sigma = model.sigma_at(0.7)
-    x = model.place(noise, sigma)
+    x = model.noise_scaling(noise, sigma)
     if model.kind == "flow":
         assert torch.equal(x, noise)
         prediction = model.network(noise, torch.full((3,), sigma), tokens)
@@ -181,7 +180,7 @@ def test_guidance_extrapolates_and_needs_an_unconditional(
     model: PlaygroundModel, noise: torch.Tensor, tokens: torch.Tensor, uncond: torch.Tensor
 ) -> None:
     sigma = model.sigma_at(1.0)
-    x = model.place(noise, sigma)
+    x = model.noise_scaling(noise, sigma)
     if not model.has_uncond:
         with pytest.raises(ValueError, match=f"CFG scale 3.0 with '{model.name}', whose guidance is baked in; use CFG"):
             model.guide(x, sigma, tokens, uncond, 3.0)
@@ -211,9 +210,9 @@ def test_quality_floor(model: PlaygroundModel) -> None:
 def test_the_host_asks_without_a_prompt_only_where_the_model_can(
     model: PlaygroundModel, tokens: torch.Tensor, uncond: torch.Tensor
 ) -> None:
-    host = PlaygroundHost(model, (1, 2, 3), tokens, uncond, 1.0)
+    host = PlaygroundDenoiser(model, (1, 2, 3), tokens, uncond, 1.0)
     assert host.has_uncond == model.has_uncond == (MODELS[model.name].distilled is None)
-    noise, report = modulate(seed_noise(host.seeds), NoiseOrderConfig(True, inject=0.05), host)
+    noise, report = modulate(seed_noise(host.seeds), Modulation(erase=4.0, inject=0.05), host)
     assert noise.isfinite().all()
     assert report.evaluations == (2 if host.has_uncond else 1)
     assert bool(report.notes) != host.has_uncond

@@ -99,7 +99,7 @@ def test_what_is_no_page_goes_through_as_it_is():
 
 
 def test_a_prompt_that_fits_the_new_model_is_not_written_back():
-    """Meanwhile the person may have typed another."""
+    """Meanwhile the user may have typed another."""
     words = {name: text for text, name in page.NAMES.items()}
     assert page.suit(words["unet"], "a red cross left of a blue ring")[0] == gr.update()
     assert page.suit(words["clutter-unet"], "nonsense")[0] == page.MODELS["clutter-unet"].world.EXAMPLES[0]

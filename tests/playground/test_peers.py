@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lib_noiseorder.core.erasure import erase
-from lib_noiseorder.core.injection import predict
-from lib_noiseorder.core.streams import stream_seed
-from lib_noiseorder.playground.host import PlaygroundHost, seed_noise
+from lib_noiseorder.core.injection import to_d
+from lib_noiseorder.core.streams import derive_seed
+from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise
 from lib_noiseorder.playground.models import PlaygroundModel
 
 SEEDS = range(5, 9)
@@ -24,15 +24,15 @@ def host(request):
     model = PlaygroundModel.load(request.param)
     world = model.world
     tokens = world.encode(world.random_scenes(len(SEEDS), torch.Generator().manual_seed(1)))
-    return PlaygroundHost(model, SEEDS, tokens, world.null_tokens(len(SEEDS)), 3.0)
+    return PlaygroundDenoiser(model, SEEDS, tokens, world.null_tokens(len(SEEDS)), 3.0)
 
 
 def direction(host, noise):
     """Toward the prompt and away from no prompt, at pure noise."""
     level = host.level(1.0)
-    x = host.place(noise, level)
+    x = host.noise_scaling(noise, level)
     cond, uncond = host.denoise(x, level, True)
-    return predict(x, uncond, level.sigma) - predict(x, cond, level.sigma)
+    return to_d(x, uncond, level.sigma) - to_d(x, cond, level.sigma)
 
 
 def cosine(a, b):
@@ -76,7 +76,7 @@ def test_the_node_adds_the_image_of_a_whole_generation(peers, host):
     noise = seed_noise(SEEDS)
     result = peers.node(noise, host, 10)
     assert host.evaluations == 20
-    mixed = erase(noise, 8.0, lambda index: seed_noise([stream_seed(seed, index) for seed in SEEDS]))
+    mixed = erase(noise, 8.0, lambda index: seed_noise([derive_seed(seed, index) for seed in SEEDS]))
     predictions = []
 
     def keep(step, total, denoised):

@@ -17,7 +17,7 @@ from lib_noiseorder.webui.userpresets import Presets
 
 @pytest.fixture
 def build(tmp_path):
-    """Make the controls, with the person's own presets in a folder of this test."""
+    """Make the controls, with the user's own presets in a folder of this test."""
 
     def create(elem_id=lambda name: name, **more):
         return accordion.controls(elem_id, Presets(tmp_path / "presets.json"), lambda: "flow", **more)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_noiseorder.config import BY_NAME, FIELDS, WALKS, NoiseOrderConfig
+from lib_noiseorder.config import BY_NAME, FIELDS, MULTI_STEP, NoiseOrderConfig
 from lib_noiseorder.webui import infotext
 from lib_noiseorder.webui.cost import injection
 
@@ -66,7 +66,7 @@ def test_what_is_written_makes_the_same_image(settings):
         )
     if config.inject and config.levels > 1:
         assert restored.last_level == config.last_level
-        assert config.direction in WALKS or restored.weights == config.weights
+        assert config.direction in MULTI_STEP or restored.weights == config.weights
 
 
 def test_every_key_and_value_survives_the_hosts_format():

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from lib_noiseorder.config import NoiseOrderConfig, SettingError
-from lib_noiseorder.core import Level, Preview
+from lib_noiseorder.core import Level, LevelPreview
 from lib_noiseorder.webui import api, inspector
 from lib_noiseorder.webui.cost import Rates
 
@@ -33,7 +33,7 @@ def clear_inspector():
 
 def remember(batch=2, stage="", count=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
-    previews = [Preview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
+    previews = [LevelPreview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
     images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_image)
     inspector.keep(NoiseOrderConfig(True, inject=0.05), 2 * count, images)
     return noises

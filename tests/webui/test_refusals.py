@@ -1,4 +1,4 @@
-"""What is refused, in the words a person reads; and what is just allowed."""
+"""What is refused, in the words a user reads; and what is just allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The person's own presets: what is saved comes back, and nothing is ever lost."""
+"""The user's own presets: what is saved comes back, and nothing is ever lost."""
 
 from __future__ import annotations
 

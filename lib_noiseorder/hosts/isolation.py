@@ -1,7 +1,7 @@
 """What other extensions hang on the model: set aside while it is asked, and what they remember put back.
 
 A question must be answered by the model alone, and no cache, counter or window of another extension may notice it.
-What an extension hangs deeper in the network (LoRA, attention patches) belongs to the model the person chose.
+What an extension hangs deeper in the network (LoRA, attention patches) belongs to the model the user chose.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..core import Unsupported
 FOLDERS = tuple(Path(folder).absolute() for folder in (extensions_dir, extensions_builtin_dir))
 OURS = Path(__file__).absolute()
 EXEMPT = ("controlnet",)
-"""In the names of extensions whose forward stays on the network, being what the person asked for (AUTOMATIC1111's
+"""In the names of extensions whose forward stays on the network, being what the user asked for (AUTOMATIC1111's
 ControlNet); what it remembers is put back."""
 UNREACHABLE = {"negpip": "NegPiP, which reads the negative weights in the prompt"}
 """In the names of extensions inside the network that count the sampler's own calls, and what they are."""
@@ -62,7 +62,7 @@ def owner(value: Any) -> str:
     return "" if function is None else extension(function.__code__.co_filename)
 
 
-def culprit(error: BaseException) -> str:
+def failing_extension(error: BaseException) -> str:
     """The extension in whose code an exception was raised; empty if it was not in one."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -96,7 +96,7 @@ def own_methods(network: nn.Module) -> Iterator[list[Any]]:
                 del place[key]
         for kind in type(network).__mro__:
             for name, value in list(vars(kind).items()):
-                if isinstance(value, types.FunctionType) and foreign(value) and name in (own := pristine(kind)):
+                if isinstance(value, types.FunctionType) and foreign(value) and name in (own := original_methods(kind)):
                     methods.append((kind, name, value))
                     setattr(kind, name, own[name])
         yield exempt
@@ -108,7 +108,7 @@ def own_methods(network: nn.Module) -> Iterator[list[Any]]:
 
 
 @functools.lru_cache(maxsize=8)
-def pristine(kind: type) -> dict[str, types.FunctionType]:
+def original_methods(kind: type) -> dict[str, types.FunctionType]:
     """A class's functions as its source file has them, working on the module that is loaded."""
     module = sys.modules[kind.__module__]
     spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
@@ -240,7 +240,7 @@ def put_back_set(target: set[Any], before: set[Any]) -> None:
 
 
 @contextmanager
-def unnoticed(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Iterator[None]:
+def isolated(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Iterator[None]:
     """One question to the model that no other extension notices and none answers.
 
     network: the network itself; options: where the host keeps what hangs on it, None where it has no such place.

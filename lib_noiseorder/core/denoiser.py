@@ -24,14 +24,14 @@ class Denoised(NamedTuple):
 
 
 class Interrupted(Exception):
-    """The person interrupted or skipped the generation while the model was being asked."""
+    """The user interrupted or skipped the generation while the model was being asked."""
 
 
 class Unsupported(Exception):
     """This generation cannot be modulated; the text says why and what to do."""
 
 
-class Host(Protocol):
+class Denoiser(Protocol):
     """The loaded model, its prompts and its random numbers, for one batch of images."""
 
     seeds: Sequence[int]
@@ -42,7 +42,7 @@ class Host(Protocol):
     latent: Tensor | None
     """The image that img2img and the hires pass start from, broadcastable to the noise; None without one."""
     mask: Tensor | None
-    """1 inside the person's inpainting mask, 0 outside, soft between, broadcastable to the noise; None without one."""
+    """1 inside the user's inpainting mask, 0 outside, soft between, broadcastable to the noise; None without one."""
 
     @property
     def has_uncond(self) -> bool:
@@ -50,7 +50,7 @@ class Host(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Model evaluations per image since the host was made."""
+        """Model evaluations per image since this object was made."""
 
     def fresh_noise(self, seeds: Sequence[int]) -> Tensor:
         """One draw per seed from the host's noise source, scaled as its noise is; no other generator moves."""
@@ -61,7 +61,7 @@ class Host(Protocol):
     def level(self, fraction: float) -> Level:
         """The level at this position of the part of the model's schedule that will run, 1 = where it begins."""
 
-    def place(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
+    def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """The model input x for this noise at this level, by the host's noise scaling, around `latent` or its image."""
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
