@@ -34,10 +34,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from ideas import CRITICS, IDEAS  # noqa: E402
 from peers import node, noise_level_guidance, redenoise  # noqa: E402
 
-from lib_noiseorder.config import DENOISED, GUIDANCE, LOOK_AHEAD, NOISE, NoiseOrderConfig  # noqa: E402
+from lib_noiseorder.config import (
+    NoiseOrderConfig,
+)
 from lib_noiseorder.core import Report, modulate, self_consistency  # noqa: E402
 from lib_noiseorder.core.schedule import DEPTH, first_below  # noqa: E402
 from lib_noiseorder.modulation import modulation  # noqa: E402
+from lib_noiseorder.names import (  # noqa: E402
+    DENOISED,
+    GUIDANCE,
+    LOOK_AHEAD,
+    NOISE,
+)
 from lib_noiseorder.playground.host import PlaygroundDenoiser, seed_noise  # noqa: E402
 from lib_noiseorder.playground.models import MODELS, WEIGHTS, PlaygroundModel  # noqa: E402
 from lib_noiseorder.playground.world import CheckResult  # noqa: E402

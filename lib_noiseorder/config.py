@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from .names import (  # noqa: F401
+from .names import (
     AS_PRINTED,
     AUTO,
     BOTH,
@@ -24,7 +24,6 @@ from .names import (  # noqa: F401
     HIRES,
     INSIDE,
     LOOK_AHEAD,
-    MULTI_STEP,
     NOISE,
     ORTHONORMAL,
     OUTSIDE,

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from .config import AUTO, GUIDANCE, NoiseOrderConfig
+from .config import (
+    NoiseOrderConfig,
+)
 from .core import Modulation
+from .names import (
+    AUTO,
+    GUIDANCE,
+)
 
 
 def modulation(config: NoiseOrderConfig) -> Modulation:

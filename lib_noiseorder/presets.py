@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .config import AS_PRINTED, AUTO, DENOISED, LOOK_AHEAD, NOISE, SELF_CORRECTION, NoiseOrderConfig
+from .config import (
+    NoiseOrderConfig,
+)
+from .names import (
+    AS_PRINTED,
+    AUTO,
+    DENOISED,
+    LOOK_AHEAD,
+    NOISE,
+    SELF_CORRECTION,
+)
 
 TWO_STEP = "Erase and inject"
 """The method this extension is named for: erase, then inject with guidance."""
@@ -56,6 +66,10 @@ CAVEATS: dict[str, str] = {
 """What a preset brought where its name does not tell for which models it is; the tables are in docs/evidence.md."""
 
 
+DISTILLED = "distilled"
+"""The family of models made for few steps at CFG 1."""
+
+
 class Family(NamedTuple):
     """A family of models in words, and the preset for it."""
 
@@ -68,7 +82,7 @@ FAMILIES: dict[str, Family] = {
     "eps": Family("a model that predicts noise (ε)", TWO_STEP),
     "v": Family("a model that predicts velocity (v)", TWO_STEP),
     "flow": Family("a flow model", TWO_STEP),
-    "few": Family("a few-step or guidance-distilled model", "Few steps"),
+    DISTILLED: Family("a few-step or guidance-distilled model", "Few steps"),
 }
 
 

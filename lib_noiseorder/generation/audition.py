@@ -1,423 +1,436 @@
-"""What each noise would become: the candidates of an image after the sampler's first steps, and the choice among them.
+"""What each noise would become: the candidates of a batch after the sampler's first steps, and the choice among them.
 
-The candidates are a generation of the host's own in which every batch of the user's comes once for each variant, with
-the same prompts, seeds and neighbours, and the sampler is ended after a few steps. Either it is the generation that the
-user asked for with a ticket (webui/sheet.py), or it runs before theirs, from a copy, and each image then goes on with
+Candidates are further runs of the batch's own `p.sample`, before the image's and ended early, each with the same random
+numbers. No script's `process` runs again, prompts and conditionings are the image's, and afterwards everything is as it
+was. Either the previews are what the user asked for (a request of the page, webui/sheet.py), or each image goes on with
 its best variant.
 """
 
 from __future__ import annotations
 
-import traceback
-import types
-from collections.abc import Sequence
-from contextlib import closing
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from modules import processing, sd_models, sd_samplers, sd_samplers_common, shared
+from modules import processing, sd_samplers_common, shared
 from PIL import Image
 from torch import Tensor
 
-from ..config import BOTH, COMPARE, FIELDS, FIRST, HIRES, NoiseOrderConfig, SettingError, parse
-from ..core import Critic, Interrupted, self_consistency
-from ..core.schedule import DEPTH, first_below
-from ..core.streams import global_generators
-from ..webui import sheet, xyz
-from ..webui.cost import Job, Plan, cost_in_images, injection, rows
+from .. import log
+from ..config import BY_NAME
+from ..core import Critic, Interrupted, Unsupported
+from ..core.schedule import DEPTH
+from ..core.streams import global_generators, set_global_generators
+from ..hosts.isolation import preserved
+from ..hosts.schedule import order
+from ..job import Plan
+from ..presets import DISTILLED
+from ..webui import infotext, sheet
+from ..webui.cost import cost_in_images, injection, rows
 from ..webui.options import ERRORS
 from ..webui.sheet import Sheet
-from . import hook
-from .copies import OURS, Snapshot, duplicate, option, stopped, undisturbed
+from . import children
 
-STATE = "_noiseorder_audition"
-"""On the processing object of candidates: their Audition; else None."""
-PROMPTS = "_noiseorder_audition_prompts"
-"""On the processing object: of each image the prompts its candidates had."""
-REDRAWN = (
-    "another script draws prompts at random, so that the candidates of an image had different ones; "
-    "switch it off and write out the prompt you want to audition"
-)
-FEW = 8
-"""Up to so many steps, one step of a few-step model is a preview."""
+if TYPE_CHECKING:
+    from .generation import Generation
+
 ONE_STEP = Plan(1, 1)
-critic: Critic = self_consistency
-"""Who chooses where nobody looks. Put another function here to bring your own: docs/audition.md."""
-
-
-history: list[bool] = []
-"""The host's --no-prompt-history while candidates are not to be written to params.txt."""
+MISSING = object()
+"""Of what a host's p does not have."""
 
 
 @dataclass
-class Audition:
-    """A generation of candidates.
+class Candidate:
+    """One run of the batch with one variant of the noise.
 
-    config: the user's settings; images, batch: how many images and how many of them at once; plan: the steps of a
-    preview and of an image; scores: of the candidates that were judged, by their places; denoised: the x̂0 at which
-    the sampler was ended; host: of this batch.
+    denoiser: of this batch, None until its noise is written; denoised: the x̂0 at which the sampler was ended.
     """
 
-    config: NoiseOrderConfig
-    count: int
-    depth: float
-    images: int
-    batch: int
-    sheet: Sheet | None = None
+    audition: Audition
+    variant: int
     plan: Plan = ONE_STEP
-    host: Any = None
+    denoiser: Any = None
     denoised: Tensor | None = None
-    scores: dict[int, float | None] = field(default_factory=dict)
+    refusal: str = ""
 
-    @property
-    def scored(self) -> bool:
-        return self.sheet is None or self.sheet.scored
-
-    def image(self, candidate: int) -> int:
-        """Of which image a candidate is."""
-        return candidate // (self.batch * self.count) * self.batch + candidate % self.batch
-
-    def groups(self) -> list[list[int]]:
-        """The candidates of every image."""
-        groups: list[list[int]] = [[] for _ in range(self.images)]
-        for candidate in range(self.images * self.count):
-            groups[self.image(candidate)].append(candidate)
-        return groups
-
-    def variant(self, candidate: int) -> int:
-        return self.config.variant + candidate // self.batch % self.count
-
-    @property
-    def cost(self) -> float:
-        """Of all candidates of one image, in images: evaluations of the model over those of an image."""
-        if self.host is None:
-            return 0.0
-        parts, cfg = len(self.host.c.batch[0]), self.host.cfg_scale
-        by_sampler, by_us = self.host.negative_at_cfg_1
-        injection_cost = injection(self.config, parts, cfg, by_us)
-        return cost_in_images(
-            self.count, self.plan, rows(parts, cfg, by_sampler), injection_cost, parts if self.scored else 0
-        )
-
-
-def begin(p: Any, args: Sequence[Any], host: type[Any] | None) -> None:
-    """Hook `before_process`: make this the generation of the candidates, or audition before it. Nothing of another
-    script has happened yet, so a generation inside this one disturbs none."""
-    if hasattr(p, hook.VARIANT) or getattr(p, "_ad_inner", False):
-        return
-    write_history()
-    for name in (STATE, PROMPTS, hook.VARIANTS, hook.AUDITIONED):
-        setattr(p, name, None)
-    try:
-        contact_sheet = sheet.redeem(args[len(FIELDS)] if len(args) > len(FIELDS) else None)
-    except SettingError as error:
-        give_up(p, None, str(error))
-        return
-    try:
-        config = parse(args, xyz.overrides(p))
-        if contact_sheet is not None:
-            if host is None:
-                raise SettingError("this WebUI is not supported yet")
-            ask(p, contact_sheet, config)
-    except SettingError as error:
-        if contact_sheet is not None:
-            give_up(p, contact_sheet, str(error))
-        return  # else told in `process`
-    if contact_sheet is not None or not config.audition or host is None or getattr(p, "txt2img_upscale", False):
-        return
-    try:
-        check_pass(p, config)
-    except SettingError as error:
-        hook.say(p, f"Nothing was auditioned. {error}")
-    else:
-        choose(p, config)
-
-
-def ask(p: Any, contact_sheet: Sheet, config: NoiseOrderConfig) -> None:
-    """Make the generation that of the candidates a ticket asks for."""
-    if not config.active:
-        raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
-    config.check_candidates(contact_sheet.candidates)
-    check_pass(p, config)
-    if getattr(p, "txt2img_upscale", False):
-        raise SettingError("the upscale button has no noise to choose: press Audition instead of it")
-    if p.script_args and isinstance(p.script_args[0], int) and p.script_args[0] > 0:
-        raise SettingError('a script is chosen under "Script": set it to None')
-    audition = expand(p, config, contact_sheet.candidates, contact_sheet.depth)
-    audition.sheet = contact_sheet
-    if getattr(shared.opts, "temp_dir", ""):
-        # Images that are not saved go there on their way to the gallery, and Neo does not make its own.
-        Path(shared.opts.temp_dir).mkdir(parents=True, exist_ok=True)
-    contact_sheet.images = audition.images
-    contact_sheet.variants = tuple(range(config.variant, config.variant + contact_sheet.candidates))
-
-
-def check_pass(p: Any, config: NoiseOrderConfig) -> None:
-    """It is the first pass that is auditioned."""
-    if config.passes == HIRES and getattr(p, "enable_hr", False):
-        raise SettingError(f'Pass is "{HIRES}", so all first passes are the same: set it to "{FIRST}" or "{BOTH}"')
-
-
-def give_up(p: Any, contact_sheet: Sheet | None, reason: str) -> None:
-    """End the generation that a ticket asked for: a user who wants previews does not want the whole images."""
-    hook.say(p, f"No audition. {reason}")
-    if contact_sheet is not None:
-        contact_sheet.notes.append(reason)
-        contact_sheet.done = True
-    p.do_not_save_grid = True
-    p.n_iter, p.batch_size, p.steps = 1, 1, 1
-    shared.state.interrupt()
-
-
-def expand(p: Any, config: NoiseOrderConfig, count: int, depth: float) -> Audition:
-    """Every batch `count` times, one variant after the other: nothing else differs within an image's candidates."""
-    images, batch = p.batch_size * p.n_iter, p.batch_size
-
-    def each(values: Sequence[Any]) -> list[Any]:
-        return [value for k in range(0, images, batch) for value in list(values[k : k + batch]) * count]
-
-    fix_seeds(p)
-    for name in ("seed", "subseed"):
-        value = getattr(p, name)
-        step = 0 if name == "seed" and p.subseed_strength else 1
-        setattr(p, name, each(value if isinstance(value, list) else [int(value) + step * k for k in range(images)]))
-    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"):
-        value = getattr(p, name, None)
-        if isinstance(value, list):
-            setattr(p, name, each(value))
-    p.n_iter *= count
-    p.restore_faces = False
-    p._ad_disabled = True
-    p.do_not_save_grid = True
-    p.do_not_save_samples = p.do_not_save_samples or not option("save_incomplete_images")
-    audition = Audition(config, count, depth, images, batch)
-    setattr(p, STATE, audition)
-    # No inspector and nothing made beside it.
-    setattr(p, hook.VARIANT, "audition")
-    setattr(p, hook.VARIANTS, [audition.variant(k) for k in range(images * count)])
-    xyz.put(p, {"audition": 0, **dict.fromkeys(COMPARE, False)})
-    return audition
-
-
-def fix_seeds(p: Any) -> None:
-    """A random seed is drawn now, that candidates and image have the same."""
-    p.seed, p.subseed = processing.get_fixed_seed(p.seed), processing.get_fixed_seed(p.subseed)
-
-
-def choose(p: Any, config: NoiseOrderConfig) -> None:
-    """Audition every image's candidates and give it the best of them; where that fails, the image is made without."""
-    fix_seeds(p)
-    snapshot = Snapshot(duplicate(p), global_generators())
-    q, state = snapshot.p, shared.state
-    audition = expand(q, config, config.audition, DEPTH)
-    q.enable_hr = False
-    if state.job_count == -1:
-        state.job_count = p.n_iter
-    state.job_count += q.n_iter
-    try:
-        with closing(q), undisturbed(snapshot, f"auditioning {config.audition} candidates"):
-            processing.process_images(q)
-    except Exception as error:  # the image that was asked for can still be made
-        traceback.print_exc()
-        hook.say(p, f"Nothing was auditioned. {type(error).__name__}: {error}")
-        return
-    job = getattr(q, hook.STATE, None)
-    if stopped() or job is None or job.refusals:
-        hook.say(p, "Nothing was auditioned: " + ("interrupted" if stopped() else "the noise was left as it is"))
-        return
-    groups = audition.groups()
-    winners = [sheet.best([audition.scores.get(k) for k in group]) for group in groups]
-    if not any(winner is not None for winner in winners):
-        hook.say(p, "Nothing was auditioned: the critic gave no scores")
-        return
-    setattr(p, PROMPTS, candidate_prompts(q, groups))
-    variants = [
-        config.variant if winner is None else audition.variant(group[winner])
-        for group, winner in zip(groups, winners, strict=True)
-    ]
-    setattr(p, hook.VARIANTS, variants)
-    setattr(p, hook.AUDITIONED, [None if winner is None else str(audition.count) for winner in winners])
-    if job.options.console != ERRORS:
-        steps = f"{audition.plan.preview} of {audition.plan.steps} steps"
-        print(
-            f"[{OURS}] auditioned {audition.count} candidates at {steps} for each image ({audition.cost:.1f} images):"
-            f" went on with variant {', '.join(map(str, variants))}"
-        )
-
-
-def candidate_prompts(p: Any, groups: list[list[int]]) -> list[set[tuple[str, str]]]:
-    """Of every image the prompts and negative prompts its candidates had: one pair, but where a script draws them."""
-    pairs = list(zip(p.all_prompts, p.all_negative_prompts, strict=True))
-    return [{pairs[k] for k in group if k < len(pairs)} for group in groups]
-
-
-def check_prompts(p: Any) -> None:
-    """Hook `process_batch`, when all scripts have had their say in the prompts: candidates of other prompts (Dynamic
-    Prompts draws at random each time) choose for no image."""
-    expected = getattr(p, PROMPTS, None)
-    if expected is None or expected == [{pair} for pair in zip(p.all_prompts, p.all_negative_prompts, strict=True)]:
-        return
-    for name in (PROMPTS, hook.VARIANTS, hook.AUDITIONED):
-        setattr(p, name, None)
-    hook.say(p, f"Nothing was auditioned: {REDRAWN}")
-
-
-def before_batch(p: Any) -> None:
-    """Hook `process_batch`, after which the hosts write params.txt, Neo rather late: it is to hold what makes an
-    image."""
-    audition = getattr(p, STATE, None)
-    if audition is not None and audition.sheet is not None and not history:
-        history.append(shared.cmd_opts.no_prompt_history)
-        shared.cmd_opts.no_prompt_history = True
-
-
-def write_history() -> None:
-    """Undo that, when the generation has ended or another begins."""
-    if history:
-        shared.cmd_opts.no_prompt_history = history.pop()
-
-
-def before_sampling(p: Any, host: type[Any] | None, x: Any, noise: Any, c: Any, uc: Any) -> None:
-    """Hook `process_before_every_sampling`, after the noise was written: have the sampler end where the preview is."""
-    audition, job = getattr(p, STATE, None), getattr(p, hook.STATE, None)
-    if audition is None or host is None or noise is None:
-        return
-    if getattr(p, "enable_hr", False):
-        # Only now: the infotext of a preview is to make the whole image, with its hires pass.
-        p.enable_hr = False
-        p.extra_generation_params.update(host.hires_infotext(p))
-        shared.state.job_count //= 2
-    audition.host, audition.denoised, audition.plan = None, None, ONE_STEP
-    try:
-        if job is not None and not job.refused:
-            audition.config = job.config  # "auto" is settled
-            audition.host = host(p, noise, c, uc, latent=None if x is noise else x)
-            positions = audition.host.positions()
-            preview = preview_steps(positions, audition.depth, audition.host.family())
-            audition.plan = Plan(preview, len(positions), order(getattr(p.sampler, "config", None)))
-    except Exception:
-        # Ended after the first step, nothing is shown and nothing chosen: the whole candidates would cost too much.
-        traceback.print_exc()
-        audition.host = None
-    if audition.sheet is not None:
-        contact_sheet = audition.sheet
-        contact_sheet.steps, contact_sheet.of = audition.plan.preview, audition.plan.steps
-        contact_sheet.cost = audition.cost
-    end_after(p.sampler, audition)
-
-
-def preview_steps(positions: Sequence[float], depth: float, family: str | None = None) -> int:
-    """Steps until the first below this position of the schedule has seen the image; one of a few-step model."""
-    if family == "few" and len(positions) <= FEW:
-        return 1
-    return first_below(positions, depth)
-
-
-def plan(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
-    """Of what the page is set to, for the lines that tell the cost; None where it cannot be told.
-
-    The schedule of a few models depends on what they last made.
-    """
-    try:
-        return make_plan(host, job, depth)
-    except Exception:  # of a sampler without such a schedule, or while a model is being loaded
-        return None
-
-
-def make_plan(host: type[Any] | None, job: Job, depth: float) -> Plan | None:
-    model = sd_models.model_data.sd_model
-    # Not by `create_sampler`, which extensions replace while their generation runs.
-    config = sd_samplers.find_sampler_config(job.sampler)
-    if host is None or host.prediction(model) is None or config is None:
-        return None
-    sampler = config.constructor(model)
-    sampler.config = config
-    p = types.SimpleNamespace(
-        steps=job.steps,
-        scheduler=job.scheduler,
-        width=job.width,
-        height=job.height,
-        denoising_strength=job.strength,
-        sampler=sampler,
-        sampler_noise_scheduler_override=None,
-        extra_generation_params={},
-        is_hr_pass=False,
-        sd_model=model,
-    )
-    positions = host.for_schedule(p, around=job.strength < 1).positions()
-    return Plan(preview_steps(positions, depth, host.family()), len(positions), order(config))
-
-
-def order(sampler: Any) -> int:
-    """How often a step of a sampler, told by the host's entry of it, asks the model."""
-    return 2 if (getattr(sampler, "options", None) or {}).get("second_order") else 1
-
-
-def end_after(sampler: Any, audition: Audition) -> None:
-    """End the sampler once it has asked the model in this step, and keep the x̂0 it got there, guidance and all.
-
-    Its own `stop_at` does the same, but ersatzForge has none, and AUTOMATIC1111 then gives the x̂0 of the prompt alone.
-    """
-    callback, steps = type(sampler).callback_state, audition.plan.preview
-
-    def look(state: dict[str, Any]) -> None:
-        if state["i"] >= steps - 1:
-            audition.denoised = state.get("denoised")
-            raise sd_samplers_common.InterruptedException
-        callback(sampler, state)
-        shared.state.sampling_steps = steps
-
-    sampler.callback_state = look
-
-
-@torch.no_grad()
-def after_sampling(p: Any, arguments: Any) -> None:
-    """Hook `post_sample`: judge the batch's x̂0, and give the host small images of them, already decoded."""
-    audition = getattr(p, STATE, None)
-    # Not where only the next batches are not to be made: this one is whole.
-    if audition is None or shared.state.interrupted or shared.state.skipped:
-        return
-    denoised = arguments.samples if audition.denoised is None else audition.denoised
-    audition.denoised = None
-    scores: list[float | None] = [None] * len(denoised)
-    if audition.host is not None and audition.scored:
-        scores = judge(p, denoised, audition)
-    if shared.state.interrupted or shared.state.skipped:
-        return
-    images = [small_image(latent) for latent in denoised]
-    if audition.host is not None:
-        # Not after those judged before: a batch of candidates can be skipped.
-        for k, (image, score) in enumerate(zip(images, scores, strict=True)):
-            at = p.iteration * audition.batch + k
-            audition.scores[at] = score
-            if audition.sheet is not None:
-                audition.sheet.previews.append(
-                    sheet.Preview(audition.image(at), p.seeds[k], audition.variant(at), image, score)
+    def begin(self, p: Any, denoiser: Any) -> None:
+        """The noise is written: plan where the preview is."""
+        try:
+            schedule = denoiser.schedule
+            steps = len(schedule.indices)
+            preview = schedule.preview_steps(self.audition.depth, denoiser.family() == DISTILLED)
+            switch = refiner_switch(p)
+            if switch is not None and preview > switch * steps:
+                raise Unsupported(
+                    "the refiner takes over before the preview: switch it later, or set Preview at higher"
                 )
-    size = (p.width, p.height)
-    if audition.sheet is not None:
-        audition.sheet.size = size
-    arguments.samples = processing.DecodedSamples(as_tensor(sheet.resize(image, size)) for image in images)
+        except Exception as error:
+            # Ended after the first step, nothing is shown and nothing chosen: whole candidates would cost too much.
+            self.refuse(str(error) if isinstance(error, Unsupported) else f"{type(error).__name__}: {error}")
+            self.audition.hopeless = True
+            return
+        self.denoiser = denoiser
+        self.plan = Plan(preview, steps, order(getattr(p.sampler, "config", None)))
+        self.audition.planned(self)
+
+    def refuse(self, reason: str) -> None:
+        """The noise of this candidate is as it was, or nothing can be seen of it."""
+        self.refusal, self.denoiser = " ".join(reason.split()), None
+
+    def end(self, sampler: Any) -> None:
+        """End the sampler once it has evaluated the model in the preview's last step; keep the guided x̂0 it got there.
+
+        Its own `stop_at` does the same, but ersatzForge has none, and AUTOMATIC1111 then gives the x̂0 of the prompt
+        alone. `state.sampling_steps` stays the image's: FreeU, ControlNet and others reckon their windows by it.
+        """
+        callback = type(sampler).callback_state
+
+        def look(state: dict[str, Any]) -> None:
+            if state["i"] >= self.plan.preview - 1:
+                self.denoised = state.get("denoised")
+                raise sd_samplers_common.InterruptedException
+            callback(sampler, state)
+
+        sampler.callback_state = look
 
 
-def judge(p: Any, denoised: Tensor, audition: Audition) -> list[float | None]:
-    """The critic's scores; none where it fails, which is told."""
-    try:
-        scores = [float(score) for score in critic(denoised, audition.host)]
-        if len(scores) != len(denoised):
-            raise ValueError(f"the critic gave {len(scores)} scores for {len(denoised)} images")
-        return list(scores)
-    except Interrupted:
-        pass
-    except Exception as error:
-        traceback.print_exc()
-        hook.say(p, f"The critic failed. {type(error).__name__}: {error}")
-        if audition.sheet is not None:
-            audition.sheet.notes.append(f"the critic failed: {type(error).__name__}: {error}")
-    return [None] * len(denoised)
+@dataclass
+class Shown:
+    """The candidates of one batch that were sampled: x̂0 and scores by variant."""
+
+    denoised: dict[int, Tensor] = field(default_factory=dict)
+    scores: dict[int, list[float | None]] = field(default_factory=dict)
+
+
+class Audition:
+    """The candidates of a generation.
+
+    contact_sheet: where the previews go that the user asked for; None where each image goes on with its best variant.
+    """
+
+    def __init__(self, generation: Generation, contact_sheet: Sheet | None) -> None:
+        self.generation, self.sheet = generation, contact_sheet
+        self.count = contact_sheet.candidates if contact_sheet is not None else generation.config.audition
+        self.depth = contact_sheet.depth if contact_sheet is not None else DEPTH
+        self.scored = contact_sheet is None or contact_sheet.scored
+        self.plan = ONE_STEP
+        self.notes: list[str] = []
+        self.cost = 0.0
+        self.kept: dict[str, Any] = {}
+        self.begun = self.hopeless = False
+
+    @property
+    def variants(self) -> range:
+        first = self.generation.config.variant
+        return range(first, first + self.count)
+
+    def before_batch(self, p: Any) -> None:
+        """Hook `process_batch`: put the candidates into the host's `p.sample`, once, for this batch.
+
+        Other extensions (NAG) put something there as well, before or after; each calls the one that was there.
+        """
+        state = shared.state
+        if not self.begun:
+            self.begun = True
+            # After `init`, which doubles the count for hires fix; a sheet has no hires pass and no image of its own.
+            runs = p.n_iter * self.count
+            if self.sheet is not None:
+                runs -= p.n_iter * (2 if getattr(p, "enable_hr", False) else 1)
+                self.sheet.images, self.sheet.variants = p.n_iter * p.batch_size, tuple(self.variants)
+            if state.job_count == -1:
+                state.job_count = p.n_iter
+            state.job_count += runs
+        unwrap(p)
+        inner, own = p.sample, "sample" in vars(p)
+
+        def sample(*args: Any, **kwargs: Any) -> Any:
+            if vars(p).get("sample") is sample:
+                unwrap(p)
+            return self.sample(p, lambda: inner(*args, **kwargs))
+
+        sample.noiseorder_inner = inner if own else None  # type: ignore[attr-defined]
+        p.sample = sample
+
+    def sample(self, p: Any, run: Callable[[], Any]) -> Any:
+        """All candidates of the batch, and then the image itself, or in its place the first of the previews."""
+        shown, last = Shown(), None
+        state = shared.state
+        generators, numbers = global_generators(), p.rng
+        params = dict(p.extra_generation_params)
+        text = state.textinfo
+        try:
+            for variant in self.variants:
+                if state.interrupted or self.hopeless:
+                    break
+                candidate = Candidate(self, variant)
+                state.textinfo = f"Noise Order: candidate {variant - self.variants[0] + 1} of {self.count}"
+                p.rng = renewed(numbers)
+                set_global_generators(generators)
+                with self.running(p, candidate):
+                    last = run()
+                    self.look(p, candidate, last, shown)
+                if not state.interrupted:
+                    state.nextjob()
+                    if state.skipped:
+                        state.skipped = False
+                        self.note(f"variant {variant} was skipped")
+        except Exception as error:
+            if self.sheet is not None:
+                self.note(f"{type(error).__name__}: {error}")
+                self.sheet.done = True
+                raise
+            # The image that was asked for can still be made.
+            log.exception("a candidate failed")
+            self.give_up(p, f"{type(error).__name__}: {error}", ". ")
+            shown = Shown()
+        else:
+            self.conclude(p, shown)
+        finally:
+            state.textinfo = text
+            p.rng = renewed(numbers)
+            set_global_generators(generators)
+            if self.sheet is None:
+                restore(p.extra_generation_params, params)
+        if self.sheet is not None:
+            return self.previews(p, shown, last)
+        return run()
+
+    @contextmanager
+    def running(self, p: Any, candidate: Candidate) -> Iterator[None]:
+        """What a candidate must not leave behind: switches of p, the sampler's callback, and what extensions remember."""
+        generation = self.generation
+        hires = getattr(p, "enable_hr", False)
+        with ExitStack() as stack:
+            stack.enter_context(preserved(p, generation.session.adapter))
+            generation.candidate = candidate
+            if hires:
+                p.enable_hr = False
+            try:
+                yield
+            finally:
+                generation.candidate = None
+                if hires:
+                    p.enable_hr = True
+                if p.sampler is not None:
+                    # img2img keeps one sampler for all batches.
+                    vars(p.sampler).pop("callback_state", None)
+
+    def planned(self, candidate: Candidate) -> None:
+        """The steps of the previews are known: reckon what they cost."""
+        self.plan = candidate.plan
+        generation, denoiser = self.generation, candidate.denoiser
+        parts, cfg = len(denoiser.c.batch[0]), denoiser.cfg_scale
+        by_sampler, by_us = denoiser.negative_at_cfg_1
+        each, scoring = rows(parts, cfg, by_sampler), parts if self.scored else 0
+        self.cost = cost_in_images(
+            self.count, self.plan, each, injection(generation.config, parts, cfg, by_us), scoring
+        )
+        if self.sheet is not None:
+            self.sheet.steps, self.sheet.of, self.sheet.cost = self.plan.preview, self.plan.steps, self.cost
+
+    def look(self, p: Any, candidate: Candidate, samples: Any, shown: Shown) -> None:
+        """Keep what one candidate became, and the critic's scores of it."""
+        state = shared.state
+        if candidate.refusal:
+            if not state.interrupted:
+                self.note(f"the noise was left as it is: {candidate.refusal}")
+            return
+        if candidate.denoiser is None or state.interrupted or state.skipped:
+            return
+        denoised = samples if candidate.denoised is None else candidate.denoised
+        scores: list[float | None] = [None] * len(denoised)
+        if self.scored:
+            scores = self.judge(p, denoised, candidate)
+        if state.interrupted or state.skipped:
+            return
+        shown.denoised[candidate.variant], shown.scores[candidate.variant] = denoised, scores
+        if self.sheet is not None:
+            self.sheet.size = (p.width, p.height)
+            indices = self.generation.indices(p)
+            for k, (latent, score) in enumerate(zip(denoised, scores, strict=False)):
+                image = indices.start + min(k, len(indices) - 1)
+                preview = sheet.Preview(image, p.seeds[k], candidate.variant, small_image(latent), score)
+                self.sheet.previews.append(preview)
+
+    def judge(self, p: Any, denoised: Tensor, candidate: Candidate) -> list[float | None]:
+        """The critic's scores; None where it fails, which is told, and for what is no number."""
+        try:
+            # The prompt of the preview's step: "[cat:dog:.5]" may have changed.
+            candidate.denoiser.step = candidate.plan.preview - 1
+            with torch.no_grad():
+                scores = [float(score) for score in critic_of(self.generation)(denoised, candidate.denoiser)]
+            if len(scores) != len(denoised):
+                raise ValueError(f"the critic gave {len(scores)} scores for {len(denoised)} images")
+            return [score if math.isfinite(score) else None for score in scores]
+        except Interrupted:
+            pass
+        except Exception as error:
+            log.exception("the critic failed")
+            self.generation.say(p, f"The critic failed. {type(error).__name__}: {error}")
+            self.note(f"the critic failed: {type(error).__name__}: {error}")
+        return [None] * len(denoised)
+
+    def conclude(self, p: Any, shown: Shown) -> None:
+        """Let every image of the batch go on with its best variant; a sheet leaves that to its user."""
+        state, generation = shared.state, self.generation
+        if state.interrupted:
+            self.note("interrupted")
+        if self.sheet is not None:
+            return
+        if state.interrupted or not shown.scores:
+            refused = any(note.startswith("the noise was left") for note in self.notes)
+            self.give_up(p, "interrupted" if not refused or state.interrupted else "the noise was left as it is")
+            return
+        count = len(p.seeds)
+        winners = [self.best(shown, k) for k in range(count)]
+        if not any(winner is not None for winner in winners):
+            self.give_up(p, "the critic gave no scores")
+            return
+        first = generation.config.variant
+        variants = [first if winner is None else winner for winner in winners]
+        generation.choose(p, variants, [None if winner is None else self.count for winner in winners])
+        self.write_history(p)
+        if generation.options.console != ERRORS:
+            steps = f"{self.plan.preview} of {self.plan.steps} steps"
+            log.info(
+                f"auditioned {self.count} candidates at {steps} for each image ({self.cost:.1f} images):"
+                f" went on with variant {', '.join(map(str, variants))}"
+            )
+
+    @staticmethod
+    def best(shown: Shown, k: int) -> int | None:
+        """The variant with the highest score of an image, the first of equal ones; None where none has a score."""
+        variants = list(shown.scores)
+        winner = sheet.best([shown.scores[variant][k] for variant in variants])
+        return None if winner is None else variants[winner]
+
+    def give_up(self, p: Any, reason: str, between: str = ": ") -> None:
+        self.generation.say(p, f"Nothing was auditioned{between}{reason}")
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        if self.sheet is not None and text not in self.sheet.notes:
+            self.sheet.notes.append(text)
+
+    def write_history(self, p: Any) -> None:
+        """Write params.txt once more, where the host has written it before the choice."""
+        adapter = self.generation.session.adapter
+        if (
+            p.iteration == 0
+            and adapter is not None
+            and adapter.params_txt_first
+            and not shared.cmd_opts.no_prompt_history
+        ):
+            children.write_params_txt(p)
+
+    def previews(self, p: Any, shown: Shown, last: Any) -> Any:
+        """In the place of the batch's latents: the first candidate, already decoded. What the host would do to a
+        finished image is off, but told in the infotext, which is to make the whole image."""
+        assert self.sheet is not None
+        adapter = self.generation.session.adapter
+        if getattr(p, "enable_hr", False) and adapter is not None:
+            p.extra_generation_params.update(adapter.hires_infotext(p))
+        if getattr(p, "restore_faces", False):
+            p.extra_generation_params["Face restoration"] = getattr(shared.opts, "face_restoration_model", None)
+        if not self.kept:
+            off = {"restore_faces": False, "do_not_save_grid": True, "do_not_save_samples": True, "_ad_disabled": True}
+            self.kept = {name: getattr(p, name, MISSING) for name in off}
+            for name, value in off.items():
+                setattr(p, name, value)
+        if not shown.denoised:
+            return last
+        first = next(iter(shown.denoised.values()))
+        images = [sheet.resize(small_image(latent), (p.width, p.height)) for latent in first]
+        return processing.DecodedSamples(as_tensor(image) for image in images)
+
+    def finish(self, p: Any, processed: Any) -> None:
+        """Hook `postprocess`: the sheet is complete, and the result holds all of its previews."""
+        unwrap(p)
+        for name, value in self.kept.items():
+            if value is MISSING:
+                delattr(p, name)
+            else:
+                setattr(p, name, value)
+        self.kept = {}
+        if self.sheet is None:
+            return
+        first = processed.index_of_first_image
+        texts = dict(enumerate(processed.infotexts[first:]))
+        self.sheet.infotexts = [
+            with_variant(texts[preview.image], preview.variant) if preview.image in texts else None
+            for preview in self.sheet.previews
+        ]
+        children.replace_images(p, processed, self.sheet)
+        self.sheet.done = True
+
+    def outcome(self) -> str:
+        """What was chosen, for the panel's line."""
+        generation = self.generation
+        if self.sheet is not None:
+            return ""
+        skipped = [note for note in self.notes if note.endswith("skipped")]
+        parts = [", ".join(skipped)] if skipped else []
+        chosen = [text for text in generation.images.values() if infotext.AUDITIONED in text]
+        if chosen:
+            key = BY_NAME["variant"].infotext
+            parts.append(f"Went on with variant {', '.join(text[key] for text in chosen)}, best of {self.count}")
+        return ". ".join(parts)
+
+
+def critic_of(generation: Generation) -> Critic:
+    """The function that chooses: session.set_critic, or this module's `critic`, as versions before 0.8 had it set."""
+    critic: Critic = globals().get("critic", generation.session.critic)
+    return critic
+
+
+def renewed(numbers: Any) -> Any:
+    """The host's random numbers of a batch, `modules.rng.ImageRNG`, as at its beginning."""
+    return type(numbers)(
+        numbers.shape,
+        numbers.seeds,
+        subseeds=numbers.subseeds,
+        subseed_strength=numbers.subseed_strength,
+        seed_resize_from_h=numbers.seed_resize_from_h,
+        seed_resize_from_w=numbers.seed_resize_from_w,
+    )
+
+
+def unwrap(p: Any) -> None:
+    """Take our function off `p.sample`, where it is still the outermost one."""
+    sample = vars(p).get("sample")
+    if not hasattr(sample, "noiseorder_inner"):
+        return
+    if sample.noiseorder_inner is None:
+        del p.sample
+    else:
+        p.sample = sample.noiseorder_inner
+
+
+def restore(params: dict[str, Any], before: dict[str, Any]) -> None:
+    """Take what the runs of candidates wrote into the infotext out again; ours is as it was chosen."""
+    for key in [key for key in params if key not in before and key not in infotext.KEYS]:
+        del params[key]
+    params.update({key: value for key, value in before.items() if key not in infotext.KEYS})
+
+
+def refiner_switch(p: Any) -> float | None:
+    """The share of the steps after which the refiner takes over; None where there is none."""
+    if getattr(p, "refiner_checkpoint_info", None) is None:
+        return None
+    switch = getattr(p, "refiner_switch_at", None)
+    return None if switch is None or switch >= 1 else float(switch)
+
+
+def with_variant(text: str, variant: int) -> str:
+    """The infotext of another candidate of the same image."""
+    key = re.escape(BY_NAME["variant"].infotext)
+    head, line, parameters = text.rpartition("\n")
+    return head + line + re.sub(rf"((?:^|, ){key}: )\d+(?=,|$)", rf"\g<1>{variant}", parameters, count=1)
 
 
 def small_image(latent: Tensor) -> Image.Image:
@@ -432,21 +445,3 @@ def small_image(latent: Tensor) -> Image.Image:
 def as_tensor(image: Image.Image) -> Tensor:
     """(3, H, W) in [−1, 1], as decoders give it; a quarter more, as the hosts cut off what is behind the point."""
     return (torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0).float() + 0.25) / 127.5 - 1
-
-
-def finish(p: Any, processed: Any) -> None:
-    """Hook `postprocess`: the sheet is complete."""
-    write_history()
-    audition = getattr(p, STATE, None)
-    if audition is None or audition.sheet is None:
-        return
-    contact_sheet, job = audition.sheet, getattr(p, hook.STATE, None)
-    texts = processed.infotexts[processed.index_of_first_image :]
-    contact_sheet.infotexts = [texts[at] for at in audition.scores if at < len(texts)]
-    if job is not None and job.refusals:
-        contact_sheet.notes.append(f"the noise was left as it is: {job.refusals[-1]}")
-    if any(len(pairs) > 1 for pairs in candidate_prompts(p, audition.groups())):
-        contact_sheet.notes.append(REDRAWN)
-    if stopped():
-        contact_sheet.notes.append("interrupted")
-    contact_sheet.done = True

@@ -40,14 +40,14 @@ class A1111Denoiser(WebUIDenoiser):
 
         Made here and not by `create_sampler`, which extensions with samplers of their own (Tiled Diffusion) replace.
         """
-        model = self.p.sd_model
-        if hasattr(model, "create_denoiser"):  # SD3
-            return model.create_denoiser()
-        kind = external.CompVisVDenoiser if model.parameterization == "v" else external.CompVisDenoiser
-        return kind(model, quantize=shared.opts.enable_quantization)
+        return denoiser_of(self.p.sd_model)
 
-    def network(self) -> nn.Module:
-        return self.p.sd_model.model.diffusion_model
+    def sigmas(self) -> Tensor:
+        return self.wrapper.sigmas
+
+    @staticmethod
+    def network_of(model: Any) -> nn.Module:
+        return model.model.diffusion_model
 
     @staticmethod
     def prediction(model: Any) -> str | None:
@@ -55,8 +55,9 @@ class A1111Denoiser(WebUIDenoiser):
             return "flow"
         return {"eps": "eps", "v": "v"}.get(getattr(model, "parameterization", ""))
 
-    def sigmas(self) -> Tensor:
-        return self.wrapper.sigmas
+    @classmethod
+    def table(cls, model: Any) -> Tensor:
+        return denoiser_of(model).sigmas
 
     def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """Flow: `x = z`; around an image `x = (1 − σ) x0 + σ z`."""
@@ -67,10 +68,10 @@ class A1111Denoiser(WebUIDenoiser):
 
     def evaluate_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # The wrapped model and not CFGDenoiser at scale 1: exact, and no callback, preview or step counter moves.
-        parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
+        parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, self.step)
         rows = [image for image, part in enumerate(parts) for _ in part]
         concat = self.image_conditioning(x)
-        negative = prompt_parser.reconstruct_cond_batch(self.uc, 0) if with_uncond else None
+        negative = prompt_parser.reconstruct_cond_batch(self.uc, self.step) if with_uncond else None
         denoised = uncond = None
         if negative is not None:
             denoised, uncond = self.evaluate_both(x, sigma, rows, cond, negative, concat)
@@ -109,6 +110,14 @@ class A1111Denoiser(WebUIDenoiser):
     def image_conditioning(self, x: Tensor) -> Tensor:
         """What the sampler will be given: (B, 5, 1, 1) zeros, and for inpainting models mask and masked image."""
         return self.mask_and_image() if self.image_conditioned else x.new_zeros(x.shape[0], 5, 1, 1)
+
+
+def denoiser_of(model: Any) -> Any:
+    """k-diffusion's wrapper of a model."""
+    if hasattr(model, "create_denoiser"):  # SD3
+        return model.create_denoiser()
+    kind = external.CompVisVDenoiser if model.parameterization == "v" else external.CompVisDenoiser
+    return kind(model, quantize=shared.opts.enable_quantization)
 
 
 def conditioning(cond: Any, concat: Tensor) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
 from ..core.streams import keep_generators
+from ..job import Job, Plan
+from ..presets import DISTILLED
 from . import isolation
+from .schedule import Schedule, planned, schedule
 
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
 """In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
@@ -34,6 +38,10 @@ class WebUIDenoiser:
     """What this adapter uses of its WebUI beyond `detect.SYMBOLS`, in the same form."""
     extra_steps = 1
     """Steps that run around an image beyond what `setup_img2img_steps` says: one on all but ersatzForge."""
+    hires_calls = 1
+    """How often the hires pass calls the hook; the last call is the one with the right model. Checked at load."""
+    params_txt_first = True
+    """Whether params.txt is written before sampling; Neo and ersatzForge write it afterwards."""
     negative_at_cfg_1: ClassVar[tuple[bool, bool]] = (True, True)
     """Whether the negative prompt is asked at CFG 1: by the sampler, and by us."""
 
@@ -48,7 +56,8 @@ class WebUIDenoiser:
         self.mask: Tensor | None = None if latent is None or self.is_hires else getattr(p, "nmask", None)
         self.seeds: Sequence[int] = list(p.seeds)
         self.cfg_scale = float(p.cfg_scale)
-        self.rows = self.predictions = 0
+        self.rows = self.predictions = self.total_predictions = 0
+        self.step = 0
         batch = noise.shape[0]
         for name, count in (
             ("seeds", len(self.seeds)),
@@ -59,12 +68,25 @@ class WebUIDenoiser:
                 raise Unsupported(f"{count} {name} for a batch of {batch} images: give one for every image")
 
     @classmethod
-    def for_schedule(cls, p: Any, around: bool) -> WebUIDenoiser:
-        """Of a generation that is not made yet, only to ask for positions on the schedule; around: whether it starts
-        from an image. p: no more than a sampler's schedule needs."""
-        host = cls.__new__(cls)
-        host.p, host.is_hires, host.latent = p, False, torch.zeros(1) if around else None
-        return host
+    def table(cls, model: Any) -> Tensor:
+        """The loaded model's table of sigmas, (N,), ascending."""
+        raise NotImplementedError
+
+    @classmethod
+    def plan(cls, job: Job, depth: float) -> Plan | None:
+        """Estimate the steps of a preview and of an image from the page's settings; None if unknown.
+
+        The schedule of a few models depends on what they last made.
+        """
+        try:
+            model = sd_models.model_data.sd_model
+            if cls.prediction(model) is None:
+                return None
+            size, sampler = (job.width, job.height), (job.sampler, job.scheduler, job.steps)
+            schedule, order = planned(cls.table(model), model, *sampler, size, job.strength, cls.extra_steps)
+        except Exception:  # of a sampler without such a schedule, or while a model is being loaded
+            return None
+        return Plan(schedule.preview_steps(depth, cls.family() == DISTILLED), len(schedule.indices), order)
 
     @classmethod
     def family(cls) -> str | None:
@@ -76,8 +98,8 @@ class WebUIDenoiser:
             return None
         name = getattr(getattr(model, "sd_checkpoint_info", None), "name", "")
         # Flux dev has Forge's distilled CFG scale, and no negative prompt at CFG 1.
-        few = getattr(model, "use_distilled_cfg_scale", False) or FEW_STEPS.search(str(name))
-        return "few" if few else prediction
+        distilled = getattr(model, "use_distilled_cfg_scale", False) or FEW_STEPS.search(str(name))
+        return DISTILLED if distilled else prediction
 
     @staticmethod
     def prediction(model: Any) -> str | None:
@@ -121,8 +143,10 @@ class WebUIDenoiser:
         names = ("textinfo", "current_latent", "sampling_step", "sampling_steps")
         before = [(name, getattr(state, name)) for name in names]
         self.predictions = 0
-        state.sampling_step, state.sampling_steps = 0, total
-        state.textinfo = "Noise Order: asking the model"
+        # An evaluation is a step of the image's steps: schedules of LoRA weights divide by their number.
+        state.sampling_step, state.sampling_steps = self.step, self.total_steps
+        self.total_predictions = total
+        state.textinfo = "Noise Order: evaluating the model"
         try:
             # Some patches (token merging, 9-channel conditioning) draw from the global generators.
             with keep_generators(), self.model_ready():
@@ -146,46 +170,31 @@ class WebUIDenoiser:
         frame = latent if latent.ndim == 3 else latent[:, 0]
         return sd_samplers_common.single_sample_to_image(frame, 2)
 
+    @property
+    def total_steps(self) -> int:
+        """The steps of this pass, as the hosts tell them to whoever reckons a window by them."""
+        if self.latent is not None and not self.is_hires:
+            return len(self.schedule.indices)
+        return int((self.p.hr_second_pass_steps if self.is_hires else 0) or self.p.steps)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The steps of the sampler that will run."""
+        return schedule(self.sigmas(), self.p, self.latent is not None, self.extra_steps)
+
     def level(self, fraction: float) -> Level:
         """The level at this position in the model's own table of sigmas, from nearly clean to where sampling begins."""
-        return Level(fraction, float(self.sigmas()[round(fraction * self.start())]))
-
-    def start(self) -> int:
-        """Index in the table of sigmas at which the sampler will begin; the last one, pure noise, in txt2img."""
-        return len(self.sigmas()) - 1 if self.latent is None else self.indices()[0]
-
-    def indices(self) -> list[int]:
-        """Index in the table of sigmas at which each step of the sampler that will run begins."""
-        sigmas, p = self.sigmas(), self.p
-        steps = run = p.steps
-        if self.latent is not None:
-            hires_steps = (p.hr_second_pass_steps or p.steps) if self.is_hires else None
-            steps, t_enc = sd_samplers_common.setup_img2img_steps(p, hires_steps)
-            if steps < 1:
-                raise Unsupported("denoising strength 0 runs no step")
-            run = t_enc + self.extra_steps
-        if hasattr(p.sampler, "get_sigmas"):
-            run_sigmas = p.sampler.get_sigmas(p, steps)[steps - run : steps].tolist()
-            # On the CPU: MPS, DirectML and Arc have no float64.
-            table = sigmas.cpu().double()
-            return [int((table - sigma).abs().argmin()) for sigma in run_sigmas]
-        # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
-        timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[:run]]
-        return [min(timestep, len(sigmas) - 1) for timestep in reversed(timesteps)]
-
-    def positions(self) -> list[float]:
-        """Where on the part of the schedule that will run each step of the sampler begins, 1 = where it starts."""
-        start = self.start()
-        return [index / start for index in self.indices()]
+        if self.latent is None:
+            sigmas = self.sigmas()
+            return Level(fraction, float(sigmas[round(fraction * (len(sigmas) - 1))]))
+        return self.schedule.level(fraction)
 
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         # Raising the host's own InterruptedException from the hook would end the whole Forge process.
         if shared.state.interrupted or shared.state.skipped:
             raise Interrupted
-        # The page's progress bar and its text; the hosts compute the bar from these two numbers.
-        shared.state.sampling_step = self.predictions
         self.predictions += 1
-        shared.state.textinfo = f"Noise Order: asking the model {self.predictions}/{shared.state.sampling_steps}"
+        shared.state.textinfo = f"Noise Order: evaluating the model {self.predictions}/{self.total_predictions}"
         sigma = torch.full((x.shape[0],), level.sigma, dtype=x.dtype, device=x.device)
         try:
             return self.evaluate_isolated(x, sigma, with_uncond)
@@ -208,14 +217,14 @@ class WebUIDenoiser:
         """What the model itself answers; no extension notices the question."""
 
         def begin() -> Any:
-            steps = (self.p.hr_second_pass_steps if self.is_hires else 0) or self.p.steps
-            cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)[1]
-            uncond = None if self.uc is None else prompt_parser.reconstruct_cond_batch(self.uc, 0)
+            cond = prompt_parser.reconstruct_multicond_batch(self.c, self.step)[1]
+            uncond = None if self.uc is None else prompt_parser.reconstruct_cond_batch(self.uc, self.step)
             denoiser = getattr(self.p.sampler, "model_wrap_cfg", None)
-            return script_callbacks.CFGDenoiserParams(x, None, sigma, 0, steps, cond, uncond, denoiser)
+            arguments = (self.step, self.total_steps, cond, uncond, denoiser)
+            return script_callbacks.CFGDenoiserParams(x, None, sigma, *arguments)
 
         try:
-            with isolation.isolated(self.network(), self.attachments(), begin):
+            with isolation.isolated(self.network_of(self.p.sd_model), self.options_of(self.p.sd_model), begin):
                 answer = self.evaluate_model(x, sigma, with_uncond)
         except (Interrupted, Unsupported):
             raise
@@ -235,11 +244,13 @@ class WebUIDenoiser:
                 )
         return answer
 
-    def network(self) -> nn.Module:
+    @staticmethod
+    def network_of(model: Any) -> nn.Module:
         """The network inside the loaded model."""
         raise NotImplementedError
 
-    def attachments(self) -> Any:
+    @staticmethod
+    def options_of(model: Any) -> Any:
         """Where the host keeps what scripts hang on the model; None where it has no such place."""
         return None
 
@@ -260,7 +271,7 @@ class WebUIDenoiser:
         return concat.expand(self.noise.shape[0], *concat.shape[1:])
 
     def sigmas(self) -> Tensor:
-        raise NotImplementedError
+        return self.table(self.p.sd_model)
 
     def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """`x = z √(1 + σ²)`, the network itself then sees exactly z; around an image `x = x0 + σ z`."""

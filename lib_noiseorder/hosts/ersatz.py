@@ -12,3 +12,5 @@ class ErsatzDenoiser(ForgeDenoiser):
         *("ERNIE", "Anima", "StableDiffusion3"),
     )
     extra_steps = 0
+    hires_calls = 1
+    params_txt_first = False

@@ -17,6 +17,7 @@ from .patcher import PatcherDenoiser
 class ForgeDenoiser(PatcherDenoiser):
     name = "Forge"
     negative_at_cfg_1 = (False, False)
+    hires_calls = 2  # with the same noise, the first time with the patches of the first pass still on
     symbols: ClassVar[dict[str, int | None]] = {
         "backend.sampling.condition.compile_conditions": 1,
         "backend.sampling.condition.compile_weighted_conditions": 2,
@@ -78,8 +79,9 @@ class ForgeDenoiser(PatcherDenoiser):
         kinds = {"epsilon": "eps", "v_prediction": "v", "const": "flow"}
         return kinds.get(getattr(predictor, "prediction_type", ""))
 
-    def sigmas(self) -> Tensor:
-        return self.predictor.sigmas
+    @classmethod
+    def table(cls, model: Any) -> Tensor:
+        return model.forge_objects.unet.model.predictor.sigmas
 
     def noise_scaling(self, noise: Tensor, level: Level, latent: Tensor | None = None) -> Tensor:
         """ε and v: `x = z √(1 + σ²)`, the network then sees z; flow: `x = z`. With an image the host's mixture."""

@@ -21,6 +21,7 @@ from modules import script_callbacks
 from modules.paths_internal import extensions_builtin_dir, extensions_dir
 from torch import Tensor, nn
 
+from .. import log
 from ..core import Unsupported
 
 FOLDERS = tuple(Path(folder).absolute() for folder in (extensions_dir, extensions_builtin_dir))
@@ -192,6 +193,21 @@ class Memory:
             leads += [vars(value), type(value)]
         return leads
 
+    def add_numbers(self, network: nn.Module) -> None:
+        """Remember what extensions have written into the network: its plain attributes, and those of its class."""
+        for holder in (network, type(network)):
+            plain = {name: value for name, value in vars(holder).items() if is_plain(name, value)}
+
+            def restore(holder: Any = holder, plain: dict[str, Any] = plain) -> None:
+                for name in [name for name, value in vars(holder).items() if is_plain(name, value)]:
+                    if name not in plain:
+                        delattr(holder, name)
+                for name, value in plain.items():
+                    if vars(holder).get(name) is not value:
+                        setattr(holder, name, value)
+
+            self.restorers.append(restore)
+
     def is_foreign(self, kind: type) -> bool:
         """Whether a class is an extension's; the module of a script is not in sys.modules."""
         if any(module.get("__name__") == kind.__module__ for module in self.modules.values()):
@@ -217,6 +233,12 @@ class Memory:
     def restore(self) -> None:
         for restore in reversed(self.restorers):
             restore()
+
+
+def is_plain(name: str, value: Any) -> bool:
+    """Whether an attribute of a network is a number, a tensor or a list that somebody keeps there, and no part of it."""
+    kinds = (bool, int, float, str, list, tuple, dict, Tensor, type(None))
+    return not name.startswith("_") and isinstance(value, kinds) and not isinstance(value, nn.Parameter)
 
 
 def put_back(target: dict[Any, Any], before: dict[Any, Any]) -> None:
@@ -264,6 +286,35 @@ def isolated(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Iter
             memory.restore()
 
 
+@contextmanager
+def preserved(p: Any, adapter: Any) -> Iterator[None]:
+    """A run of the sampler after which what other extensions remember of it is as before.
+
+    Theirs are the functions on the model and what the host calls in every step; TeaCache counts in the network itself.
+    """
+    network, options = adapter.network_of(p.sd_model), adapter.options_of(p.sd_model)
+    own = {name: value for name, value in vars(network).items() if owner(value)}
+    methods = [value for kind in type(network).__mro__ for value in vars(kind).values() if owner(value)]
+    callbacks = [
+        entry.callback
+        for name, entries in script_callbacks.callback_map.items()
+        if name.startswith("callbacks_cfg")
+        for entry in entries
+    ]
+    memory = Memory([options, own, methods, inner_functions(network), callbacks, extensions_of(p)])
+    memory.add_numbers(network)
+    try:
+        yield
+    finally:
+        memory.restore()
+
+
+def extensions_of(p: Any) -> list[Any]:
+    """What the other extensions' scripts of a generation remember hangs on these."""
+    scripts = getattr(getattr(p, "scripts", None), "alwayson_scripts", [])
+    return [script.process for script in scripts if owner(getattr(script, "process", None))]
+
+
 def inner_functions(network: nn.Module) -> list[Any]:
     """What extensions put in the place of a part's own `forward`, or hooked to it: it stays, as LoRA does."""
     return [
@@ -291,7 +342,7 @@ def switch(callback: Callable[[Any], Any], params: Any) -> None:
     try:
         callback(params)
     except Exception as error:
-        print(f"[Noise Order] {owner(callback)}: {type(error).__name__}: {error}")
+        log.warn(f"{owner(callback)}: {type(error).__name__}: {error}")
 
 
 def require_model(wrapper: Any) -> Any:

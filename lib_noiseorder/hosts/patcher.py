@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from modules import prompt_parser
 from torch import Tensor, nn
 
+from .. import log
 from ..core import Denoised, Level, Unsupported
 from ..core.statistics import rms
 from .base import WebUIDenoiser
@@ -50,11 +51,13 @@ class PatcherDenoiser(WebUIDenoiser):
         """
         return self.p.sd_model.forge_objects.unet
 
-    def network(self) -> nn.Module:
-        return self.unet.model.diffusion_model
+    @staticmethod
+    def network_of(model: Any) -> nn.Module:
+        return model.forge_objects.unet.model.diffusion_model
 
-    def attachments(self) -> Any:
-        return self.unet.model_options
+    @staticmethod
+    def options_of(model: Any) -> Any:
+        return model.forge_objects.unet.model_options
 
     def engine(self) -> str:
         """The class of the loaded model, by the host's name of it."""
@@ -70,8 +73,8 @@ class PatcherDenoiser(WebUIDenoiser):
             raise Unsupported("an image condition set by another extension is not supported: set Inject to 0")
         if engine not in self.tested and engine not in self.reported_models:
             self.reported_models.add(engine)
-            print(
-                f'[Noise Order] not tried by us on {self.name}: models of the class "{engine}". Its first answer is '
+            log.warn(
+                f'not tried by us on {self.name}: models of the class "{engine}". Its first answer is '
                 "checked: it has to differ with the prompt"
             )
 
@@ -107,9 +110,9 @@ class PatcherDenoiser(WebUIDenoiser):
     def evaluate_model(self, x: Tensor, sigma: Tensor, with_uncond: bool) -> Denoised:
         # Not CFGDenoiser: at scale 1 it still multiplies AND and runs post-CFG patches, it may switch to the refiner,
         # and it raises a BaseException on interruption.
-        parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, 0)
+        parts, cond = prompt_parser.reconstruct_multicond_batch(self.c, self.step)
         conds = self.compile_weighted(cond, parts)
-        unconds = self.compile(prompt_parser.reconstruct_cond_batch(self.uc, 0)) if with_uncond else []
+        unconds = self.compile(prompt_parser.reconstruct_cond_batch(self.uc, self.step)) if with_uncond else []
         self.complete(conds + unconds)
         weight = sum(entry["strength"] for entry in conds)
         if len(conds) > 1 and abs(weight) < 1e-3:

@@ -69,8 +69,9 @@ class ReForgeDenoiser(PatcherDenoiser):
         with super().model_ready():
             yield
 
-    def sigmas(self) -> Tensor:
-        return self.unet.model.model_sampling.sigmas
+    @classmethod
+    def table(cls, model: Any) -> Tensor:
+        return model.forge_objects.unet.model.model_sampling.sigmas
 
     def complete(self, entries: Entries) -> None:
         super().complete(entries)

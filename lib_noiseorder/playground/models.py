@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..presets import DISTILLED
 from . import clutter, scenes
 from .world import CHANNELS, SIZE, World
 
@@ -307,7 +308,7 @@ class Description:
 MODELS: dict[str, Description] = {
     "unet": Description("UNet, ε-prediction", scenes, "eps", UNet),
     "dit": Description("DiT, rectified flow", scenes, "flow", DiT),
-    "few": Description("DiT distilled to 4 steps", scenes, "few", DiT, distilled=4),
+    "few": Description("DiT distilled to 4 steps", scenes, DISTILLED, DiT, distilled=4),
     "clutter-unet": Description(
         "UNet of the cluttered world, ε-prediction", clutter, "eps", partial(UNet, clutter, outer=56, inner=112)
     ),

@@ -9,7 +9,19 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import AUTO, BY_NAME, COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
+from .. import log
+from ..config import (
+    BY_NAME,
+    COMPARE,
+    FIELDS,
+    Field,
+    NoiseOrderConfig,
+    SettingError,
+)
+from ..job import read
+from ..names import (
+    AUTO,
+)
 from ..presets import CAVEATS, PRESETS, automatic, follow
 from . import cost, sheet
 from .curve import curve
@@ -124,7 +136,7 @@ def controls(
             config = NoiseOrderConfig(True, *values[len(family_inputs) :])
         except ValueError as error:
             return state(words(f"⚠ {error}"), set(), False), ""
-        job, model_family = cost.read(job_text), family(*family_values)
+        job, model_family = read(job_text), family(*family_values)
         actual, _ = follow(config, model_family)
         text = words(cost.line(actual, job, rates))
         if config.direction == AUTO and config.inject:
@@ -209,7 +221,7 @@ def starting(presets: Presets, name: str) -> tuple[str, NoiseOrderConfig]:
     try:
         return name, presets.get(name)
     except (SettingError, OSError) as error:
-        print(f"[Noise Order] the controls begin with “{DEFAULT}”: {error}")
+        log.warn(f"the controls begin with “{DEFAULT}”: {error}")
         return DEFAULT, PRESETS[DEFAULT]
 
 

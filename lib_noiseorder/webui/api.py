@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from fastapi import HTTPException, Query
 
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
 from ..core.schedule import DEPTH
-from . import inspector, outcome, sheet
-from .cost import Job, Rates, cost_in_images, rows
+from ..job import Job
+from . import inspector, sheet
+from .cost import Rates, cost_in_images, rows
 from .infotext import VERSION
 
 PREFIX = "/noiseorder/v1"
@@ -47,7 +49,7 @@ def version() -> dict[str, str]:
     return {"algorithm": VERSION}
 
 
-def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
+def audition(app: Any, body: dict[str, Any], sheets: sheet.Sheets) -> dict[str, Any]:
     """What txt2img takes (img2img with "init_images"), and `candidates` and `depth`: previews instead of images.
 
     The host's own route makes them, in its queue; 422 says what cannot be asked.
@@ -74,7 +76,7 @@ def audition(app: Any, body: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
     route.endpoint(payload)
-    result = sheet.sheets.get(contact_sheet.id, contact_sheet)
+    result = sheets.by_id.get(contact_sheet.id, contact_sheet)
     if not result.previews and result.notes and result.notes != ["interrupted"]:
         raise HTTPException(422, "; ".join(result.notes))
     return sheet.describe(result)
@@ -92,14 +94,19 @@ def register(
     app: Any,
     presets: Callable[[], Mapping[str, NoiseOrderConfig]],
     rates: Rates = RATES,
+    sheets: sheet.Sheets | None = None,
+    inspections: inspector.Inspections | None = None,
+    outcomes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Add the routes to the WebUI's FastAPI app.
 
-    presets: the built-in ones and the user's own, as they are now.
+    presets: the built-in ones and the user's own, as they are now; sheets, inspections, outcomes: what is shown.
     """
+    all_sheets = sheets or sheet.Sheets()
+    seen = inspections or inspector.Inspections()
 
     def make(body: dict[str, Any]) -> dict[str, Any]:
-        return audition(app, body)
+        return audition(app, body, all_sheets)
 
     def cost(
         sampler: str,
@@ -124,7 +131,7 @@ def register(
 
     def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
         """The sheet so far, without the previews that the page has."""
-        result = sheet.progress(id, have)
+        result = all_sheets.progress(id, have)
         if result is None:
             raise HTTPException(404, "no such audition, or it has not begun")
         return result
@@ -135,13 +142,13 @@ def register(
 
     def inspect() -> dict[str, Any]:
         """What the noise of the last generation was; 404 says why there is nothing to tell."""
-        if inspector.last is None:
+        if seen.last is None:
             raise HTTPException(404, inspector.NOTHING if rates.inspects() else inspector.OFF)
-        return inspector.describe(inspector.last)
+        return inspector.describe(seen.last)
 
     def done(tab: str) -> dict[str, str]:
         """What was done in the last generation of a tab, for the line on the page."""
-        return {"told": outcome.last.get(tab, "")}
+        return {"told": outcomes.get(tab, "")}
 
     routes = {"schema": schema, "presets": told, "version": version, "inspect": inspect, "outcome": done}
     for name, answer in routes.items():

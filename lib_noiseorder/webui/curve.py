@@ -5,8 +5,13 @@ from __future__ import annotations
 import html
 import json
 
-from ..config import MULTI_STEP, NoiseOrderConfig
+from ..config import (
+    NoiseOrderConfig,
+)
 from ..core.schedule import key_levels
+from ..names import (
+    MULTI_STEP,
+)
 
 
 def curve(*values: object) -> str:

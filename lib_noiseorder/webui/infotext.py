@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
+from .. import log
 from ..config import (
     BY_NAME,
     COMPARE,
-    EVERYWHERE,
     FIELDS,
-    FIRST,
-    MULTI_STEP,
     Field,
     NoiseOrderConfig,
     SettingError,
     quote,
+)
+from ..names import (
+    EVERYWHERE,
+    FIRST,
+    MULTI_STEP,
 )
 
 VERSION = "1"
@@ -63,11 +66,51 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
     return {MARKER: VERSION, **{BY_NAME[name].infotext: text(getattr(config, name)) for name in names}}
 
 
-class PerImage(list[Any]):
-    """One value for each image of a batch. Some hosts count images from the first of all batches: it repeats."""
+class PerImage(str):
+    """A value of its own for each image of a generation, which the hosts ask for when they write an infotext.
 
-    def __getitem__(self, index: Any) -> Any:
-        return super().__getitem__(index % len(self) if isinstance(index, int) else index)
+    They call what can be called with everything they know of the image. In JSON it is the values, joined by commas.
+    """
+
+    values: dict[int, str | None]
+
+    def __new__(cls, values: Mapping[int, str | None]) -> PerImage:
+        text = super().__new__(cls, ", ".join(str(value) for value in values.values() if value is not None))
+        text.values = dict(values)
+        return text
+
+    def __call__(
+        self,
+        p: Any = None,
+        index: int | None = None,
+        all_seeds: Sequence[Any] = (),
+        use_main_prompt: bool = False,
+        **others: Any,
+    ) -> str | None:
+        """The value of one image; the hosts leave out None. use_main_prompt: of a grid, which names the first image."""
+        if use_main_prompt:
+            return self.values.get(0)
+        place = index or 0
+        # Most hosts count within the batch, ersatzForge and `Processed.infotext` from the first of all images.
+        if len(all_seeds) < len(p.all_seeds):
+            place += p.iteration * p.batch_size
+        return self.values.get(place)
+
+
+def merge(images: Mapping[int, Mapping[str, str]], last: int) -> dict[str, str]:
+    """What to put into a host's `extra_generation_params` for these images, by their places in the generation.
+
+    last: the last image that is being made; of later ones nothing is known yet. A key whose value all images share is
+    that value, another a PerImage.
+    """
+    known = {index: texts for index, texts in images.items() if index <= last}
+    params: dict[str, str] = {}
+    for key in dict.fromkeys(key for texts in known.values() for key in texts):
+        values = {index: texts.get(key) for index, texts in known.items()}
+        first = next(iter(values.values()))
+        same = first is not None and len(set(values.values())) == 1
+        params[key] = first if same and first is not None else PerImage(values)
+    return params
 
 
 def clear(params: dict[str, Any]) -> None:
@@ -78,7 +121,7 @@ def clear(params: dict[str, Any]) -> None:
 
 def say(message: str) -> None:
     """Say it in the console and in a message on the page."""
-    print(f"[Noise Order] {message}")
+    log.warn(f"{message}")
     # Gradio 4 takes the message for HTML, Gradio 3 does not.
     gr.Warning(f"Noise Order: {message}".replace("<", "‹"))
 

@@ -62,26 +62,24 @@ class Record:
     images: list[Inspection]
 
 
-last: Record | None = None
-"""Of the last generation of this WebUI; None when there is nothing to show."""
+class Inspections:
+    """What is kept of the last generation of this WebUI; `last` is None when there is nothing to show."""
 
+    def __init__(self) -> None:
+        self.last: Record | None = None
 
-def forget() -> None:
-    """A generation begins."""
-    global last
-    last = None
+    def forget(self) -> None:
+        """A generation begins."""
+        self.last = None
 
+    def keep(self, config: NoiseOrderConfig, evaluations: int, images: Sequence[Inspection]) -> None:
+        """Remember images of this generation, after those of its earlier batches and passes."""
+        previous = self.last.images if self.last is not None else []
+        self.last = Record(config, evaluations, [*previous, *images[: self.room(images[0].stage)]])
 
-def keep(config: NoiseOrderConfig, evaluations: int, images: Sequence[Inspection]) -> None:
-    """Remember images of this generation, after those of its earlier batches and passes."""
-    global last
-    previous = last.images if last is not None else []
-    last = Record(config, evaluations, [*previous, *images[: room(images[0].stage)]])
-
-
-def room(stage: str) -> int:
-    """How many more images of this pass are kept."""
-    return LIMIT - sum(image.stage == stage for image in (last.images if last is not None else []))
+    def room(self, stage: str) -> int:
+        """How many more images of this pass are kept."""
+        return LIMIT - sum(image.stage == stage for image in (self.last.images if self.last is not None else []))
 
 
 def noise_image(noise: Tensor) -> Image.Image:
@@ -273,7 +271,12 @@ def img(data: str, title: str, width: int) -> str:
     )
 
 
-def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Callable[[bool], None]) -> None:
+def panel(
+    elem_id: Callable[[str], str],
+    inspections: Inspections,
+    enabled: Callable[[], bool],
+    switch: Callable[[bool], None],
+) -> None:
     """The folded panel; javascript/inspector.js presses its button after a generation and when it is opened.
 
     enabled: whether the inspector is on; switch: turns it on or off, raising SettingError where that cannot be.
@@ -288,7 +291,9 @@ def panel(elem_id: Callable[[str], str], enabled: Callable[[], bool], switch: Ca
     def refresh() -> tuple[bool, str]:
         on = enabled()
         off = "" if on else f"<p>{html.escape(OFF)}</p>"
-        return on, off + page(last.images) if last is not None else off or f"<p>{html.escape(NOTHING)}</p>"
+        return on, off + page(
+            inspections.last.images
+        ) if inspections.last is not None else off or f"<p>{html.escape(NOTHING)}</p>"
 
     def change(on: bool) -> tuple[bool, str]:
         try:

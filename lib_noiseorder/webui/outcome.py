@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from ..core import Report
 
-last: dict[str, str] = {}
-"""By tab, "txt2img" or "img2img"; nothing where Noise Order was off."""
-
 
 def summary(passes: Mapping[str, Sequence[Report]], refusals: Sequence[str], batches: int) -> str:
     """The reports of all batches, pass by pass, and why the noise of some was left as it is."""

@@ -1,7 +1,7 @@
 """What was asked of an audition and what came of it so far, for the page and for programs.
 
-The page has no settings of its own for it: it presses the tab's own Generate button with a ticket in a hidden
-component, so that queue, progress, interruption and gallery are the host's. A ticket is good once.
+The page has no settings of its own for it: it presses the tab's own Generate button with a request in a hidden
+component, so that queue, progress, interruption and gallery are the host's. A request is good once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Sheet:
     cost: float = 0.0
     size: tuple[int, int] = (512, 512)
     previews: list[Preview] = field(default_factory=list)
-    infotexts: list[str] = field(default_factory=list)
+    infotexts: list[str | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     done: bool = False
 
@@ -71,30 +71,44 @@ def words(candidates: int, steps: int, of: int, cost: float) -> str:
     return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} images"
 
 
-sheets: dict[str, Sheet] = {}
-
-
 def ticket(sheet: Sheet) -> str:
-    """What the hidden component, or a program, hands to the generation."""
+    """Make the request that the hidden component, or a program, hands to the generation."""
     return json.dumps({"id": sheet.id, "candidates": sheet.candidates, "depth": sheet.depth, "scored": sheet.scored})
 
 
-def redeem(text: object) -> Sheet | None:
-    """The sheet that a ticket asks for; None for no ticket and for one that was used before. Raises SettingError."""
-    if not isinstance(text, str) or not text:
-        return None
-    try:
-        data = json.loads(text)
-        sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], bool(data.get("scored", False)))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise SettingError(f"the ticket of an audition cannot be read: {text[:60]!r}") from None
-    if sheet.id in sheets:
-        return None
-    check(sheet.candidates, sheet.depth)
-    sheets[sheet.id] = sheet
-    for oldest in list(sheets)[:-LIMIT]:
-        del sheets[oldest]
-    return sheet
+class Sheets:
+    """The last sheets by their ids; a request is good once."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Sheet] = {}
+
+    def claim(self, request: object) -> Sheet | None:
+        """The sheet that a request asks for; None for no request and for one claimed before. Raises SettingError."""
+        if not isinstance(request, str) or not request:
+            return None
+        try:
+            data = json.loads(request)
+            sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], bool(data.get("scored", False)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SettingError(f"the request of an audition cannot be read: {request[:60]!r}") from None
+        if sheet.id in self.by_id:
+            return None
+        check(sheet.candidates, sheet.depth)
+        self.by_id[sheet.id] = sheet
+        for oldest in list(self.by_id)[:-LIMIT]:
+            del self.by_id[oldest]
+        return sheet
+
+    def progress(self, id: str, have: int) -> dict[str, Any] | None:
+        """What the page draws: the previews after the first `have`, small; None where the sheet is not begun."""
+        sheet = self.by_id.get(id)
+        if sheet is None:
+            return None
+        new = sheet.previews[have:]
+        return {
+            **summary(sheet),
+            "previews": [{**describe_preview(preview), "picture": png(small(preview.picture))} for preview in new],
+        }
 
 
 def check(candidates: object, depth: object) -> None:
@@ -128,18 +142,6 @@ def summary(sheet: Sheet) -> dict[str, Any]:
     """A sheet without its previews."""
     names = ("candidates", "depth", "images", "variants", "steps", "of", "cost", "told", "notes", "done")
     return {name: getattr(sheet, name) for name in names}
-
-
-def progress(id: str, have: int) -> dict[str, Any] | None:
-    """What the page draws: the previews after the first `have`, small; None where the sheet is not begun."""
-    sheet = sheets.get(id)
-    if sheet is None:
-        return None
-    new = sheet.previews[have:]
-    return {
-        **summary(sheet),
-        "previews": [{**describe_preview(preview), "picture": png(small(preview.picture))} for preview in new],
-    }
 
 
 def describe_preview(preview: Preview) -> dict[str, Any]:

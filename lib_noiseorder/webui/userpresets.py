@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .. import log
 from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse, quote
 from ..presets import PRESETS
 
@@ -39,7 +40,7 @@ class Presets:
         try:
             return [*PRESETS, *self.read()]
         except (SettingError, OSError) as error:
-            print(f"[Noise Order] your own presets cannot be read: {error}")
+            log.warn(f"your own presets cannot be read: {error}")
             return list(PRESETS)
 
     def get(self, name: object) -> NoiseOrderConfig:
@@ -122,7 +123,7 @@ class Presets:
         except OSError:
             aside.unlink(missing_ok=True)
             raise
-        print(f"[Noise Order] {self.path} is damaged or of another version; it was set aside as {aside.name}")
+        log.warn(f"{self.path} is damaged or of another version; it was set aside as {aside.name}")
         return {}
 
     def content(self) -> bytes:

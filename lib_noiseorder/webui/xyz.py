@@ -10,19 +10,13 @@ from typing import Any
 from ..config import COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
 
 PREFIX = "[Noise Order] "
-OVERRIDES = "_noiseorder_xyz"
-"""On a cell's processing object: the settings of that cell, in place of the accordion's."""
+Put = Callable[[Any, Mapping[str, Any]], None]
+"""Sets settings of one cell, given its processing object, in place of the accordion's."""
 GetPresets = Callable[[], Mapping[str, NoiseOrderConfig]]
 """Tells the built-in presets and the user's own, as they are now."""
 
 
-def overrides(p: Any) -> dict[str, Any]:
-    """What the X/Y/Z plot sets for this cell; a cell that sets anything of ours is switched on unless it says off."""
-    settings = getattr(p, OVERRIDES, {})
-    return {"enabled": True, **settings} if settings else {}
-
-
-def register(scripts_data: Sequence[Any], presets: GetPresets) -> bool:
+def register(scripts_data: Sequence[Any], presets: GetPresets, put: Put) -> bool:
     """Add the axes to the host's X/Y/Z script, once; False where the user has it disabled.
 
     scripts_data: the host's `scripts.scripts_data`, each entry with `path` and `module`.
@@ -33,17 +27,17 @@ def register(scripts_data: Sequence[Any], presets: GetPresets) -> bool:
         module: ModuleType = entry.module
         # "Reload UI" keeps the list of axes of a built-in X/Y/Z script.
         if not any(option.label.startswith(PREFIX) for option in module.axis_options):
-            module.axis_options.extend(axes(module.AxisOption, presets))
+            module.axis_options.extend(axes(module.AxisOption, presets, put))
         return True
     return False
 
 
-def axes(option: Callable[..., Any], presets: GetPresets) -> list[Any]:
+def axes(option: Callable[..., Any], presets: GetPresets, put: Put) -> list[Any]:
     """The axes, made with the host's own AxisOption."""
-    return [preset_axis(option, presets), *(axis(field, option) for field in FIELDS)]
+    return [preset_axis(option, presets, put), *(axis(field, option, put) for field in FIELDS)]
 
 
-def preset_axis(option: Callable[..., Any], presets: GetPresets) -> Any:
+def preset_axis(option: Callable[..., Any], presets: GetPresets, put: Put) -> Any:
     """The axis of the presets by name."""
     label = f"{PREFIX}Preset"
 
@@ -63,7 +57,7 @@ def preset_axis(option: Callable[..., Any], presets: GetPresets) -> Any:
     return option(label, str, apply, confirm=confirm, choices=lambda: list(presets()))
 
 
-def axis(field: Field, option: Callable[..., Any]) -> Any:
+def axis(field: Field, option: Callable[..., Any], put: Put) -> Any:
     """One axis; what has choices gets the host's dropdown."""
     label = f"{PREFIX}{'Enabled' if field.name == 'enabled' else field.label}"
 
@@ -96,8 +90,3 @@ def refuse_bad(label: str, values: Sequence[Any], read: Callable[[Any], object])
             wrong.append(str(error))
     if wrong:
         raise RuntimeError(f"{label}: {'; '.join(wrong)}")
-
-
-def put(p: Any, values: Mapping[str, Any]) -> None:
-    """Set settings of one cell. A new dict each time: cells are shallow copies of one object."""
-    setattr(p, OVERRIDES, {**getattr(p, OVERRIDES, {}), **values})

@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +27,10 @@ from typing import Any, ClassVar
 import torch
 from PIL import Image
 
+FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 ROOT = Path(__file__).parents[2]
+BOUND = tuple(f"lib_noiseorder.{name}" for name in ("hosts", "generation", "session"))
+"""What is bound to a WebUI's modules, and made anew for each; all else is loaded once."""
 SIGMAS = torch.linspace(-3.5, 2.68, 1000).exp()
 FLOW_SIGMAS = torch.arange(1, 1001) / 1000
 
@@ -121,9 +125,20 @@ class Network(torch.nn.Module):
 
 
 class ImageRNG:
-    def __init__(self, shape: tuple[int, ...], seeds: list[int]) -> None:
+    """modules.rng.ImageRNG, without variation seeds: the noise first, then what samplers draw in their steps."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        seeds: list[int],
+        subseeds: Any = None,
+        subseed_strength: float = 0.0,
+        seed_resize_from_h: int = 0,
+        seed_resize_from_w: int = 0,
+    ) -> None:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.shape, self.seeds = shape, seeds
+        self.shape, self.seeds, self.subseeds, self.subseed_strength = shape, seeds, subseeds, subseed_strength
+        self.seed_resize_from_h, self.seed_resize_from_w = seed_resize_from_h, seed_resize_from_w
 
     def next(self) -> torch.Tensor:
         torch.manual_seed(self.seeds[0])
@@ -170,6 +185,24 @@ class Processing:
     width: int = 8
     height: int = 8
     iteration: int = 0
+    restore_faces: Any = False
+    rng: Any = None
+
+    def sample(self, **arguments: Any) -> torch.Tensor:
+        """One batch, from its noise to its latents, with the hook in it."""
+        host, args, errors = self.__dict__["host"]
+        if host.fresh_sampler:
+            self.sampler = Sampler(host.network)
+        noise = self.rng.next()
+        c, uc = multicond(self.prompts, self.sdxl), host.uncond(self)
+        used = host.process_before_every_sampling(self, args, errors, noise, noise, c, uc)
+        host.sampled(self)
+        samples = self.sampler.sample(self, used)
+        host.steps_run.append(self.sampler.step_count)
+        self.sampler.step_count = 0
+        if self.enable_hr:
+            host.hires_run.append(self.seeds)
+        return samples
 
     def close(self) -> None:
         self.sampler = None
@@ -340,6 +373,9 @@ class FakeHost:
     """Where in the table img2img begins at 10 steps and denoising strength 0.5: the fifth of ten steps."""
     begins_timestep = 501
     calls_the_hook = True
+    fresh_sampler = True
+    """In img2img the hosts keep one sampler for all batches."""
+    params_txt_first = True
     setup_img2img_steps = staticmethod(setup_img2img_steps)
 
     EXTENSIONS: ClassVar[dict[str, Path]] = {
@@ -351,8 +387,8 @@ class FakeHost:
         self.monkeypatch = monkeypatch
         for name in list(sys.modules):
             if name.partition(".")[0] in (
-                *("modules", "backend", "modules_forge", "ldm_patched", "lib_noiseorder", "k_diffusion"),
-            ):
+                *("modules", "backend", "modules_forge", "ldm_patched", "k_diffusion"),
+            ) or name.startswith(BOUND):
                 monkeypatch.delitem(sys.modules, name)
         self.state = types.SimpleNamespace(
             interrupted=False,
@@ -367,13 +403,13 @@ class FakeHost:
             processing_has_refined_job_count=False,
         )
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
+        self.state.nextjob = lambda: vars(self.state).update(job_no=self.state.job_no + 1, sampling_step=0)
         self.opts = Opts()
         self.opts.enable_quantization = False
         self.opts.batch_cond_uncond = True
         self.cmd_opts = types.SimpleNamespace(no_prompt_history=False)
         # Nothing is loaded before the first generation, and on Forge a placeholder stands there.
         self.model_data = types.SimpleNamespace(sd_model=self.no_model())
-        self.params_txt = ""
         self.saved: list[Any] = []
         self.saved_grids: list[Any] = []
         self.overridden: list[Any] = []
@@ -381,6 +417,8 @@ class FakeHost:
         self.approximations: list[int | None] = []
         self.no_decoder = False
         self.steps_run: list[int] = []
+        self.hires_run: list[Any] = []
+        self.data_path = self.folder()
         self.network = Network(self.kind)
         self.module("modules", __path__=[])
         self.module(
@@ -391,7 +429,7 @@ class FakeHost:
         )
         self.module("modules.shared", state=self.state, opts=self.opts, cmd_opts=self.cmd_opts, OptionInfo=OptionInfo)
         self.module("modules.sd_models", model_data=self.model_data)
-        self.module("modules.paths", data_path="no such folder")
+        self.module("modules.paths", data_path=self.data_path)
         self.module("modules.paths_internal", **{f"{name}_dir": str(self.EXTENSIONS[name]) for name in self.EXTENSIONS})
         self.collected = 0
         self.module("modules.devices", torch_gc=self.torch_gc)
@@ -401,6 +439,9 @@ class FakeHost:
             process_images=lambda p: self.process_images(p),
             get_fixed_seed=lambda seed: 4711 if seed in ("", None, -1) else seed,
             DecodedSamples=DecodedSamples,
+            Processed=lambda p, images: types.SimpleNamespace(
+                infotext=lambda p, index: self.infotext(p, index, whole=True)
+            ),
         )
         self.module(
             "modules.images",
@@ -442,6 +483,13 @@ class FakeHost:
         self.loaded = loaded
         self.script = loaded.NoiseOrderScript()
         self.script.is_img2img = False
+
+    @staticmethod
+    def folder() -> str:
+        """Where this WebUI keeps its data, for the length of a test."""
+        folder = tempfile.TemporaryDirectory(prefix="webui-")
+        FOLDERS.append(folder)
+        return folder.name
 
     def module(self, name: str, **contents: Any) -> Any:
         module = types.ModuleType(name)
@@ -507,9 +555,11 @@ class FakeHost:
 
     def run(self, p: Processing, args: tuple[Any, ...], hires: bool, before_hook: Callable[[Any], None]) -> Result:
         errors: list[Exception] = []
+        p.all_seeds, p.batch_size = p.seeds, len(p.seeds)
+        self.swallow(errors, lambda: self.script.before_process(p, *args))
         self.swallow(errors, lambda: self.script.process(p, *args))
         self.swallow(errors, lambda: self.script.process_batch(p, *args, batch_number=0))
-        params_txt = dict(p.extra_generation_params)
+        params_txt = self.told(p)
         noise = self.draw(self.shape, p.seeds)
         x = noise
         if self.script.is_img2img:
@@ -539,13 +589,20 @@ class FakeHost:
         return Result(
             used,
             untouched,
-            dict(p.extra_generation_params),
+            self.told(p),
             params_txt,
             p.comments,
             errors,
             hires_noise,
             hires_untouched,
         )
+
+    @staticmethod
+    def told(p: Processing) -> dict[str, Any]:
+        """What the infotext of the first image holds."""
+        known = {"p": p, "index": 0, "all_seeds": p.seeds}
+        values = {key: value(**known) if callable(value) else value for key, value in p.extra_generation_params.items()}
+        return {key: value for key, value in values.items() if value is not None}
 
     def process_images(self, p: Processing) -> Processed:
         """A whole generation, in the order of both hosts: what they resolve, build and hand to `postprocess`."""
@@ -563,6 +620,10 @@ class FakeHost:
         self.swallow(errors, lambda: self.script.process(p, *args))
         encoded = torch.rand(1).item()  # `init`: the VAE draws from the global generator
         p.sd_model, p.sampler = self.model(p), Sampler(self.network)
+        self.model_data.sd_model = p.sd_model
+        # The real ones get host and scripts from module globals and `p.scripts`.
+        vars(p)["host"] = (self, args, errors)
+        p.main_prompt = p.all_prompts[0]
         if state.job_count == -1:
             state.job_count = p.n_iter
         images, infotexts = [], []
@@ -573,16 +634,11 @@ class FakeHost:
                 break
             part = slice(n * p.batch_size, (n + 1) * p.batch_size)
             p.prompts, p.negative, p.seeds = p.all_prompts[part], p.all_negative_prompts[part], p.all_seeds[part]
+            p.rng = ImageRNG(self.shape, p.seeds)
             self.swallow(errors, lambda n=n: self.script.process_batch(p, *args, batch_number=n))
-            if n == 0 and not self.cmd_opts.no_prompt_history:
-                self.params_txt = self.infotext(p, 0)
-            noise = ImageRNG(self.shape, p.seeds).next()
-            c, uc = multicond(p.prompts, p.sdxl), self.uncond(p)
-            used = self.process_before_every_sampling(p, args, errors, noise, noise, c, uc)
-            self.sampled(p)
-            samples = types.SimpleNamespace(samples=p.sampler.sample(p, used))
-            self.steps_run.append(p.sampler.step_count)
-            p.sampler = Sampler(self.network)
+            if n == 0 and self.params_txt_first and not self.cmd_opts.no_prompt_history:
+                self.write_params_txt(p)
+            samples = types.SimpleNamespace(samples=p.sample(prompts=p.prompts))
             self.swallow(errors, lambda ps=samples: self.script.post_sample(p, ps, *args))
             used = samples.samples
             if not getattr(used, "already_decoded", False):
@@ -591,7 +647,7 @@ class FakeHost:
                 used = [
                     Image.fromarray(((each + 1) * 127.5).clamp(0, 255).byte().movedim(0, 2).numpy()) for each in used
                 ]
-            state.job_no += 1
+            state.nextjob()
             for k, seed in enumerate(p.seeds):
                 images.append(used[k])
                 infotexts.append(self.infotext(p, k))
@@ -599,22 +655,46 @@ class FakeHost:
                     images.append(p.mask_for_overlay)
                 if not p.do_not_save_samples:
                     self.saved.append((seed, infotexts[-1]))
+            if n == 0 and not self.params_txt_first and not self.cmd_opts.no_prompt_history:
+                self.write_params_txt(p)
         first = 0
         if opts.grid_save and not p.do_not_save_grid and len(images) > 1:
-            self.saved_grids.append((self.image_grid(images), {"info": infotexts[0], "grid": True}))
+            text = self.infotext(p, 0, use_main_prompt=True)
+            self.saved_grids.append((self.image_grid(images), {"info": text, "grid": True}))
         if opts.return_grid and not p.do_not_save_grid and len(images) > 1:
             first = 1
             images.insert(0, self.image_grid(images))
-            infotexts.insert(0, infotexts[0])
+            infotexts.insert(0, self.infotext(p, 0, use_main_prompt=True))
         result = Processed(images, infotexts, first, p, "".join(f"{text}\n" for text in p.comments))
         self.swallow(errors, lambda: self.script.postprocess(p, result, *args))
         assert not errors, errors
         return result
 
-    def infotext(self, p: Processing, k: int) -> str:
-        own = {key: value[k] if isinstance(value, list) else value for key, value in p.extra_generation_params.items()}
-        params = {"Seed": p.seeds[k], **own}
-        return f"{p.prompts[k]}\n" + ", ".join(f"{key}: {value}" for key, value in params.items() if value is not None)
+    def infotext(self, p: Processing, index: int, use_main_prompt: bool = False, whole: bool = False) -> str:
+        """`create_infotext`, which calls a value that can be called with all it knows of an image.
+
+        index: within the batch, as most hosts count; whole: from the first of all images, as `Processed.infotext` does.
+        """
+        all_prompts, all_seeds = (p.all_prompts, p.all_seeds) if whole else (p.prompts, p.seeds)
+        values = {}
+        for key, value in p.extra_generation_params.items():
+            if isinstance(value, list):
+                values[key] = value[index]
+            elif callable(value):
+                values[key] = value(**{name: entry for name, entry in locals().items() if name != "self"})
+            else:
+                values[key] = value
+        params = {"Seed": p.all_seeds[0] if use_main_prompt else all_seeds[index], **values}
+        prompt = p.main_prompt if use_main_prompt else all_prompts[index]
+        return f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in params.items() if value is not None)
+
+    def write_params_txt(self, p: Processing) -> None:
+        Path(self.data_path, "params.txt").write_text(self.infotext(p, 0, whole=True))
+
+    @property
+    def params_txt(self) -> str:
+        file = Path(self.data_path, "params.txt")
+        return file.read_text() if file.exists() else ""
 
     def sampled(self, p: Processing) -> None:
         """For a test to do something while an image is being made."""
@@ -944,6 +1024,7 @@ class Neo(Forge):
     kind = "const"
     shape = (16, 1, 8, 8)
     masks_are_batches = True
+    params_txt_first = False
     engine = "QwenImage"
     processing = NeoProcessing
 
@@ -984,6 +1065,7 @@ class Ersatz(Forge):
     processing = Processing
     begins = 999 - 999 * 10 // 19 - 1
     begins_timestep = 451
+    params_txt_first = False
 
     def install(self) -> None:
         super().install()

@@ -94,9 +94,9 @@ def test_depth_is_a_position_on_the_samplers_own_schedule(host):
     assert audition.preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 0.75) == 4
     assert audition.preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 1.0) == 2
     assert audition.preview_steps([1.0, 0.9, 0.8], 0.5) == 3, "never below: all of them"
-    assert audition.preview_steps([1.0, 0.75, 0.5, 0.25], 0.75, "few") == 1
-    assert audition.preview_steps([k / 20 for k in range(20, 0, -1)], 0.75, "few") == 7
-    assert [audition.preview_steps([1.0] * count, 0.75, "few") for count in (8, 9)] == [1, 9]
+    assert audition.preview_steps([1.0, 0.75, 0.5, 0.25], 0.75, "distilled") == 1
+    assert audition.preview_steps([k / 20 for k in range(20, 0, -1)], 0.75, "distilled") == 7
+    assert [audition.preview_steps([1.0] * count, 0.75, "distilled") for count in (8, 9)] == [1, 9]
     generate(host, {**SETTINGS, "audition": 2})
     from fakes import Sampler
 

@@ -137,7 +137,7 @@ def agree(result, expected):
 def cost_line(*values):
     """As the accordion makes it."""
     try:
-        config, _ = follow(NoiseOrderConfig(True, *values), "few")
+        config, _ = follow(NoiseOrderConfig(True, *values), "distilled")
     except ValueError as error:
         return f"⚠ {error}"
     return cost.line(config, cost.Job(hires=True), cost.Rates())

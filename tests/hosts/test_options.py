@@ -141,11 +141,11 @@ def test_a_guidance_distilled_model_is_few(monkeypatch):
     host = ForgeFlow(monkeypatch)
     host.distilled = True
     host.txt2img(False)
-    assert host.loaded.HOST.family() == "few"
+    assert host.loaded.HOST.family() == "distilled"
 
 
 @pytest.mark.parametrize(
-    ("name", "few"),
+    ("name", "distilled"),
     [
         ("sd_xl_turbo_1.0_fp16.safetensors", True),
         ("DreamShaperXLTurbo.safetensors", True),
@@ -158,7 +158,7 @@ def test_a_guidance_distilled_model_is_few(monkeypatch):
         ("welcome.safetensors", False),
     ],
 )
-def test_few_step_models_by_their_name(host, name, few):
+def test_few_step_models_by_their_name(host, name, distilled):
     host.checkpoint = name
     host.txt2img(False)
-    assert (host.loaded.HOST.family() == "few") is few
+    assert (host.loaded.HOST.family() == "distilled") is distilled

@@ -69,7 +69,7 @@ def test_every_model_has_weights_a_recipe_and_a_family() -> None:
     assert {path.stem for path in WEIGHTS.glob("*.safetensors")} == set(NAMES) == set(RECIPES)
     for name, description in MODELS.items():
         assert description.family in FAMILIES
-        assert (description.distilled is None) == (RECIPES[name].teacher is None) == (description.family != "few")
+        assert (description.distilled is None) == (RECIPES[name].teacher is None) == (description.family != "distilled")
     assert len({description.words for description in MODELS.values()}) == len(NAMES)
     assert len({id(description.world) for description in MODELS.values()}) == 2
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_noiseorder.config import BY_NAME, FIELDS, MULTI_STEP, NoiseOrderConfig
+from lib_noiseorder.config import (
+    BY_NAME,
+    FIELDS,
+    NoiseOrderConfig,
+)
+from lib_noiseorder.names import (
+    MULTI_STEP,
+)
 from lib_noiseorder.webui import infotext
 from lib_noiseorder.webui.cost import injection
 

@@ -7,7 +7,7 @@ from lib_noiseorder.webui.cost import injection
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [("eps", TWO_STEP), ("v", TWO_STEP), ("flow", TWO_STEP), ("few", "Few steps")]
+    ("family", "name"), [("eps", TWO_STEP), ("v", TWO_STEP), ("flow", TWO_STEP), ("distilled", "Few steps")]
 )
 def test_auto_takes_the_direction_of_the_family_s_preset_and_says_so(family, name):
     config = PRESETS["Auto"].replace(erase=7.0, levels=2)
@@ -30,7 +30,7 @@ def test_auto_without_a_model_is_the_two_step_method_and_says_why():
 @pytest.mark.parametrize("direction", ["guidance", "look-ahead", "denoised", "noise", "self-correction"])
 def test_a_direction_that_was_chosen_follows_nothing(direction):
     config = PRESETS[TWO_STEP].replace(direction=direction)
-    assert follow(config, "few") == (config, "")
+    assert follow(config, "distilled") == (config, "")
 
 
 def test_few_steps_asks_no_negative_prompt():

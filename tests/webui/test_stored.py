@@ -7,7 +7,18 @@ import json
 
 import pytest
 
-from lib_noiseorder.config import BOTH, COMPARE, FIELDS, HIRES, NOISE, OFF, VARIANTS, NoiseOrderConfig
+from lib_noiseorder.config import (
+    COMPARE,
+    FIELDS,
+    OFF,
+    VARIANTS,
+    NoiseOrderConfig,
+)
+from lib_noiseorder.names import (
+    BOTH,
+    HIRES,
+    NOISE,
+)
 from lib_noiseorder.presets import FAMILIES, PRESETS, automatic
 from lib_noiseorder.webui import infotext
 from lib_noiseorder.webui.userpresets import Presets
@@ -129,8 +140,8 @@ def test_presets():
 
 
 def test_families_and_what_auto_says():
-    assert list(FAMILIES) == ["eps", "v", "flow", "few"]
-    assert [automatic(family) for family in ("eps", "v", "flow", "few", None)] == [
+    assert list(FAMILIES) == ["eps", "v", "flow", "distilled"]
+    assert [automatic(family) for family in ("eps", "v", "flow", "distilled", None)] == [
         "Auto: a model that predicts noise (ε) is loaded, so “Erase and inject”.",
         "Auto: a model that predicts velocity (v) is loaded, so “Erase and inject”.",
         "Auto: a flow model is loaded, so “Erase and inject”.",
