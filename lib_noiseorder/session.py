@@ -31,6 +31,8 @@ class Session:
         self.inspections = Inspections()
         self.outcomes: dict[str, str] = {}
         self.critic: Critic = self_consistency
+        self.no_prompt_history: bool | None = None
+        """The host's --no-prompt-history, while previews are not to be written to params.txt."""
 
     def generation(self, p: Any) -> Generation:
         """The generation of a processing object; a copied object (a cell of X/Y/Z) gets one of its own."""

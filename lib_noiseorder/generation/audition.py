@@ -101,9 +101,9 @@ class Candidate:
 
 @dataclass
 class Shown:
-    """The candidates of one batch that were sampled: x̂0 and scores by variant."""
+    """The candidates of one batch that were sampled: their scores and, for a sheet, their pictures, by variant."""
 
-    denoised: dict[int, Tensor] = field(default_factory=dict)
+    pictures: dict[int, list[Image.Image]] = field(default_factory=dict)
     scores: dict[int, list[float | None]] = field(default_factory=dict)
 
 
@@ -142,6 +142,7 @@ class Audition:
             if self.sheet is not None:
                 runs -= p.n_iter * (2 if getattr(p, "enable_hr", False) else 1)
                 self.sheet.images, self.sheet.variants = p.n_iter * p.batch_size, tuple(self.variants)
+                children.pause_history(self.generation.session)
             if state.job_count == -1:
                 state.job_count = p.n_iter
             state.job_count += runs
@@ -175,7 +176,8 @@ class Audition:
                     last = run()
                     self.look(p, candidate, last, shown)
                 if not state.interrupted:
-                    state.nextjob()
+                    if self.sheet is None or variant != self.variants[-1]:  # the host counts the last run itself
+                        state.nextjob()
                     if state.skipped:
                         state.skipped = False
                         self.note(f"variant {variant} was skipped")
@@ -248,13 +250,14 @@ class Audition:
             scores = self.judge(p, denoised, candidate)
         if state.interrupted or state.skipped:
             return
-        shown.denoised[candidate.variant], shown.scores[candidate.variant] = denoised, scores
+        shown.scores[candidate.variant] = scores
         if self.sheet is not None:
+            pictures = shown.pictures[candidate.variant] = [small_image(latent) for latent in denoised]
             self.sheet.size = (p.width, p.height)
             indices = self.generation.indices(p)
-            for k, (latent, score) in enumerate(zip(denoised, scores, strict=False)):
+            for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
                 image = indices.start + min(k, len(indices) - 1)
-                preview = sheet.Preview(image, p.seeds[k], candidate.variant, small_image(latent), score)
+                preview = sheet.Preview(image, p.seeds[k], candidate.variant, picture, score)
                 self.sheet.previews.append(preview)
 
     def judge(self, p: Any, denoised: Tensor, candidate: Candidate) -> list[float | None]:
@@ -342,10 +345,10 @@ class Audition:
             self.kept = {name: getattr(p, name, MISSING) for name in off}
             for name, value in off.items():
                 setattr(p, name, value)
-        if not shown.denoised:
+        if not shown.pictures:
             return last
-        first = next(iter(shown.denoised.values()))
-        images = [sheet.resize(small_image(latent), (p.width, p.height)) for latent in first]
+        first = next(iter(shown.pictures.values()))
+        images = [sheet.resize(picture, (p.width, p.height)) for picture in first]
         return processing.DecodedSamples(as_tensor(image) for image in images)
 
     def finish(self, p: Any, processed: Any) -> None:
@@ -359,6 +362,7 @@ class Audition:
         self.kept = {}
         if self.sheet is None:
             return
+        children.resume_history(self.generation.session)
         first = processed.index_of_first_image
         texts = dict(enumerate(processed.infotexts[first:]))
         self.sheet.infotexts = [

@@ -24,6 +24,7 @@ from ..webui import infotext
 from ..webui.sheet import Sheet, resize
 
 if TYPE_CHECKING:
+    from ..session import Session
     from .generation import Generation
 
 OURS = "Noise Order"
@@ -201,6 +202,19 @@ def in_pieces(p: Any) -> str:
         f'the script "{script.title()}" makes one image of several generations, each of which would choose a variant '
         "of its own: choose Variant by hand"
     )
+
+
+def pause_history(session: Session) -> None:
+    """Have the host write no params.txt, Neo rather late in a generation: it is to hold what makes an image."""
+    if session.no_prompt_history is None:
+        session.no_prompt_history = shared.cmd_opts.no_prompt_history
+        shared.cmd_opts.no_prompt_history = True
+
+
+def resume_history(session: Session) -> None:
+    """Undo that, when the generation has ended or another begins."""
+    if session.no_prompt_history is not None:
+        shared.cmd_opts.no_prompt_history, session.no_prompt_history = session.no_prompt_history, None
 
 
 def write_params_txt(p: Any) -> None:

@@ -111,6 +111,7 @@ class Generation:
         where what is made beside the image gets its copy of p."""
         self.reset()
         self.is_img2img = is_img2img
+        children.resume_history(self.session)
         # ADetailer's inner pass carries the settings of the outer one; off there unless asked for on the settings page.
         if getattr(p, "_ad_inner", False) and not self.options.adetailer:
             return

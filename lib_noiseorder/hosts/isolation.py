@@ -301,8 +301,10 @@ def preserved(p: Any, adapter: Any) -> Iterator[None]:
         if name.startswith("callbacks_cfg")
         for entry in entries
     ]
-    memory = Memory([options, own, methods, inner_functions(network), callbacks, extensions_of(p)])
-    memory.add_numbers(network)
+    inside = inner_functions(network)
+    memory = Memory([options, own, methods, inside, callbacks, extensions_of(p)])
+    if own or methods or inside:
+        memory.add_numbers(network)
     try:
         yield
     finally:

@@ -186,6 +186,10 @@ class Processing:
     height: int = 8
     iteration: int = 0
     restore_faces: Any = False
+    init_images: int = 0
+    refiner_checkpoint_info: Any = None
+    refiner_switch_at: Any = None
+    all_prompts: Any = None
     rng: Any = None
 
     def sample(self, **arguments: Any) -> torch.Tensor:
@@ -252,10 +256,10 @@ class NeoProcessing(Processing):
     hr_upscaler: str | None = "Latent"
     hr_distilled_cfg: float = 3.5
 
-    def get_hr_prompt(self) -> str:
+    def get_hr_prompt(self, **known: Any) -> str:
         return "hires prompt"
 
-    def get_hr_negative_prompt(self) -> str:
+    def get_hr_negative_prompt(self, **known: Any) -> str:
         return ""
 
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
@@ -437,7 +441,7 @@ class FakeHost:
         self.module(
             "modules.processing",
             process_images=lambda p: self.process_images(p),
-            get_fixed_seed=lambda seed: 4711 if seed in ("", None, -1) else seed,
+            get_fixed_seed=self.get_fixed_seed,
             DecodedSamples=DecodedSamples,
             Processed=lambda p, images: types.SimpleNamespace(
                 infotext=lambda p, index: self.infotext(p, index, whole=True)
@@ -483,6 +487,7 @@ class FakeHost:
         self.loaded = loaded
         self.script = loaded.NoiseOrderScript()
         self.script.is_img2img = False
+        self.schedules = importlib.import_module("lib_noiseorder.hosts.schedule")
 
     @staticmethod
     def folder() -> str:
@@ -500,6 +505,10 @@ class FakeHost:
         if parent:
             setattr(sys.modules[parent], child, module)
         return module
+
+    @staticmethod
+    def get_fixed_seed(seed: Any) -> Any:
+        return 4711 if seed in ("", None, -1) else seed
 
     @staticmethod
     def create_generator(seed: int) -> torch.Generator:
@@ -612,12 +621,18 @@ class FakeHost:
             self.overridden.append((key, value))
         self.swallow(errors, lambda: self.script.before_process(p, *args))
         count = p.batch_size * p.n_iter
+        p.seed, p.subseed = self.get_fixed_seed(p.seed), self.get_fixed_seed(p.subseed)
 
-        p.all_prompts = [" ".join([text, *p.styles]) for text in listed(p.prompt, count)]
+        if p.all_prompts is None:
+            p.all_prompts = [" ".join([text, *p.styles]) for text in listed(p.prompt, count)]
+        count = len(p.all_prompts)
         p.all_negative_prompts = listed(p.negative_prompt, count)
         p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + k for k in range(count)]
         p.all_subseeds = p.subseed if isinstance(p.subseed, list) else [p.subseed + k for k in range(count)]
         self.swallow(errors, lambda: self.script.process(p, *args))
+        if p.init_images:
+            p.batch_size = min(p.batch_size, p.init_images)
+            p.all_seeds = p.all_seeds[: p.batch_size * p.n_iter]
         encoded = torch.rand(1).item()  # `init`: the VAE draws from the global generator
         p.sd_model, p.sampler = self.model(p), Sampler(self.network)
         self.model_data.sd_model = p.sd_model

@@ -24,7 +24,7 @@ def audition_of(host):
 
 
 def sheets(host):
-    return __import__("lib_noiseorder.webui.sheet", fromlist=["sheet"]).sheets
+    return host.loaded.session.sheets.by_id
 
 
 def with_scores(host, scores):
@@ -90,13 +90,16 @@ def test_evaluations_are_as_told(host, capsys):
 
 
 def test_depth_is_a_position_on_the_samplers_own_schedule(host):
-    audition = audition_of(host)
-    assert audition.preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 0.75) == 4
-    assert audition.preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 1.0) == 2
-    assert audition.preview_steps([1.0, 0.9, 0.8], 0.5) == 3, "never below: all of them"
-    assert audition.preview_steps([1.0, 0.75, 0.5, 0.25], 0.75, "distilled") == 1
-    assert audition.preview_steps([k / 20 for k in range(20, 0, -1)], 0.75, "distilled") == 7
-    assert [audition.preview_steps([1.0] * count, 0.75, "distilled") for count in (8, 9)] == [1, 9]
+    def preview_steps(positions, depth, distilled=False):
+        indices = tuple(round(1000 * position) for position in positions)
+        return host.schedules.Schedule(torch.zeros(1001), indices).preview_steps(depth, distilled)
+
+    assert preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 0.75) == 4
+    assert preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 1.0) == 2
+    assert preview_steps([1.0, 0.9, 0.8], 0.5) == 3, "never below: all of them"
+    assert preview_steps([1.0, 0.75, 0.5, 0.25], 0.75, True) == 1
+    assert preview_steps([k / 20 for k in range(20, 0, -1)], 0.75, True) == 7
+    assert [preview_steps([1.0] * count, 0.75, True) for count in (8, 9)] == [1, 9]
     generate(host, {**SETTINGS, "audition": 2})
     from fakes import Sampler
 
@@ -127,17 +130,19 @@ def test_a_random_seed_is_drawn_once(host):
 
 
 def test_nothing_of_the_candidates_is_saved_or_shown(host):
-    host.opts.save_incomplete_images = False
     result = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
     assert len(host.saved) == 2
     assert len(result.images) == 3
     assert len(host.saved_grids) == 1
 
 
-def test_candidates_are_saved_with_incomplete_images(host):
+@pytest.mark.parametrize("args", [[{**SETTINGS, "audition": 3}], None])
+def test_candidates_are_no_files(host, args):
+    """Without numbers in their names they would overwrite each other, and the finished image of their seed."""
     host.opts.save_incomplete_images = True
-    generate(host, {**SETTINGS, "audition": 3})
-    assert len(host.saved) == 3 + 1
+    host.opts.save_images_add_number = False
+    generate(host, *(args or ticket(host)))
+    assert [seed for seed, _ in host.saved] == ([1] if args else [])
 
 
 def test_compared_images_have_the_winners_variant(host):
@@ -160,19 +165,17 @@ def test_scores_that_are_no_numbers_do_not_win(host, bad):
 
 
 def test_an_image_without_scores_claims_no_audition(host):
-    from lib_noiseorder.webui import outcome
-
-    audition_of(host).judge = lambda p, denoised, audition: [None, 1.0]
+    host.monkeypatch.setattr(audition_of(host).Audition, "judge", lambda self, p, denoised, candidate: [None, 1.0])
     result = generate(host, {**SETTINGS, "audition": 3, "variant": 1}, batch_size=2, do_not_save_grid=True)
     assert ["Noise Order auditioned: 3" in text for text in result.infotexts] == [False, True]
     assert "None" not in result.infotexts[0]
     assert [variant_of(text) for text in result.infotexts] == [1, 1]
-    assert "Went on with variant 1, best of 3" in outcome.last["txt2img"]
+    assert "Went on with variant 1, best of 3" in host.loaded.session.outcomes["txt2img"]
 
 
 @pytest.mark.parametrize("score", [float("nan"), None])
 def test_where_no_image_has_a_score_nothing_is_claimed(host, score, capsys):
-    audition_of(host).judge = lambda p, denoised, audition: [score] * len(denoised)
+    audition_of(host).critic = lambda denoised, batch: [score] * len(denoised)
     result = generate(host, {**SETTINGS, "audition": 3}, batch_size=2)
     assert "auditioned" not in "".join(result.infotexts)
     assert "Nothing was auditioned: the critic gave no scores" in capsys.readouterr().out
@@ -188,12 +191,12 @@ def test_a_failing_critic_leaves_the_image(host, capsys):
     assert same(result.images, generate(host, SETTINGS).images)
     assert variant_of(result.infotexts[0]) == 0
     generate(host, *ticket(host))
-    assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"] * 3
+    assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"]
 
 
 def test_a_failing_candidate_leaves_the_image(host):
     def fail(p):
-        if hasattr(p, "_noiseorder_variant"):
+        if p._noiseorder.candidate is not None:
             raise RuntimeError("out of memory")
 
     host.sampled = fail
@@ -223,30 +226,40 @@ def test_interruption(host, at):
 
     host.sampled = interrupt
     result = generate(host, {**SETTINGS, "audition": 3})
-    assert len(result.images) == (at == 4)
+    # The host gives what it has of an image that is interrupted.
+    assert len(result.images) == 1
+    assert ("auditioned: 3" in result.infotexts[0]) is (at == 4)
     assert ("Nothing was auditioned: interrupted\n" in result.comments) is (at < 4)
     host.sampled, host.state.interrupted = (lambda p: None), False
     assert len(generate(host, {**SETTINGS, "audition": 3}).images) == 1
 
 
-def test_skipping_ends_the_audition_alone(host):
-    def skip(p):
-        if hasattr(p, "_noiseorder_variant") and p.iteration == 2:
+def skip(host, *at):
+    """Skip these candidates while they are sampled."""
+
+    def skipping(p):
+        candidate = p._noiseorder.candidate
+        if candidate is not None and candidate.variant in at:
             host.state.skipped = True
 
-    host.sampled = skip
+    host.sampled = skipping
+
+
+def test_skipping_every_candidate_ends_the_audition_alone(host):
+    skip(host, 0, 1, 2)
     result = generate(host, {**SETTINGS, "audition": 3})
     assert len(result.images) == 1
     assert "auditioned:" not in result.infotexts[0]
+    assert host.steps_run[-1] == 10
+    assert "Nothing was auditioned" in result.comments
 
 
-def skip(host, at):
-    """Skip this batch of candidates while it is sampled."""
-
-    def skipping(p):
-        host.state.skipped = hasattr(p, "_noiseorder_variant") and p.iteration == at
-
-    host.sampled = skipping
+def test_a_skipped_candidate_is_told(host):
+    skip(host, 1)
+    generate(host, {**SETTINGS, "audition": 3})
+    assert host.loaded.session.outcomes["txt2img"].count("variant 1 was skipped") == 1
+    generate(host, *ticket(host))
+    assert sheets(host)["a"].notes == ["variant 1 was skipped"]
 
 
 @pytest.mark.parametrize(("at", "variant"), [(0, 2), (1, 2)])
@@ -276,7 +289,7 @@ def test_a_sheet_tells_why_a_candidate_is_missing(host):
     host.network.before = fail
     generate(host, *ticket(host))
     sheet = sheets(host)["a"]
-    assert sheet.notes == ["the noise was left as it is: RuntimeError: no more"], "the last reason"
+    assert sheet.notes == [f"the noise was left as it is: RuntimeError: {text}" for text in ("no", "no more")]
     assert [each.variant for each in sheet.previews] == [variant_of(text) for text in sheet.infotexts] == [2]
 
 
@@ -288,6 +301,11 @@ def test_where_the_noise_of_the_candidates_is_left_the_image_is_made_and_told(ho
             raise errors.pop()
 
     host.network.before = fail
+    p = processing(host, {**SETTINGS, "audition": 2})
+    host.process_images(p)
+    # The other candidate is judged all the same.
+    assert "Noise Order auditioned" in p.extra_generation_params
+    errors += [RuntimeError("no")] * 2
     p = processing(host, {**SETTINGS, "audition": 2})
     host.process_images(p)
     assert p.comments[-1] == "Noise Order: Nothing was auditioned: the noise was left as it is"
@@ -374,10 +392,19 @@ def test_previews_have_the_size_of_the_image(host):
 
 def test_hires_fix_is_left_out_and_told(host):
     p = processing(host, *ticket(host), enable_hr=True)
-    host.state.job_count = 2 * 3
+    host.state.job_count = 2  # the host counts a job for each pass
     host.process_images(p)
-    assert p.enable_hr is False
-    assert host.state.job_count == 3
+    assert host.hires_run == []
+    assert p.enable_hr is True, "the infotext is to make the whole image"
+    assert host.state.job_no == host.state.job_count == 3
+
+
+def test_jobs_with_hires_fix(host):
+    p = processing(host, {**SETTINGS, "audition": 6}, enable_hr=True, n_iter=2)
+    host.state.job_count = 4
+    host.process_images(p)
+    assert host.hires_run == [[1], [2]]
+    assert host.state.job_count == 2 * 6 + 4
 
 
 def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host):
@@ -445,7 +472,7 @@ def test_tickets_are_told_what_is_wrong(host):
 
 def test_interrupting_a_sheet_keeps_what_is_there(host):
     def interrupt(p):
-        host.state.interrupted = p.iteration == 1
+        host.state.interrupted = p._noiseorder.candidate.variant == 1
 
     host.sampled = interrupt
     generate(host, *ticket(host))
@@ -457,22 +484,21 @@ def test_interrupting_a_sheet_keeps_what_is_there(host):
 
 @pytest.mark.parametrize("depth", [0.5, 0.75, 1.0])
 def test_the_estimate_is_what_is_then_run(host, depth):
-    from lib_noiseorder.webui.cost import Job
+    from lib_noiseorder.job import Job
 
-    audition = audition_of(host)
     arguments = Job(10, width=8, height=8), depth
-    assert audition.plan(host.loaded.HOST, *arguments) is None, "no model is loaded"
+    assert host.loaded.session.adapter.plan(*arguments) is None, "no model is loaded"
     p = processing(host, *ticket(host, depth=depth))
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
-    assert audition.plan(host.loaded.HOST, *arguments) == (host.steps_run[0], 10, 1)
+    assert host.loaded.session.adapter.plan(*arguments) == (host.steps_run[0], 10, 1)
 
 
 def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
     """Some samplers' begin below pure noise, and some depend on the size."""
     from fakes import Sampler
 
-    from lib_noiseorder.webui.cost import Job
+    from lib_noiseorder.job import Job
 
     calls = []
 
@@ -485,25 +511,25 @@ def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
     calls.clear()
-    plan = audition_of(host).plan(host.loaded.HOST, Job(10, width=64, height=32), 0.7)
+    plan = host.loaded.session.adapter.plan(Job(10, width=64, height=32), 0.7)
     assert plan == (host.steps_run[0], 10, 1)
     assert set(calls) == {(64, 32, 10, 1.0)}
 
 
 def test_a_sampler_of_second_order_asks_twice_a_step(host):
     """As the hosts' tables of samplers say it; some of them say nothing."""
-    order = audition_of(host).order
+    order = host.schedules.order
     cases = [{"second_order": True}, {"second_order": False}, {}, None]
     assert [order(type("Data", (), {"options": options})()) for options in cases] == [2, 1, 1, 1]
     assert order(None) == 1
 
 
 def test_the_estimate_of_img2img_begins_where_it_does(host):
-    from lib_noiseorder.webui.cost import Job
+    from lib_noiseorder.job import Job
 
     audition = audition_of(host)
     host.model_data.sd_model = host.model(processing(host, False))
-    steps, of, _ = audition.plan(host.loaded.HOST, Job(10, strength=0.5, width=8, height=8), 0.75)
+    steps, of, _ = host.loaded.session.adapter.plan(Job(10, strength=0.5, width=8, height=8), 0.75)
     assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
     assert 1 < steps < of
 
@@ -521,9 +547,9 @@ def test_the_first_pass_has_to_be_ours(host, args):
 
 def test_img2img_has_one_pass(host):
     """There is no hires fix there, whatever the settings say."""
-    from lib_noiseorder.config import NoiseOrderConfig
-
-    audition_of(host).check_pass(object(), NoiseOrderConfig(True, passes="hires"))
+    host.script.is_img2img = True
+    result = generate(host, {**SETTINGS, "audition": 2, "passes": "hires"})
+    assert "Noise Order auditioned: 2" in result.infotexts[0]
 
 
 def test_no_inspector_and_nothing_beside_a_sheet(host):
@@ -532,42 +558,30 @@ def test_no_inspector_and_nothing_beside_a_sheet(host):
     args[14] = True
     generate(host, *args)
     assert len(host.steps_run) == 3
-    assert __import__("lib_noiseorder.webui.inspector", fromlist=["inspector"]).last is None
+    assert host.loaded.session.inspections.last is None
 
 
 def test_infotexts_that_another_script_took_away_are_missing(a1111):
-    p = processing(a1111, *ticket(a1111))
-    result = a1111.process_images(p)
-    del result.infotexts[2:]
-    audition_of(a1111).finish(p, result)
-    assert sheets(a1111)["a"].infotexts == result.infotexts
+    p = processing(a1111, *ticket(a1111), batch_size=2)
+    postprocess = a1111.script.postprocess
+
+    def without_the_last(p, result, *args):
+        del result.infotexts[1:]
+        postprocess(p, result, *args)
+
+    a1111.script.postprocess = without_the_last
+    a1111.process_images(p)
+    sheet = sheets(a1111)["a"]
+    assert [text is None for text in sheet.infotexts] == [preview.image == 1 for preview in sheet.previews]
 
 
 def test_stopping_after_this_batch_keeps_it(host):
     def stop(p):
-        host.state.stopping_generation = p.iteration == 1
+        host.state.stopping_generation = True
 
     host.sampled = stop
-    generate(host, *ticket(host))
-    assert [each.variant for each in sheets(host)["a"].previews] == [0, 1]
-
-
-def test_seeds_and_prompts_of_candidates_are_those_of_their_images(a1111):
-    from lib_noiseorder.config import NoiseOrderConfig
-
-    for strength, seeds in ((0, [1, 2, 1, 2, 3, 4, 3, 4]), (0.5, [1] * 8)):
-        p = processing(a1111, batch_size=2, n_iter=2, subseed_strength=strength)
-        p.prompt, p.negative_prompt = ["a", "b", "c", "d"], ["e", "f", "g", "h"]
-        p.hr_prompt, p.hr_negative_prompt = ["i", "j", "k", "l"], "m"
-        audition_of(a1111).expand(p, NoiseOrderConfig(True, variant=6), 2, 0.75)
-        assert p.seed == seeds
-        assert p.subseed == [2, 3, 2, 3, 4, 5, 4, 5]
-        assert p.prompt == ["a", "b", "a", "b", "c", "d", "c", "d"]
-        assert p.negative_prompt == ["e", "f", "e", "f", "g", "h", "g", "h"]
-        assert p.hr_prompt == ["i", "j", "i", "j", "k", "l", "k", "l"]
-        assert p.hr_negative_prompt == "m"
-        assert p.n_iter == 4
-        assert p._noiseorder_variants == [6, 6, 7, 7] * 2
+    generate(host, *ticket(host), n_iter=2)
+    assert [(each.image, each.variant) for each in sheets(host)["a"].previews] == [(0, 0), (0, 1), (0, 2)]
 
 
 def test_a_failure_before_the_first_step_leaves_the_hosts_history_alone(host):
@@ -586,18 +600,10 @@ def test_a_failure_before_the_first_step_leaves_the_hosts_history_alone(host):
 
 
 def test_a_webui_that_is_not_supported_makes_no_candidates(host):
-    host.loaded.HOST = None
+    host.loaded.session.adapter = None
     result = generate(host, *ticket(host))
     assert "not supported" in result.comments
     assert host.steps_run == []
-
-
-def test_the_folder_of_images_that_are_not_saved_is_there(neo, tmp_path):
-    neo.opts.temp_dir = str(tmp_path / "data" / "tmp")
-    for name in "ab":  # made when it is missing, and left where it is there
-        generate(neo, *ticket(neo, id=name))
-        assert (tmp_path / "data" / "tmp").is_dir()
-        assert len(sheets(neo)[name].previews) == 3
 
 
 def draw_prompts(host, monkeypatch, word):
@@ -611,25 +617,192 @@ def draw_prompts(host, monkeypatch, word):
     monkeypatch.setattr(host.script, "process", drawing, raising=False)
 
 
-def test_candidates_of_other_prompts_choose_for_no_image(host, monkeypatch):
+def test_prompts_drawn_at_random_are_the_images(host, monkeypatch):
+    """They are drawn once: candidates are runs of the batch itself."""
     words = iter(range(100))
     draw_prompts(host, monkeypatch, lambda k: next(words))
-    result = generate(host, {**SETTINGS, "audition": 2, "variant": 5}, batch_size=2, do_not_save_grid=True)
-    assert [variant_of(text) for text in result.infotexts] == [5, 5]
-    assert not any("auditioned" in text for text in result.infotexts)
-    assert "draws prompts at random" in result.comments
-    assert host.params_txt == result.infotexts[0]
-
-
-def test_candidates_of_the_images_prompts_choose(host, monkeypatch):
-    draw_prompts(host, monkeypatch, lambda k: "by daylight")
     result = generate(host, {**SETTINGS, "audition": 2}, batch_size=2, do_not_save_grid=True)
+    assert [text.splitlines()[0] for text in result.infotexts] == ["a cat 0", "a cat 1"]
     assert all("Noise Order auditioned: 2" in text for text in result.infotexts)
-    assert "draws prompts" not in result.comments
+    generate(host, *ticket(host), batch_size=2)
+    sheet = sheets(host)["a"]
+    assert [text.splitlines()[0] for text in sheet.infotexts] == ["a cat 2", "a cat 3"] * 3
+    assert sheet.notes == []
 
 
-@pytest.mark.parametrize("drawn", [True, False])
-def test_the_sheet_says_that_its_candidates_have_other_prompts(host, monkeypatch, drawn):
-    draw_prompts(host, monkeypatch, lambda k: k if drawn else "by daylight")
-    generate(host, *ticket(host))
-    assert any("draws prompts at random" in note for note in sheets(host)["a"].notes) is drawn
+def test_one_processing_object_makes_one_sheet(host):
+    """The Batch tab of img2img sends one through the host for every file of a folder."""
+    p = processing(host, *ticket(host))
+    host.process_images(p)
+    sheet = sheets(host)["a"]
+    assert (len(sheet.previews), sheet.done) == (3, True)
+    host.steps_run.clear()
+    result = host.process_images(p)
+    assert host.steps_run == []
+    assert result.images == []
+    assert "an audition makes one sheet" in result.comments
+    assert (len(sheet.previews), sheet.done) == (3, True)
+
+
+def test_one_processing_object_auditions_itself_each_time(host):
+    p = processing(host, {**SETTINGS, "audition": 2})
+    with_scores(host, [0.0, 1.0, 1.0, 0.0])
+    assert [variant_of(host.process_images(p).infotexts[0]) for _ in range(2)] == [1, 0]
+
+
+def test_a_batch_that_the_host_makes_smaller(host):
+    """img2img with fewer images to start from than the batch size: `init` sets the batch size to their number."""
+    result = generate(host, {**SETTINGS, "audition": 3}, batch_size=4, init_images=2, do_not_save_grid=True)
+    assert len(result.infotexts) == 2
+    for k, text in enumerate(result.infotexts):
+        alone = generate(host, {**SETTINGS, "audition": 3}, seed=1 + k)
+        assert variant_of(text) == variant_of(alone.infotexts[0])
+    generate(host, *ticket(host), batch_size=4, init_images=2)
+    assert [(each.image, each.seed, each.variant) for each in sheets(host)["a"].previews] == [
+        (k, 1 + k, variant) for variant in range(3) for k in range(2)
+    ]
+
+
+def test_a_last_batch_that_is_not_full(host):
+    """Prompt matrix asks for as many prompts as there are, whatever the batch size."""
+    with_scores(host, [0, 0, 0, 1, 1, 1, 0, 1])
+    prompts = ["a", "b", "c", "d"]
+    result = generate(host, {**SETTINGS, "audition": 2}, batch_size=3, n_iter=2, all_prompts=prompts)
+    assert [variant_of(text) for text in result.infotexts[1:]] == [1, 1, 1, 1]
+    assert len(host.steps_run) == 2 * 3
+
+
+def test_a_grid_names_the_first_image(host):
+    with_scores(host, [0, 1, 1, 0])
+    result = generate(host, {**SETTINGS, "audition": 2}, n_iter=2)
+    assert [variant_of(text) for text in result.infotexts] == [1, 1, 0], "the grid, and the images"
+    (_, saved), *_ = host.saved_grids
+    assert (variant_of(saved["info"]), "Seed: 1," in saved["info"]) == (1, True)
+
+
+def test_an_error_of_one_batch_is_told_of_its_image_alone(host):
+    errors = [RuntimeError("no")]
+
+    def fail():
+        if errors:
+            raise errors.pop()
+
+    host.network.before = fail
+    result = generate(host, SETTINGS, n_iter=2)
+    assert ["Noise Order error" in text for text in result.infotexts] == [True, True, False]
+    assert ["Noise Order erase" in text for text in result.infotexts] == [False, False, True]
+
+
+def test_others_reckon_with_the_steps_of_the_image(host):
+    """FreeU, ControlNet and others read `state.sampling_steps`; their windows are those of the image."""
+    seen = []
+    sampler = __import__("fakes").Sampler
+    original = sampler.sample
+
+    def sample(self, p, noise):
+        step = self.callback_state
+
+        def look(values):
+            seen.append(host.state.sampling_steps)
+            step(values)
+
+        self.callback_state = look
+        return original(self, p, noise)
+
+    host.monkeypatch.setattr(sampler, "sample", sample)
+    generate(host, {**SETTINGS, "audition": 2})
+    assert set(seen) == {10}
+
+
+def test_another_extension_that_wraps_sample(host, monkeypatch):
+    """NAG does, before us or after."""
+    expected = generate(host, {**SETTINGS, "audition": 3})
+    calls = []
+    for first in (True, False):
+        process_batch = host.script.process_batch
+
+        def wrap(p):
+            inner = p.sample
+
+            def sample(**arguments):
+                calls.append(first)
+                return inner(**arguments)
+
+            p.sample = sample
+
+        def both(p, *args, **kwargs):
+            if first:
+                wrap(p)
+            process_batch(p, *args, **kwargs)
+            if not first:
+                wrap(p)
+
+        monkeypatch.setattr(host.script, "process_batch", both, raising=False)
+        assert same(generate(host, {**SETTINGS, "audition": 3}).images, expected.images)
+        monkeypatch.setattr(host.script, "process_batch", process_batch, raising=False)
+    assert calls == [True] * 4 + [False]
+
+
+def test_a_script_that_makes_one_image_of_several(host):
+    """SD upscale: every tile would choose a variant of its own, and one infotext speaks of all."""
+    script = type("Upscale", (), {"filename": "/webui/scripts/sd_upscale.py", "title": lambda self: "SD upscale"})()
+    scripts = type("Runner", (), {"selectable_scripts": [script], "alwayson_scripts": []})()
+    for args in ([{**SETTINGS, "audition": 3}], ticket(host)):
+        p = processing(host, *args, scripts=scripts, do_not_save_samples=True)
+        p.script_args = (1, *p.script_args[1:])
+        host.steps_run.clear()
+        result = host.process_images(p)
+        assert host.steps_run == [10] * (len(args) == 1)
+        assert ("SD upscale" in result.comments) is (len(args) == 1)
+        assert "auditioned" not in "".join(result.infotexts)
+
+
+def test_a_refiner_that_takes_over_before_the_preview(host):
+    switches = {"refiner_checkpoint_info": object(), "refiner_switch_at": 0.2}
+    result = generate(host, {**SETTINGS, "audition": 3}, **switches)
+    assert host.steps_run == [1, 10], "nothing is spent on the other candidates"
+    assert "auditioned: 3" not in result.infotexts[0]
+    generate(host, *ticket(host), **switches)
+    assert "the refiner takes over before the preview" in sheets(host)["a"].notes[0]
+    later = generate(host, {**SETTINGS, "audition": 3}, refiner_checkpoint_info=object(), refiner_switch_at=0.9)
+    assert "auditioned: 3" in later.infotexts[0]
+
+
+def test_the_critic_is_asked_with_the_prompt_of_the_previews_step(host):
+    """ "[cat:dog:.5]" changes at step 2 of the fakes."""
+    from fakes import encode
+
+    generate(host, {**SETTINGS, "inject": 0.0, "audition": 2}, prompt="[cat:dog:.5]")
+    asked = [cond.flatten()[0].item() for _, _, cond in host.network.inputs]
+    assert asked == [encode("dog").flatten()[0].item()] * 2
+
+
+def test_what_a_sheet_leaves_out_is_told_in_its_infotexts(host):
+    host.opts.face_restoration_model = "GFPGAN"
+    p = processing(host, *ticket(host), restore_faces=True)
+    host.process_images(p)
+    assert all("Face restoration: GFPGAN" in text for text in sheets(host)["a"].infotexts)
+    assert p.restore_faces is True
+    assert not hasattr(p, "_ad_disabled")
+
+
+def test_a_single_step_around_an_image(host):
+    """20 steps at denoising strength 0.04 run one step, which can begin at the very end of the table."""
+    host.monkeypatch.setattr(
+        host.schedules,
+        "schedule",
+        lambda sigmas, p, from_image, extra: host.schedules.Schedule(sigmas, (0,), True),
+    )
+    assert host.schedules.Schedule(host.sigmas, (0,), True).positions == [0.0]
+    assert host.schedules.Schedule(host.sigmas, (0,), True).preview_steps(0.75) == 1
+
+
+def test_a_critic_of_ones_own(host):
+    """Set by the function for it, or as versions before 0.8 had it."""
+    from lib_noiseorder.session import set_critic
+
+    set_critic(lambda denoised, batch: [-batch.rows] * len(denoised))
+    assert variant_of(generate(host, {**SETTINGS, "audition": 2}).infotexts[0]) == 0
+    scores = iter([0.0, 1.0])
+    audition_of(host).critic = lambda denoised, batch: [next(scores)]
+    assert variant_of(generate(host, {**SETTINGS, "audition": 2}).infotexts[0]) == 1
