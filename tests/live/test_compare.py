@@ -7,7 +7,7 @@ from test_passes import hires, img2img, make_image
 from test_xyz import plot
 from webui import Answer, at_once
 
-ALL = {"inject": 0.05, "compare_original": True, "compare_erased": True, "compare_injected": True}
+ALL = {"compare_original": True, "compare_erased": True, "compare_injected": True}
 SETTINGS = {"erase": 2.0, "inject": 0.1}
 ALONE = [SETTINGS, {**SETTINGS, "enabled": False}, {**SETTINGS, "inject": 0.0}, {**SETTINGS, "erase": 1.0}]
 """The image and its variants, in the order of the answer."""

@@ -188,6 +188,11 @@ def watch() -> None:
         model.apply_model = count_calls(model.apply_model)
 
 
+def comparison(p: Any) -> str:
+    """The name of what Noise Order makes beside an image; empty for the image itself."""
+    return getattr(getattr(p, "_noiseorder", None), "comparison", "")
+
+
 class Probe(scripts.Script):
     def title(self) -> str:
         return "Noise Order probe"
@@ -205,7 +210,7 @@ class Probe(scripts.Script):
     def process(self, p: Any, *args: Any) -> None:
         watch()
         # What is made beside an image belongs to it.
-        before = RECORD["job_counts"] if hasattr(p, "_noiseorder_variant") else []
+        before = RECORD["job_counts"] if comparison(p) else []
         reset()
         p.all_prompts = PLAN.get("prompts", p.all_prompts)
         p.all_seeds = PLAN.get("seeds", p.all_seeds)
@@ -226,7 +231,7 @@ class Probe(scripts.Script):
             return
         noise, x = kwargs["noise"], kwargs["x"]
         RECORD["state_after"].append(read_state())
-        if PLAN.get("interrupt_variant") == getattr(p, "_noiseorder_variant", "of none"):
+        if PLAN.get("interrupt_variant") == comparison(p):
             shared.state.interrupt()
         if getattr(p, "is_hr_pass", False):
             RECORD["hires_rows"] = RECORD["rows"] - RECORD["before_hires"]
