@@ -14,10 +14,10 @@ class Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if logging.root.handlers:
             return
-        text = self.format(record)
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        stream = sys.stderr if record.exc_info else sys.stdout
+        encoding = getattr(stream, "encoding", None) or "utf-8"
         # A Windows console of cp1252 cannot show every preset's name.
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print(self.format(record).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def set_up() -> None:

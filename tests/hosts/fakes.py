@@ -185,6 +185,7 @@ class Processing:
     width: int = 8
     height: int = 8
     iteration: int = 0
+    all_seeds: Any = None
     restore_faces: Any = False
     init_images: int = 0
     refiner_checkpoint_info: Any = None
@@ -265,6 +266,13 @@ class NeoProcessing(Processing):
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
         """One call of the hook."""
         return host.process_before_every_sampling(*call)
+
+
+class Bare(types.SimpleNamespace):
+    """A processing object with these attributes alone."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{"batch_size": 1, "n_iter": 1, "script_args": (), "scripts": None, **attributes})
 
 
 class Processed:
@@ -561,6 +569,11 @@ class FakeHost:
         self.model_data.sd_model = p.sd_model
         before_process(p)
         return self.run(p, args, hires, before_hook)
+
+    def begin(self, p: Any, *args: Any) -> None:
+        """The hooks before the first batch."""
+        self.script.before_process(p, *args)
+        self.script.process(p, *args)
 
     def run(self, p: Processing, args: tuple[Any, ...], hires: bool, before_hook: Callable[[Any], None]) -> Result:
         errors: list[Exception] = []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import types
 from dataclasses import dataclass, field
 
 import pytest
 import torch
-from fakes import Sampler, multicond
+from fakes import Bare, Sampler, multicond
 
 ON = {"enabled": True, "inject": 0.05}
 
@@ -32,11 +31,12 @@ def job(host, *args, seeds=(1, 2, 3), hires=False, before=lambda n: None, prompt
     """One job of a batch for each seed, in the order of the hosts; before(n) is called before each."""
     p, result = host.processing([prompt], [""], [1], enable_hr=hires, **settings), JobResult()
     p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), None
-    host.swallow(result.errors, lambda: host.script.process(p, *args))
+    p.n_iter, p.all_seeds = len(seeds), list(seeds)
+    host.swallow(result.errors, lambda: host.begin(p, *args))
     *rest, height, width = host.shape
     for n, seed in enumerate(seeds):
         before(n)
-        p.seeds, p.is_hr_pass = [seed], False
+        p.seeds, p.is_hr_pass, p.iteration = [seed], False, n
         host.swallow(result.errors, lambda n=n: host.script.process_batch(p, *args, batch_number=n))
         for is_hires in (False, True)[: 1 + hires]:
             noise = host.draw((*rest, height * (1 + is_hires), width * (1 + is_hires)), p.seeds)
@@ -48,7 +48,7 @@ def job(host, *args, seeds=(1, 2, 3), hires=False, before=lambda n: None, prompt
                 result.noises.append(p.sample_hr_pass(host, call))
             else:
                 result.noises.append(host.process_before_every_sampling(p, args, result.errors, noise, noise, c, uc))
-        result.infotexts.append(dict(p.extra_generation_params))
+        result.infotexts.append(host.told(p))
     assert result.errors == []
     return result
 
@@ -130,9 +130,9 @@ def test_a_cell_that_is_off_knows_nothing_of_the_one_before(host, args, copied):
     """The cells of an X/Y/Z plot are copies of one object, with the job of the cell before on them."""
     p = host.processing(["a cat"], [""], [1])
     p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), None
-    host.script.process(p, ON)
+    host.begin(p, ON)
     p = copy.copy(p) if copied else p
-    host.script.process(p, *args)
+    host.begin(p, *args)
     host.script.process_batch(p, *args)
     noise = host.draw(host.shape, p.seeds)
     before = noise.clone()
@@ -149,11 +149,11 @@ def test_a_processing_object_without_what_only_txt2img_has(host, is_img2img):
     host.script.is_img2img = is_img2img
     processing = host.processing(["a cat"], [""], [1])
     names = set(vars(processing)) - {"is_hr_pass", "enable_hr"}
-    p = types.SimpleNamespace(**{name: getattr(processing, name) for name in names}, modified_noise=None)
+    p = Bare(**{name: getattr(processing, name) for name in names}, modified_noise=None)
     p.sd_model, p.sampler = host.model(processing), Sampler(host.network)
-    host.script.process(p, {"inject": 0.05, "passes": "hires"})
+    host.begin(p, {"inject": 0.05, "passes": "hires"})
     assert ("Noise Order error" in p.extra_generation_params) is not is_img2img
-    host.script.process(p, {"inject": 0.05, "direction": "denoised"})
+    host.begin(p, {"inject": 0.05, "direction": "denoised"})
     noise = host.draw(host.shape, p.seeds)
     before = noise.clone()
     x = torch.full_like(noise, 0.3) if is_img2img else noise

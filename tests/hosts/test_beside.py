@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import types
 
@@ -14,15 +15,14 @@ from test_compare import ALL, generate, processing, same
 def random_seeds(host, monkeypatch):
     """As the hosts do with −1: a seed at random for each processing object, known only once it begins."""
     seeds = iter(range(1000, 2000, 7))
-    process = host.script.process
+    process = host.script.before_process
 
     def resolved(p, *args):
         if p.seed == -1:
-            first, count = next(seeds), p.batch_size * p.n_iter
-            p.all_seeds, p.all_subseeds = ([first + k for k in range(count)] for _ in range(2))
+            p.seed = p.subseed = next(seeds)
         process(p, *args)
 
-    monkeypatch.setattr(host.script, "process", resolved, raising=False)
+    monkeypatch.setattr(host.script, "before_process", resolved, raising=False)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
@@ -39,7 +39,7 @@ def test_variants_keep_the_seed_that_was_drawn(host, monkeypatch, batch_size):
 
 
 def test_the_kept_copy_shares_no_list_with_the_image(host):
-    from lib_noiseorder.generation.copies import duplicate
+    from lib_noiseorder.generation.children import duplicate
 
     p = processing(host, ALL)
     p.styles, p.override_settings, p.cached_c, p.image = ["a"], {"b": 1}, [1], object()
@@ -53,37 +53,40 @@ def test_the_kept_copy_shares_no_list_with_the_image(host):
 
 
 def test_a_copy_makes_the_images_that_were_made_whatever_scripts_do_to_it(host):
-    from lib_noiseorder.generation.copies import follow, settle
+    from lib_noiseorder.generation.children import settle, settled
 
     names = ["all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds", "n_iter", "batch_size"]
     names += ["all_hr_prompts", "all_hr_negative_prompts"]
     p, q = processing(host, ALL, enable_hr=True), processing(host, ALL)
     for name in names:
         setattr(p, name, 3 if name in ("n_iter", "batch_size") else [name])
-    follow(q, p)
+    images = settled(p)
     for name in names:
         setattr(q, name, "of another script")
-    settle(q)
+    settle(q, images)
     assert {name: getattr(q, name) for name in names} == {name: getattr(p, name) for name in names}
-    assert (q.hr_prompt, q.hr_negative_prompt) == ("all_hr_prompts", "all_hr_negative_prompts")
     assert q.all_seeds is not p.all_seeds
 
 
 @pytest.mark.parametrize(("before", "after"), [(-1, 4 * 2), (10, 10 + 3 * 2)])
 def test_jobs_are_counted(host, before, after):
-    p = processing(host, ALL, n_iter=2)
-    host.script.before_process(p, ALL)
+    p = processing(host, ALL, n_iter=2, seeds=[1], all_seeds=[1, 2])
+    host.begin(p, ALL)
+    assert host.state.job_count == -1
     host.state.job_count = before
-    host.script.process(p, ALL)
+    for n in range(2):
+        p.iteration = n
+        host.script.process_batch(p, ALL)
     assert host.state.job_count == after
 
 
-@pytest.mark.parametrize(("hires", "refined", "added"), [(True, True, 6), (True, False, 3), (False, True, 3)])
-def test_jobs_of_the_hires_pass_are_counted_where_the_host_has_doubled_its_own(host, hires, refined, added):
-    p = processing(host, ALL, enable_hr=hires)
-    host.script.before_process(p, ALL)
-    host.state.job_count, host.state.processing_has_refined_job_count = 5, refined
-    host.script.process(p, ALL)
+@pytest.mark.parametrize(("hires", "added"), [(True, 6), (False, 3)])
+def test_a_hires_pass_is_a_job_of_its_own(host, hires, added):
+    """Counted in the first batch, when the host has doubled its own count for hires fix."""
+    p = processing(host, ALL, enable_hr=hires, seeds=[1], all_seeds=[1])
+    host.begin(p, ALL)
+    host.state.job_count = 5
+    host.script.process_batch(p, ALL)
     assert host.state.job_count == 5 + added
 
 
@@ -91,7 +94,7 @@ def test_without_variants_no_job_is_counted(host):
     for args in (True, False, {**ALL, "erase": 0}):
         p = processing(host, args)
         host.script.before_process(p, args)
-        host.script.process(p, args)
+        host.begin(p, args)
         assert host.state.job_count == -1
 
 
@@ -157,18 +160,17 @@ def test_why_nothing_is_made_beside(host, settings, reason):
 
 def test_a_copy_of_a_processing_object_begins_anew(host):
     """An X/Y/Z cell is a copy of one object, with what the cell before it left there."""
-    from lib_noiseorder.generation import compare
-
     p = processing(host, ALL)
     host.script.before_process(p, ALL)
-    assert getattr(p, compare.SNAPSHOT) is not None
-    host.script.before_process(p, True)
-    assert getattr(p, compare.SNAPSHOT) is None
-    host.process_images(processing(host, ALL))
-    p = processing(host, ALL)
-    result = host.process_images(p)
-    assert getattr(p, compare.SNAPSHOT) is None
-    assert len(result.images) == 5
+    own = p._noiseorder
+    assert own.comparisons is not None
+    cell = copy.copy(p)
+    host.script.before_process(cell, True)
+    assert cell._noiseorder is not own
+    assert cell._noiseorder.comparisons is None
+    assert p._noiseorder is own
+    assert own.comparisons is not None
+    assert len(host.process_images(copy.copy(p)).images) == 5
 
 
 def test_the_global_random_numbers_of_every_device_are_put_back_for_each_variant(host, monkeypatch):
@@ -208,14 +210,14 @@ def test_the_chosen_script_decides(host, choice, images):
 
 
 def test_no_script_arguments_at_all(host):
-    from lib_noiseorder.generation import compare
+    from lib_noiseorder.generation import children
 
-    assert compare.why_not(processing(host).__class__([], [], [], script_args=(), scripts=None)) == ""
+    assert children.why_not(processing(host).__class__([], [], [], script_args=(), scripts=None)) == ""
 
 
 @pytest.mark.parametrize(("mask", "composite"), [(True, False), (False, True), (True, True)])
 def test_masks_and_masked_parts_are_no_pictures(host, mask, composite):
-    from lib_noiseorder.generation.copies import images_of
+    from lib_noiseorder.generation.children import images_of
 
     if hasattr(host.opts, "return_mask"):
         host.opts.return_mask, host.opts.return_mask_composite = mask, composite
@@ -299,7 +301,7 @@ def test_a_failing_variant_and_a_failing_grid_are_traced_in_the_console(host, ca
 
 
 def test_a_name_the_host_does_not_know_is_a_setting_that_is_off(host):
-    from lib_noiseorder.generation.copies import option
+    from lib_noiseorder.generation.children import option
 
     assert option("no such setting") is False
     host.opts.such_a_setting = 1

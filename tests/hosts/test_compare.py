@@ -14,7 +14,7 @@ ALL = {"inject": 0.05, "compare_original": True, "compare_erased": True, "compar
 
 def processing(host, *args, **settings):
     values = {"prompt": "a cat", "negative_prompt": "bad", **settings}
-    p = host.processing([], [], [], script_args=(0, *args), **values)
+    p = host.processing([], [], values.pop("seeds", []), script_args=(0, *args), **values)
     p.modified_noise = None
     return p
 
@@ -217,29 +217,27 @@ def test_progress_counts_the_variants(host):
 
 
 def test_progress_of_an_xyz_plot_with_hires_fix(host):
-    from lib_noiseorder.generation import compare
-
     p = processing(host, ALL, n_iter=2, enable_hr=True)
     host.state.job_count, host.state.processing_has_refined_job_count = 8, True
-    p.all_prompts = []
-    host.script.before_process(p, ALL)
-    host.script.process(p, ALL)
+    p.seeds, p.all_seeds = [1], [1, 2]
+    host.begin(p, ALL)
+    for n in range(2):
+        p.iteration = n
+        host.script.process_batch(p, ALL)
     assert host.state.job_count == 8 + 2 * 2 * 3
-    assert getattr(p, compare.SNAPSHOT) is not None
+    assert p._noiseorder.comparisons is not None
 
 
 def test_hires_prompts_are_resolved_once(host):
-    from lib_noiseorder.generation import compare
-
     p = processing(host, ALL, enable_hr=True)
     host.script.before_process(p, ALL)
     p.all_prompts, p.all_negative_prompts, p.all_seeds, p.all_subseeds = ["a"], ["b"], [1], [2]
     p.all_hr_prompts, p.all_hr_negative_prompts = ["c"], ["d"]
-    q = compare.variant(getattr(p, compare.SNAPSHOT).p, p, "erased")
+    q = p._noiseorder.comparisons.child(p, "erased")
     assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == ("a", "b", "c", "d")
     p.all_prompts, p.all_negative_prompts, p.all_seeds, p.all_subseeds = ["a", "A"], ["b", "b"], [1, 1], [2, 2]
     p.all_hr_prompts, p.all_hr_negative_prompts = ["c", "C"], ["d", "d"]
-    q = compare.variant(getattr(p, compare.SNAPSHOT).p, p, "erased")
+    q = p._noiseorder.comparisons.child(p, "erased")
     assert (q.prompt, q.negative_prompt, q.hr_prompt, q.hr_negative_prompt) == (["a", "A"], "b", ["c", "C"], "d")
 
 

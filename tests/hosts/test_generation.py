@@ -120,7 +120,8 @@ def test_text_and_bar_move_while_the_model_works(host, direction, total):
         (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps)
     )
     host.txt2img({**ON, "levels": 3, "direction": direction})
-    expected = [(f"Noise Order: asking the model {k}/{total}", k - 1, total) for k in range(1, total + 1)]
+    # The bar stands at the beginning of the image's steps: schedules of LoRA weights and windows divide by their number.
+    expected = [(f"Noise Order: evaluating the model {k}/{total}", 0, 10) for k in range(1, total + 1)]
     assert sorted(set(states)) == expected
 
 
@@ -211,18 +212,19 @@ def test_a_later_success_is_made_and_told_again_after_a_failure(host):
     """One job of two batches: the model fails in the first, the second is as if that had not been."""
     p = host.processing(["a cat"], [""], [1])
     p.sd_model, p.sampler, p.modified_noise = host.model(p), fakes.Sampler(host.network), None
+    p.n_iter, p.all_seeds = 2, [1, 1]
     noises, infotexts = [], []
-    host.script.process(p, ON)
+    host.begin(p, ON)
     for fails in (True, False):
         host.network.before = (lambda: (_ for _ in ()).throw(RuntimeError("once"))) if fails else lambda: None
         host.script.process_batch(p, ON)
-        infotexts.append(dict(p.extra_generation_params))
+        infotexts.append(host.told(p))
         noise = host.draw(host.shape, p.seeds)
         noises.append((noise.clone(), noise))
         host.script.process_before_every_sampling(
             p, ON, x=noise, noise=noise, c=fakes.multicond(["a cat"]), uc=host.uncond(p)
         )
-        infotexts.append(dict(p.extra_generation_params))
+        infotexts.append(host.told(p))
     (untouched, refused), (_, modulated) = noises
     assert torch.equal(refused, untouched)
     torch.testing.assert_close(modulated, host.txt2img(True, 4.0, 0.05).noise, rtol=0, atol=0)
@@ -326,8 +328,8 @@ def test_timestep_samplers_begin_at_their_timestep(img2img):
 
 def test_inner_pass_of_adetailer_is_not_ours(host):
     host.script.is_img2img = True
-    p = types.SimpleNamespace(_ad_inner=True, extra_generation_params={})
-    host.script.process(p, ON)
+    p = fakes.Bare(_ad_inner=True, seeds=[1], all_seeds=[1], extra_generation_params={})
+    host.begin(p, ON)
     host.script.process_batch(p)
     assert p.extra_generation_params == {}
 
@@ -335,13 +337,13 @@ def test_inner_pass_of_adetailer_is_not_ours(host):
 def test_inner_pass_of_adetailer_is_ours_if_asked_for(host):
     host.opts.data["noiseorder_adetailer"] = True
     host.script.is_img2img = True
-    p = types.SimpleNamespace(_ad_inner=True, extra_generation_params={})
-    host.script.process(p, ON)
+    p = fakes.Bare(_ad_inner=True, seeds=[1], all_seeds=[1], extra_generation_params={})
+    host.begin(p, ON)
     host.script.process_batch(p)
     assert p.extra_generation_params["Noise Order"] == "1"
     assert p.extra_generation_params["Noise Order in ADetailer"] == "True"
     host.opts.data["noiseorder_adetailer"] = False
-    host.script.process(p, ON)
+    host.begin(p, ON)
     assert p.extra_generation_params == {}
 
 
@@ -631,7 +633,7 @@ def test_ersatz_calls_without_noise_are_ignored(ersatz):
 
 def test_xyz_cells_override_the_accordion(host):
     def cell(*args, **overrides):
-        result = host.txt2img(*args, before_process=lambda p: setattr(p, "_noiseorder_xyz", overrides))
+        result = host.txt2img(*args, before_process=lambda p: host.loaded.override(p, overrides))
         return result.infotext.get("Noise Order erase")
 
     assert cell(False, erase=2.0) == "2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 
+import fakes
 import pytest
 import torch
 from fakes import A1111
@@ -108,12 +109,12 @@ def test_everything_in_the_console(host, capsys):
     assert settings == (
         "[Noise Order] settings: Noise Order: 1, Noise Order erase: 1.5, Noise Order inject: 0, Noise Order variant: 0"
     )
-    assert levels == "[Noise Order] levels asked: none"
+    assert levels == "[Noise Order] levels evaluated: none"
     host.txt2img({**ON, "levels": 2, "first_level": 1.0, "last_level": 0.5})
     *_, levels = capsys.readouterr().out.splitlines()
     table = host.sigmas
     assert levels == (
-        f"[Noise Order] levels asked: 1 (sigma {table[999].item():.4g}), 0.5 (sigma {table[500].item():.4g})"
+        f"[Noise Order] levels evaluated: 1 (sigma {table[999].item():.4g}), 0.5 (sigma {table[500].item():.4g})"
     )
 
 
@@ -141,8 +142,8 @@ def test_a_look_that_fails_is_traced_in_the_console(host, capsys):
 
 
 def test_a_host_without_a_place_below_the_image(host, capsys):
-    p = types.SimpleNamespace(extra_generation_params={})
-    host.script.process(p, {"inject": 0.05, "erase": 99})
+    p = fakes.Bare(extra_generation_params={})
+    host.begin(p, {"inject": 0.05, "erase": 99})
     assert list(p.extra_generation_params) == ["Noise Order error"]
     assert "from 1 to 64" in capsys.readouterr().out
 
@@ -150,8 +151,8 @@ def test_a_host_without_a_place_below_the_image(host, capsys):
 @pytest.mark.parametrize("inner", [True, False])
 def test_adetailers_passes(host, inner):
     host.opts.data["noiseorder_adetailer"] = False
-    p = types.SimpleNamespace(_ad_inner=inner, extra_generation_params={"Noise Order": "1", "Steps": "4"})
-    host.script.process(p, True)
+    p = fakes.Bare(_ad_inner=inner, extra_generation_params={"Noise Order": "1", "Steps": "4"})
+    host.begin(p, True)
     assert ("Noise Order" in p.extra_generation_params) is not inner
     assert p.extra_generation_params["Steps"] == "4"
 
@@ -160,35 +161,14 @@ def test_without_being_asked_for_adetailer_is_not_told_of(host):
     assert "Noise Order in ADetailer" not in host.txt2img(True, 4.0, 0.05).infotext
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2, 3])
-def test_how_often_the_hires_pass_calls_is_read_from_the_host(host, calls, monkeypatch):
-    """The last call is the one with the right model; without any in sight the first is taken."""
-    from lib_noiseorder.generation import hook
-
-    source = "def sample_hr_pass(self):\n" + "    self.scripts.process_before_every_sampling(p)\n" * calls
-    monkeypatch.setattr(hook.inspect, "getsource", lambda method: source)
-    assert hook.hires_calls(host.processing([], [], [])) == max(calls, 1)
-
-
-@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
-def test_where_the_source_of_the_hires_pass_cannot_be_read_it_is_one_call(host, error, monkeypatch):
-    from lib_noiseorder.generation import hook
-
-    def fail(method):
-        raise error
-
-    monkeypatch.setattr(hook.inspect, "getsource", fail)
-    assert hook.hires_calls(host.processing([], [], [])) == 1
-
-
 def test_a_call_without_a_job_or_a_noise_does_nothing(host):
     p = host.processing(["a"], [""], [1])
     noise = torch.randn(1, *host.shape)
     before = noise.clone()
     host.script.process_before_every_sampling(p, x=noise, noise=noise, c=None, uc=None)
-    host.script.process(p, False)
+    host.begin(p, False)
     host.script.process_before_every_sampling(p, x=noise, noise=noise, c=None, uc=None)
-    host.script.process(p, True)
+    host.begin(p, True)
     host.script.process_before_every_sampling(p, x=noise, c=None, uc=None)
     assert torch.equal(noise, before)
     assert host.network.calls == 0

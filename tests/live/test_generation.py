@@ -375,7 +375,7 @@ def test_says_what_it_does_while_the_model_works(server, kind):
     record = server.txt2img(kind, {**ON, "levels": 3}).record
     progress = zip(record["textinfo"], record["progress"], strict=True)
     assert sorted({(text, *numbers) for text, numbers in progress}) == [
-        (f"Noise Order: asking the model {k}/3", k - 1, 3) for k in (1, 2, 3)
+        (f"Noise Order: evaluating the model {k}/3", 0, 4) for k in (1, 2, 3)
     ]
     assert record["state_after"] == [record["state_before"]]
 

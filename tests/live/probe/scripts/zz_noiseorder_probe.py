@@ -14,6 +14,7 @@ import gc
 import hashlib
 import inspect
 import re
+from collections import UserDict, UserList
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ import torch
 from modules import script_callbacks, scripts, shared
 
 PLAN: dict[str, Any] = {}
-RECORD: dict[str, Any] = {}
+# Of a class of the standard library: what an extension remembers itself is put back after a candidate or a comparison.
+RECORD: UserDict[str, Any] = UserDict()
 NOISES: list[Any] = []
 """The noise as the last hook left it, until the sampler's first model call has been compared with it."""
-ALL_ROWS = [0]
+ALL_ROWS = UserList([0])
 """Since the last POST, over every generation."""
-OWN: list[tuple[Any, Any]] = []
+OWN: UserList[tuple[Any, Any]] = UserList()
 """Every row the extension asked the model: what went in and what came out."""
 
 
