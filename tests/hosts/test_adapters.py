@@ -21,7 +21,7 @@ def adapter(host, latent=None, seeds=(1,), prompt="a", uc="there", **settings):
     p.sd_model, p.sampler, p.modified_noise = host.model(p), Sampler(host.network), attributes.get("modified_noise")
     noise = host.draw(host.shape, seeds)
     latent = None if latent is None else torch.full_like(noise, latent)
-    return host.loaded.HOST(p, noise, multicond(p.prompts), host.uncond(p) if uc == "there" else uc, latent)
+    return host.loaded.session.adapter(p, noise, multicond(p.prompts), host.uncond(p) if uc == "there" else uc, latent)
 
 
 def test_the_first_pass_of_txt2img(host):
@@ -59,10 +59,34 @@ def test_the_page_is_told_while_the_model_is_made_ready_and_all_is_put_back(host
     state = host.state
     state.current_latent = latent = object()
     with adapter(host).predicting(5):
-        assert (state.textinfo, state.sampling_step, state.sampling_steps) == ("Noise Order: asking the model", 0, 5)
+        told = (state.textinfo, state.sampling_step, state.sampling_steps)
+        assert told == ("Noise Order: evaluating the model", 0, 10)
         state.current_latent, state.sampling_step, state.textinfo = None, 3, "other"
     assert (state.textinfo, state.sampling_step, state.sampling_steps) == ("before", 4, 9)
     assert state.current_latent is latent
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, 10),
+        ({"is_hr_pass": True, "latent": 0.3}, 10),
+        ({"is_hr_pass": True, "latent": 0.3, "hr_second_pass_steps": 7}, 7),
+        ({"hr_second_pass_steps": 7}, 10),
+    ],
+)
+def test_meanwhile_the_steps_are_those_of_the_pass(host, settings, steps):
+    """Other extensions reckon their windows by them, and schedules of LoRA weights divide by their number."""
+    with adapter(host, **settings).predicting(1):
+        assert (host.state.sampling_step, host.state.sampling_steps) == (0, steps)
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.75, 1.0])
+def test_meanwhile_the_steps_of_img2img_are_those_that_run(host, strength):
+    batch = adapter(host, latent=0.3, denoising_strength=strength)
+    run = host.setup_img2img_steps(batch.p)[1] + batch.extra_steps
+    with batch.predicting(1):
+        assert (host.state.sampling_step, host.state.sampling_steps) == (0, run)
 
 
 @torch.no_grad()
@@ -74,16 +98,18 @@ def test_a_second_question_counts_anew(host):
             for fraction in (1.0, 0.5):
                 level = batch.level(fraction)
                 batch.denoise(batch.noise_scaling(batch.noise, level), level, False)
-    assert states == [("Noise Order: asking the model 1/2", 0), ("Noise Order: asking the model 2/2", 1)] * 2
+    assert states == [("Noise Order: evaluating the model 1/2", 0), ("Noise Order: evaluating the model 2/2", 0)] * 2
     assert batch.evaluations == 4
 
 
 def test_a_preview_shows_the_first_frame(host):
     calls = []
-    host.loaded.HOST.preview.__globals__["sd_samplers_common"].single_sample_to_image = lambda *call: calls.append(call)
+    host.loaded.session.adapter.preview.__globals__["sd_samplers_common"].single_sample_to_image = lambda *call: (
+        calls.append(call)
+    )
     one, frames = torch.randn(4, 8, 8), torch.randn(4, 3, 8, 8)
-    host.loaded.HOST.preview(one)
-    host.loaded.HOST.preview(frames)
+    host.loaded.session.adapter.preview(one)
+    host.loaded.session.adapter.preview(frames)
     assert [kind for _, kind in calls] == [2, 2]
     assert torch.equal(calls[0][0], one)
     assert torch.equal(calls[1][0], frames[:, 0])
@@ -109,7 +135,7 @@ def test_levels_of_img2img_begin_where_the_sampler_does(host, strength, steps):
 def test_timesteps_are_positions_in_the_table_and_end_with_it(host, begins, index):
     batch = adapter(host, latent=0.3)
     batch.p.sampler = types.SimpleNamespace(get_timesteps=lambda p, steps: torch.full((steps,), begins))
-    assert batch.start() == index
+    assert batch.schedule.start == index
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])
@@ -219,7 +245,7 @@ def test_half_of_what_tells_a_forge_is_no_forge(monkeypatch, module):
             super().install()
             self.module(module, __path__=[])
 
-    assert Other(monkeypatch).loaded.HOST.name == "AUTOMATIC1111"
+    assert Other(monkeypatch).loaded.session.adapter.name == "AUTOMATIC1111"
 
 
 def test_the_multiplier_of_img2img_has_no_say_in_txt2img_and_its_hires_pass(host):

@@ -180,7 +180,7 @@ def test_models_by_what_else_they_are_conditioned_on(inpainting_host, key, suppo
     p = inpainting_host.processing(["a"], [""], [1])
     p.sd_model = inpainting_host.model(p)
 
-    batch = inpainting_host.loaded.HOST(p, torch.zeros(1, 4, 8, 8), fakes.multicond(["a"]), None)
+    batch = inpainting_host.loaded.session.adapter(p, torch.zeros(1, 4, 8, 8), fakes.multicond(["a"]), None)
     if supported:
         assert batch.inpaints() is (key in ("hybrid", "concat"))
         return
@@ -200,7 +200,7 @@ def test_models_by_what_else_they_are_conditioned_on(inpainting_host, key, suppo
     ],
 )
 def test_every_host_has_its_own_adapter(monkeypatch, fake, name):
-    assert fake(monkeypatch).loaded.HOST.name == name
+    assert fake(monkeypatch).loaded.session.adapter.name == name
 
 
 def test_the_draws_of_the_hires_pass_are_the_stored_ones(host):

@@ -49,7 +49,7 @@ def test_it_is_told_once_in_the_console(untried, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(NOTICE)]
     assert len(lines) == 1
     assert f'"{untried.engine}"' in lines[0]
-    assert untried.loaded.HOST.name in lines[0]
+    assert untried.loaded.session.adapter.name in lines[0]
 
 
 def test_each_kind_is_told(monkeypatch, capsys):
