@@ -642,6 +642,8 @@ class FakeHost:
         p.all_negative_prompts = listed(p.negative_prompt, count)
         p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + k for k in range(count)]
         p.all_subseeds = p.subseed if isinstance(p.subseed, list) else [p.subseed + k for k in range(count)]
+        for other in getattr(p.scripts, "alwayson_scripts", []):
+            self.swallow(errors, lambda other=other: other.process(p))
         self.swallow(errors, lambda: self.script.process(p, *args))
         if p.init_images:
             p.batch_size = min(p.batch_size, p.init_images)
