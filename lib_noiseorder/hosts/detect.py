@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import re
+import types
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+from .. import log
 
 HOOK = "process_before_every_sampling"
 SUPPORTED = ("AUTOMATIC1111 1.10", "Forge", "reForge", "Forge Neo", "ersatzForge")
@@ -52,6 +56,7 @@ def find_host(script: type[Any]) -> tuple[type[Any] | None, str]:
         # Python adds the path of the module's file.
         reason = re.sub(r" \(.*\)$", "", str(error))
         return None, f"this WebUI is not supported yet ({reason}); {', '.join(SUPPORTED)} are"
+    check_hires_calls(host)
     return host, ""
 
 
@@ -98,3 +103,18 @@ def check_symbols(symbols: dict[str, int | None]) -> None:
             raise LookupError(f"its {symbol} takes other arguments") from None
         except ValueError:  # a built-in function without a signature
             continue
+
+
+def check_hires_calls(host: type[Any]) -> None:
+    """Warn where the hires pass of this WebUI calls the hook otherwise than its adapter says."""
+    processing = getattr(import_module("modules.processing"), "StableDiffusionProcessingTxt2Img", None)
+    method = getattr(processing, "sample_hr_pass", None)
+    # What another extension put in its place need not call the hook itself.
+    if not isinstance(method, types.FunctionType):
+        return
+    calls = sum(instruction.argval == HOOK for instruction in dis.get_instructions(method))
+    if calls and calls != host.hires_calls:
+        log.warn(
+            f"the hires pass of this {host.name} calls the hook {calls} times where {host.hires_calls} were expected: "
+            'with Pass "hires" or "both", its noise may be left as it is'
+        )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-import types
 
 import pytest
 import torch
-from fakes import A1111, A1111SD3, Ersatz, Forge, ForgeFlow, Neo, ReForge
+from fakes import A1111, A1111SD3, Bare, Ersatz, Forge, ForgeFlow, Neo, ReForge
 
 FAKES = [A1111, Forge, ReForge, Neo, Ersatz]
 
@@ -82,6 +82,61 @@ def test_the_first_forge_is_refused_by_its_name(newer, monkeypatch):
     assert ("the first Forge or Forge Classic" in why_not) is not newer
 
 
+def test_the_number_of_calls_in_the_hires_pass_is_the_one_declared(host):
+    calls, own = [], host.script.process_before_every_sampling
+
+    def count(p, *args, **named):
+        calls.append(p.is_hr_pass)
+        own(p, *args, **named)
+
+    host.script.process_before_every_sampling = count
+    host.txt2img({"inject": 0.05, "passes": "both"}, hires=True)
+    assert calls.count(True) == host.loaded.session.adapter.hires_calls
+
+
+def once(self):
+    self.scripts.process_before_every_sampling(self, noise=None)
+
+
+def twice(self):
+    if self.scripts is not None:
+        self.scripts.process_before_every_sampling(self, noise=None)
+    self.scripts.process_before_every_sampling(self, noise=None)
+    return self.sampler.sample_img2img(self)
+
+
+def elsewhere(self):
+    """Of another extension: calls what was there, with process_before_every_sampling in it."""
+    return once(self)
+
+
+@pytest.mark.parametrize("fake", FAKES)
+@pytest.mark.parametrize(
+    ("method", "calls"),
+    [(once, 1), (twice, 2), (elsewhere, None), (functools.partial(twice), None), (property(twice), None), (None, None)],
+)
+def test_another_number_of_calls_is_told_when_the_script_is_loaded(fake, method, calls, monkeypatch, capsys):
+    fake(monkeypatch)
+    kind = type("StableDiffusionProcessingTxt2Img", (), {} if method is None else {"sample_hr_pass": method})
+    sys.modules["modules.processing"].StableDiffusionProcessingTxt2Img = kind
+    capsys.readouterr()
+    host, why_not = find_again()
+    assert why_not == ""
+    console = capsys.readouterr().out
+    if calls in (None, host.hires_calls):
+        assert console == ""
+    else:
+        assert console.startswith("[Noise Order] ")
+        assert console.count("\n") == 1
+        assert f"{host.name} calls the hook {calls} times where {host.hires_calls} were expected" in console
+
+
+def test_a_host_without_a_hires_pass_of_that_name_is_no_error(host, capsys):
+    assert not hasattr(sys.modules["modules.processing"], "StableDiffusionProcessingTxt2Img")
+    assert find_again()[1] == ""
+    assert capsys.readouterr().out == ""
+
+
 class Old(A1111):
     """AUTOMATIC1111 before 1.10, and SD.Next: no hook in the class of scripts, and no call of it."""
 
@@ -148,8 +203,8 @@ def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, pass_name, m
 
 
 def test_after_a_pass_that_did_not_run_the_next_batch_is_modulated(host):
-    p = types.SimpleNamespace(extra_generation_params={}, enable_hr=False)
-    host.script.process(p, True)
+    p = Bare(seeds=[1], all_seeds=[1], extra_generation_params={}, enable_hr=False)
+    host.begin(p, True)
     host.script.process_batch(p)
     host.script.post_sample(p, None)
     assert "Noise Order error" in p.extra_generation_params

@@ -66,11 +66,10 @@ def test_nothing_on_the_device_is_float64(device_host, where, direction, normali
 def test_the_inspector_too(device_host):
     device_host.opts.data["noiseorder_inspector"] = True
     result = device_host.txt2img(ON)
-    from lib_noiseorder.webui import inspector
-
+    record = device_host.loaded.session.inspections.last
     assert result.errors == []
-    assert len(inspector.last.images) == 1
-    assert inspector.last.evaluations == 4
+    assert len(record.images) == 1
+    assert record.evaluations == 4
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "xpu"])

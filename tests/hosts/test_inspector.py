@@ -8,11 +8,10 @@ from test_compare import ALL, generate
 
 
 @pytest.fixture
-def inspector(host):
-    from lib_noiseorder.webui import inspector
-
+def inspections(host):
+    """What is kept of the last generation."""
     host.opts.data["noiseorder_inspector"] = True
-    return inspector
+    return host.loaded.session.inspections
 
 
 @pytest.mark.parametrize(
@@ -41,12 +40,12 @@ def test_the_noise_is_the_same_and_nothing_else_differs(host, settings):
 
 
 @pytest.mark.parametrize("erase", [1.0, 2.0])
-def test_sees_the_noise_before_erased_and_after(host, inspector, erase):
+def test_sees_the_noise_before_erased_and_after(host, inspections, erase):
     batch = {"seeds": [1, 2], "prompts": ["a", "b"], "negative": ["", ""]}
     erased = host.txt2img({"erase": erase, "inject": 0}, **batch)
     result = host.txt2img({"inject": 0.05, "erase": erase}, **batch)
-    assert len(inspector.last.images) == 2
-    for k, image in enumerate(inspector.last.images):
+    assert len(inspections.last.images) == 2
+    for k, image in enumerate(inspections.last.images):
         assert image.seed == k + 1
         assert torch.equal(image.noises["before"], result.untouched[k].float())
         assert torch.equal(image.noises["erased"], erased.noise[k].float())
@@ -54,58 +53,58 @@ def test_sees_the_noise_before_erased_and_after(host, inspector, erase):
 
 
 @pytest.mark.parametrize("settings", [{"inject": 0.05, "levels": 3}, {"inject": 0, "levels": 3}])
-def test_asks_for_both_noises_at_each_key_level(host, inspector, settings):
+def test_asks_for_both_noises_at_each_key_level(host, inspections, settings):
     host.opts.data["noiseorder_inspector"] = False
     host.txt2img({**settings})
     own = host.network.rows
     host.opts.data["noiseorder_inspector"] = True
     host.txt2img({**settings})
     assert host.network.rows == 2 * own + 2 * 3
-    assert inspector.last.evaluations == 6
-    image = inspector.last.images[0]
+    assert inspections.last.evaluations == 6
+    image = inspections.last.images[0]
     assert [level for level, *_ in image.previews] == pytest.approx([0.9, 0.8, 0.7])
     assert all(before.tobytes() != after.tobytes() for _, _, before, after in image.previews)
 
 
-def test_off_keeps_nothing_and_asks_nothing(host, inspector):
+def test_off_keeps_nothing_and_asks_nothing(host, inspections):
     host.txt2img(True, 4.0, 0.05)
     host.opts.data["noiseorder_inspector"] = False
     rows = host.network.rows
     host.txt2img({"inject": 0})
     assert host.network.rows == rows
-    assert inspector.last is None
+    assert inspections.last is None
 
 
 @pytest.mark.parametrize("args", [(False,), ({"inject": 0.05, "erase": 0.5},)])
-def test_a_generation_without_us_leaves_nothing_to_show(host, inspector, args):
+def test_a_generation_without_us_leaves_nothing_to_show(host, inspections, args):
     host.txt2img(True, 4.0, 0.05)
-    assert inspector.last is not None
+    assert inspections.last is not None
     host.txt2img(*args)
-    assert inspector.last is None
+    assert inspections.last is None
 
 
-def test_passes_and_batches_are_kept_side_by_side(host, inspector):
+def test_passes_and_batches_are_kept_side_by_side(host, inspections):
     host.txt2img({"inject": 0.05, "passes": "both"}, hires=True)
-    assert [image.stage for image in inspector.last.images] == ["", "hires"]
-    assert inspector.last.images[1].noises["after"].shape[-1] == 16
+    assert [image.stage for image in inspections.last.images] == ["", "hires"]
+    assert inspections.last.images[1].noises["after"].shape[-1] == 16
     generate(host, True, 4.0, 0.05, batch_size=3, n_iter=2)
-    assert [image.seed for image in inspector.last.images] == [1, 2, 3, 4]
+    assert [image.seed for image in inspections.last.images] == [1, 2, 3, 4]
 
 
-def test_no_model_is_asked_for_images_beyond_those_kept(host, inspector):
+def test_no_model_is_asked_for_images_beyond_those_kept(host, inspections):
     generate(host, {"inject": 0}, batch_size=4, n_iter=3)
     assert host.network.rows == 2 * 4
 
 
-def test_what_is_made_beside_the_image_is_not_looked_at(host, inspector):
+def test_what_is_made_beside_the_image_is_not_looked_at(host, inspections):
     generate(host, ALL)
-    assert len(inspector.last.images) == 1
-    assert inspector.last.config.compare_original
-    assert inspector.last.config.erase == 4
+    assert len(inspections.last.images) == 1
+    assert inspections.last.config.compare_original
+    assert inspections.last.config.erase == 4
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspector, call):
+def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspections, call):
     plain = host.txt2img({"inject": 0.05, "direction": "denoised"})
     host.network.calls = 0
 
@@ -118,11 +117,11 @@ def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspector, call):
     assert torch.equal(result.noise, plain.noise)
     assert result.infotext["Noise Order"] == "1"
     assert (result.errors, result.comments) == ([], [])
-    assert inspector.last.images[0].previews == []
-    assert torch.equal(inspector.last.images[0].noises["after"], result.noise[0].float())
+    assert inspections.last.images[0].previews == []
+    assert torch.equal(inspections.last.images[0].noises["after"], result.noise[0].float())
 
 
-def test_interrupted_while_looking(host, inspector):
+def test_interrupted_while_looking(host, inspections):
     def interrupt():
         if host.network.calls == 1:
             host.state.interrupted = True

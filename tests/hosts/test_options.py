@@ -108,7 +108,7 @@ def test_default_preset(host, monkeypatch, tmp_path):
 
 
 def test_no_model_is_no_family(host):
-    assert host.loaded.HOST.family() is None
+    assert host.loaded.session.adapter.family() is None
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_family_by_what_the_model_predicts(monkeypatch, fake, kind, family):
     monkeypatch.setattr(fake, "kind", kind)
     host = fake(monkeypatch)
     host.txt2img(False)
-    assert host.loaded.HOST.family() == family
+    assert host.loaded.session.adapter.family() == family
 
 
 def test_v_models_of_reforge(monkeypatch):
     host = ReForge(monkeypatch)
     host.model_type = "V_PREDICTION"
     host.txt2img(False)
-    assert host.loaded.HOST.family() == "v"
+    assert host.loaded.session.adapter.family() == "v"
 
 
 def test_a_guidance_distilled_model_is_few(monkeypatch):
     host = ForgeFlow(monkeypatch)
     host.distilled = True
     host.txt2img(False)
-    assert host.loaded.HOST.family() == "distilled"
+    assert host.loaded.session.adapter.family() == "distilled"
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_a_guidance_distilled_model_is_few(monkeypatch):
 def test_few_step_models_by_their_name(host, name, distilled):
     host.checkpoint = name
     host.txt2img(False)
-    assert (host.loaded.HOST.family() == "distilled") is distilled
+    assert (host.loaded.session.adapter.family() == "distilled") is distilled

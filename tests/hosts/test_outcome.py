@@ -10,9 +10,7 @@ from test_compare import ALL, generate
 
 
 def read_outcome(host):
-    from lib_noiseorder.webui import outcome
-
-    return outcome.last.get("img2img" if host.script.is_img2img else "txt2img")
+    return host.loaded.session.outcomes.get("img2img" if host.script.is_img2img else "txt2img")
 
 
 def test_what_was_done(host):
@@ -48,15 +46,11 @@ def test_nothing_is_told_of_a_generation_without(host):
 
 
 def test_both_passes(host):
-    from lib_noiseorder.generation import hook
-    from lib_noiseorder.webui import outcome
-
     generations = []
     result = host.txt2img({"inject": 0.05, "passes": "both"}, hires=True, before_hook=generations.append)
     assert not result.errors
-    generations[0].n_iter = 1
-    hook.finish(generations[0], False)
-    assert re.match(r"First pass: .* per image\. Hires pass: .* per image$", outcome.last["txt2img"])
+    host.script.postprocess(generations[0], None)
+    assert re.match(r"First pass: .* per image\. Hires pass: .* per image$", read_outcome(host))
 
 
 @pytest.mark.parametrize(("fails_at", "some"), [((0, 1), ""), ((1,), " in 1 of 2 batches")])
