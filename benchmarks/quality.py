@@ -34,7 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from ideas import CRITICS, IDEAS  # noqa: E402
 from peers import node, noise_level_guidance, redenoise  # noqa: E402
 
-from lib_noiseorder.config import (
+from lib_noiseorder.config import (  # noqa: E402
     NoiseOrderConfig,
 )
 from lib_noiseorder.core import Report, modulate, self_consistency  # noqa: E402

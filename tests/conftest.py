@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import tempfile
 
 import pytest
+
+# Every fake WebUI loads the modules that are bound to it anew: compiled once, whatever the environment says.
+sys.dont_write_bytecode = False
+sys.pycache_prefix = tempfile.gettempdir() + "/noiseorder-pycache"
 
 # Nothing outside this machine is asked for: a page must work without a network, and a test must not wait for one.
 FLAGS = [

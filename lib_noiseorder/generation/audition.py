@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -198,17 +198,15 @@ class Audition:
             set_global_generators(generators)
             if self.sheet is None:
                 restore(p.extra_generation_params, params)
-        if self.sheet is not None:
-            return self.previews(p, shown, last)
-        return run()
+        if self.sheet is None or last is None:  # interrupted before the first candidate
+            return run()
+        return self.previews(p, shown, last)
 
     @contextmanager
     def running(self, p: Any, candidate: Candidate) -> Iterator[None]:
-        """What a candidate must not leave behind: switches of p, the sampler's callback, and what extensions remember."""
-        generation = self.generation
-        hires = getattr(p, "enable_hr", False)
-        with ExitStack() as stack:
-            stack.enter_context(preserved(p, generation.session.adapter))
+        """A run after which p, the sampler and what other extensions remember are as before."""
+        generation, hires = self.generation, getattr(p, "enable_hr", False)
+        with preserved(p, generation.session.adapter):
             generation.candidate = candidate
             if hires:
                 p.enable_hr = False

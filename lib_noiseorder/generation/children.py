@@ -54,7 +54,7 @@ class Comparisons:
 
     @classmethod
     def begin(cls, generation: Generation, p: Any) -> Comparisons | None:
-        """Hook `before_process`: remember the generation as it is; None, with a reason told, where nothing can be made."""
+        """Hook `before_process`: remember the generation as it is; None, with a reason, where nothing can be made."""
         reason = why_not(p)
         if reason:
             generation.say(p, f"Nothing is made beside the image. {reason}")

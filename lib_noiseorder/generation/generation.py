@@ -1,8 +1,8 @@
 """One generation of a WebUI: settings in, noise written, what was done told. Never leaves anything half applied.
 
 The hosts call the hooks in this order: before_process, process, then for each batch process_batch,
-process_before_every_sampling (once in each pass, on Forge main twice in the hires pass) and post_sample, and postprocess
-at the end. Between process_batch and post_sample lies the host's `p.sample`, in which candidates run as well.
+process_before_every_sampling (once in each pass, on Forge main twice in the hires pass) and post_sample, and at the end
+postprocess. Between process_batch and post_sample lies the host's `p.sample`, in which candidates run as well.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Batch:
     """What is known of the batch that is being made.
 
     variants: of each image, where they have their own; auditioned: of how many candidates each is the best, None where
-    it was not chosen; hires_calls: how often the hires pass has called the hook; passes: those whose noise was modulated.
+    it was not chosen; hires_calls: how often the hires pass called the hook; error: why the batch was left as it is;
+    passes: those whose noise was modulated.
     """
 
     variants: tuple[int, ...] = ()
@@ -112,9 +113,6 @@ class Generation:
         self.reset()
         self.is_img2img = is_img2img
         children.resume_history(self.session)
-        # ADetailer's inner pass carries the settings of the outer one; off there unless asked for on the settings page.
-        if getattr(p, "_ad_inner", False) and not self.options.adetailer:
-            return
         try:
             contact_sheet = self.claim(args)
         except SettingError as error:
@@ -138,7 +136,11 @@ class Generation:
     def process(self, p: Any) -> None:
         """Check the settings against the host and write the infotext, which some hosts save before sampling."""
         infotext.clear(p.extra_generation_params)
+        # Once more: what a request overrides is set only now.
+        self.options = self.session.options()
+        # ADetailer's inner pass carries the settings of the outer one; off there unless asked for on the settings page.
         if getattr(p, "_ad_inner", False) and not self.options.adetailer:
+            self.active, self.refusal = False, ""
             return
         if self.is_own(p):
             self.session.outcomes.pop(self.tab, None)

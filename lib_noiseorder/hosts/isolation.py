@@ -236,7 +236,7 @@ class Memory:
 
 
 def is_plain(name: str, value: Any) -> bool:
-    """Whether an attribute of a network is a number, a tensor or a list that somebody keeps there, and no part of it."""
+    """Whether an attribute of a network is a number, a tensor or a list that somebody keeps there."""
     kinds = (bool, int, float, str, list, tuple, dict, Tensor, type(None))
     return not name.startswith("_") and isinstance(value, kinds) and not isinstance(value, nn.Parameter)
 
@@ -288,7 +288,7 @@ def isolated(network: nn.Module, options: Any, begin: Callable[[], Any]) -> Iter
 
 @contextmanager
 def preserved(p: Any, adapter: Any) -> Iterator[None]:
-    """A run of the sampler after which what other extensions remember of it is as before.
+    """A run of the sampler after which what other extensions remember is as before.
 
     Theirs are the functions on the model and what the host calls in every step; TeaCache counts in the network itself.
     """

@@ -630,9 +630,11 @@ class FakeHost:
         """A whole generation, in the order of both hosts: what they resolve, build and hand to `postprocess`."""
         errors: list[Exception] = []
         args, opts, state = p.script_args[1:], self.opts, self.state
+        self.swallow(errors, lambda: self.script.before_process(p, *args))
+        stored = dict(opts.data)
         for key, value in p.override_settings.items():
             self.overridden.append((key, value))
-        self.swallow(errors, lambda: self.script.before_process(p, *args))
+            opts.data[key] = value
         count = p.batch_size * p.n_iter
         p.seed, p.subseed = self.get_fixed_seed(p.seed), self.get_fixed_seed(p.subseed)
 
@@ -697,6 +699,7 @@ class FakeHost:
             infotexts.insert(0, self.infotext(p, 0, use_main_prompt=True))
         result = Processed(images, infotexts, first, p, "".join(f"{text}\n" for text in p.comments))
         self.swallow(errors, lambda: self.script.postprocess(p, result, *args))
+        opts.data = stored
         assert not errors, errors
         return result
 

@@ -527,7 +527,6 @@ def test_a_sampler_of_second_order_asks_twice_a_step(host):
 def test_the_estimate_of_img2img_begins_where_it_does(host):
     from lib_noiseorder.job import Job
 
-    audition = audition_of(host)
     host.model_data.sd_model = host.model(processing(host, False))
     steps, of, _ = host.loaded.session.adapter.plan(Job(10, strength=0.5, width=8, height=8), 0.75)
     assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
@@ -721,7 +720,7 @@ def test_another_extension_that_wraps_sample(host, monkeypatch):
     for first in (True, False):
         process_batch = host.script.process_batch
 
-        def wrap(p):
+        def wrap(p, first=first):
             inner = p.sample
 
             def sample(**arguments):
@@ -730,10 +729,10 @@ def test_another_extension_that_wraps_sample(host, monkeypatch):
 
             p.sample = sample
 
-        def both(p, *args, **kwargs):
+        def both(p, *args, first=first, ours=process_batch, wrap=wrap, **kwargs):
             if first:
                 wrap(p)
-            process_batch(p, *args, **kwargs)
+            ours(p, *args, **kwargs)
             if not first:
                 wrap(p)
 
@@ -806,3 +805,11 @@ def test_a_critic_of_ones_own(host):
     scores = iter([0.0, 1.0])
     audition_of(host).critic = lambda denoised, batch: [next(scores)]
     assert variant_of(generate(host, {**SETTINGS, "audition": 2}).infotexts[0]) == 1
+
+
+@pytest.mark.parametrize("choice", ["stop", "continue"])
+def test_a_setting_that_a_request_overrides(host, choice):
+    """The hosts set it after `before_process`."""
+    override = {"noiseorder_on_failure": choice}
+    result = generate(host, {**SETTINGS, "erase": 99}, n_iter=2, override_settings=override, do_not_save_grid=True)
+    assert len(result.images) == {"stop": 1, "continue": 2}[choice]

@@ -120,7 +120,7 @@ def test_text_and_bar_move_while_the_model_works(host, direction, total):
         (host.state.textinfo, host.state.sampling_step, host.state.sampling_steps)
     )
     host.txt2img({**ON, "levels": 3, "direction": direction})
-    # The bar stands at the beginning of the image's steps: schedules of LoRA weights and windows divide by their number.
+    # The bar stands at the beginning of the image's steps: LoRA schedules and windows divide by their number.
     expected = [(f"Noise Order: evaluating the model {k}/{total}", 0, 10) for k in range(1, total + 1)]
     assert sorted(set(states)) == expected
 
