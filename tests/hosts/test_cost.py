@@ -7,7 +7,9 @@ import json
 import pytest
 from test_compare import ALL, generate
 
-from lib_noiseorder.webui.cost import Job, Plan, Rates, evaluations, line, read
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.job import Job, Plan, read
+from lib_noiseorder.webui.cost import Rates, evaluations, line
 
 
 def load(host):
@@ -15,17 +17,9 @@ def load(host):
     host.model_data.sd_model = host.model(host.processing([], [], []))
 
 
-def modules(host):
-    """The loaded script's own copies: the fakes load the extension anew."""
-    from lib_noiseorder.config import NoiseOrderConfig
-    from lib_noiseorder.webui import cost
-
-    return NoiseOrderConfig, cost, host.loaded.rates()
-
-
 def estimate(host, settings, cfg=5.0, **job):
-    config, cost, rates = modules(host)
-    plain, added = cost.evaluations(config(True, **settings), cost.Job(steps=10, cfg=cfg, **job), rates)
+    rates = host.loaded.session.rates()
+    plain, added = evaluations(NoiseOrderConfig(True, **settings), Job(steps=10, cfg=cfg, **job), rates)
     return plain + sum(added.values()), added
 
 
@@ -37,7 +31,7 @@ def count(host, settings, parts, cfg=5.0, **changes):
     images = changes.get("batch_size", 1) * changes.get("n_iter", 1)
     # As the samplers of the hosts do it, A1111's always.
     negative = cfg != 1 or type(host).__name__.startswith("A1111")
-    assert host.loaded.HOST.negative_at_cfg_1[0] is type(host).__name__.startswith("A1111")
+    assert host.loaded.session.adapter.negative_at_cfg_1[0] is type(host).__name__.startswith("A1111")
     steps = sum(host.steps_run) * changes.get("batch_size", 1)
     return (host.network.rows + steps * (parts + negative)) / images
 
@@ -89,8 +83,6 @@ def test_the_hires_pass(host, passes):
 
 
 def cost_of(settings, job, rates=None):
-    from lib_noiseorder.config import NoiseOrderConfig
-
     return evaluations(NoiseOrderConfig(True, **settings), job, rates or Rates())
 
 
@@ -129,8 +121,6 @@ def test_passes_of_the_sampler():
 
 
 def test_words():
-    from lib_noiseorder.config import NoiseOrderConfig
-
     def describe(job=None, inspects=False, **settings):
         rates = Rates(inspects=lambda: inspects)
         return line(NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings}), job or Job(), rates)
