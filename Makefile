@@ -1,5 +1,6 @@
 # make playground   sets everything up and opens the page
-# make test         sets everything up and runs all tests
+# make test         sets everything up and runs the tests, in a few minutes
+# make test-all     those and what is slow: long fuzzing, the timing of imports, the quality of the playground's models
 # make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
 # make evidence     measures the headline of docs/evidence.md (goes on where it was stopped); FULL=1: every row, for a day
 PYTHON ?= python3
@@ -7,19 +8,26 @@ PY := .venv/bin/python
 G4 := .venv-gradio4/bin/python
 G3 := .venv-gradio3/bin/python
 WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
-PAGES := tests/webui tests/browser $(patsubst %,tests/hosts/test_%.py,audition compare detect inspector options)
+PAGES := tests/webui tests/browser
+WORKERS ?= 2
+PYTEST := -m pytest -q -n $(WORKERS) --dist loadscope -p no:randomly
 
-.PHONY: playground test evidence lint mutants clean
+.PHONY: playground test test-all evidence lint mutants clean
 
 playground: .venv/.playground
 	$(PY) -m lib_noiseorder.playground
 
 test: .venv/.test .venv-gradio4/.test .venv-gradio3/.test lint
 	sh tests/browser/ensure_browser.sh $(PY)
-	$(PY) -m pytest -q
-	@# What has to do with Gradio once more, as Forge has it and as AUTOMATIC1111 1.10 has it.
-	if [ -x $(G4) ]; then $(G4) -m pytest -q $(PAGES); fi
-	if [ -x $(G3) ]; then $(G3) -m pytest -q $(PAGES); fi
+	$(PY) $(PYTEST) -m "not slow"
+	@# The page once more with the Gradio that Forge has, and with that of AUTOMATIC1111 1.10.
+	if [ -x $(G4) ]; then $(G4) $(PYTEST) -m "not slow" $(PAGES); fi
+	if [ -x $(G3) ]; then $(G3) $(PYTEST) -m "not slow" $(PAGES); fi
+
+test-all: test
+	$(PY) $(PYTEST) -m slow
+	@# Nothing depends on the order of the tests.
+	$(PY) -m pytest -q -n $(WORKERS) -m "not slow" tests/core tests/hosts tests/webui
 
 evidence: .venv/.evidence
 	$(PY) benchmarks/quality.py headline $(if $(FULL),$(WHOLE),--plot docs/gain.png)
