@@ -88,11 +88,16 @@ def adapter() -> type[Any]:
     return A1111Denoiser
 
 
+def look_up(symbol: str) -> Any:
+    """What is called so, with its module's name before; None where the module has no such thing."""
+    module, _, name = symbol.rpartition(".")
+    return getattr(import_module(module), name, None)
+
+
 def check_symbols(symbols: dict[str, int | None]) -> None:
     """Raise LookupError naming the first symbol that is missing or no longer takes that many arguments."""
     for symbol, arguments in symbols.items():
-        module, _, name = symbol.rpartition(".")
-        value = getattr(import_module(module), name, None)
+        value = look_up(symbol)
         if value is None:
             raise LookupError(f"it has no {symbol}")
         if arguments is None:
@@ -107,8 +112,7 @@ def check_symbols(symbols: dict[str, int | None]) -> None:
 
 def check_hires_calls(host: type[Any]) -> None:
     """Warn where the hires pass of this WebUI calls the hook otherwise than its adapter says."""
-    processing = getattr(import_module("modules.processing"), "StableDiffusionProcessingTxt2Img", None)
-    method = getattr(processing, "sample_hr_pass", None)
+    method = getattr(look_up("modules.processing.StableDiffusionProcessingTxt2Img"), "sample_hr_pass", None)
     # What another extension put in its place need not call the hook itself.
     if not isinstance(method, types.FunctionType):
         return

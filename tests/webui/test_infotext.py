@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+import types
 
 import gradio as gr
 import pytest
@@ -95,9 +97,34 @@ def test_an_audition_is_not_paid_again():
 
 
 def test_a_value_for_each_image_wherever_the_host_begins_to_count():
-    variants = infotext.PerImage(["3", "8"])
-    assert isinstance(variants, list)
-    assert [variants[k] for k in range(6)] == ["3", "8"] * 3
+    """Most count within the batch and hand over its seeds; ersatzForge, and params.txt, count all images."""
+    variants = infotext.PerImage({0: "3", 1: "8", 2: None, 3: "5"})
+    assert (str(variants), json.dumps([variants])) == ("3, 8, 5", '["3, 8, 5"]')
+    for iteration, values in enumerate((["3", "8"], [None, "5"], [None, None])):
+        p = types.SimpleNamespace(all_seeds=[1, 2, 3, 4], batch_size=2, iteration=iteration)
+        seeds = p.all_seeds[2 * iteration : 2 * iteration + 2]
+        assert [variants(p=p, index=k, all_seeds=seeds, all_prompts=[]) for k in range(2)] == values
+        assert [variants(p=p, index=k, all_seeds=p.all_seeds) for k in range(4)] == ["3", "8", None, "5"]
+        assert variants(p=p, index=1, all_seeds=p.all_seeds, use_main_prompt=True) == "3", "a grid's"
+    p = types.SimpleNamespace(all_seeds=[1, 2], batch_size=2, iteration=0)
+    assert [variants(p=p, index=k, all_seeds=p.all_seeds) for k in (0, 1, None)] == ["3", "8", "3"]
+
+
+def test_what_all_images_share_is_one_value_and_of_later_images_nothing_is_said():
+    images = {0: {"a": "1", "b": "x"}, 1: {"a": "1", "b": "y", "c": "z"}, 2: {"a": "2"}}
+    assert infotext.merge(images, 0) == {"a": "1", "b": "x"}
+    merged = infotext.merge(images, 1)
+    assert list(merged) == ["a", "b", "c"]
+    assert not callable(merged["a"])
+    assert [merged[key].values for key in "bc"] == [{0: "x", 1: "y"}, {0: None, 1: "z"}]
+    merged = infotext.merge(images, 2)
+    assert [merged[key].values for key in "abc"] == [
+        {0: "1", 1: "1", 2: "2"},
+        {0: "x", 1: "y", 2: None},
+        {0: None, 1: "z", 2: None},
+    ]
+    assert infotext.merge({}, 0) == {}
+    assert infotext.merge({3: {"a": "1"}}, 2) == {}
 
 
 def test_an_image_made_without_us_switches_us_off_and_touches_nothing_else():

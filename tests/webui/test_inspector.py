@@ -24,37 +24,35 @@ def noise(batch=2, channels=4, seed=1):
     return torch.randn(batch, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(autouse=True)
-def clear_inspector():
-    inspector.forget()
-    yield
-    inspector.forget()
+@pytest.fixture
+def inspections():
+    return inspector.Inspections()
 
 
-def remember(batch=2, stage="", count=1):
+def remember(inspections, batch=2, stage="", count=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
     previews = [LevelPreview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
     images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_image)
-    inspector.keep(NoiseOrderConfig(True, inject=0.05), 2 * count, images)
+    inspections.keep(NoiseOrderConfig(True, inject=0.05), 2 * count, images)
     return noises
 
 
-def client(inspects):
+def client(inspects, inspections):
     app = FastAPI()
-    api.register(app, dict, Rates(inspects=lambda: inspects))
+    api.register(app, dict, Rates(inspects=lambda: inspects), inspections=inspections)
     return TestClient(app)
 
 
 @pytest.mark.parametrize(("inspects", "message"), [(False, "switch on"), (True, "last generation was not changed")])
-def test_nothing_to_tell_is_told(inspects, message):
-    response = client(inspects).get("/noiseorder/v1/inspect")
+def test_nothing_to_tell_is_told(inspections, inspects, message):
+    response = client(inspects, inspections).get("/noiseorder/v1/inspect")
     assert response.status_code == 404
     assert message in response.json()["detail"]
 
 
-def test_the_route_tells_all_of_the_last_generation():
-    noises = remember()
-    report = client(True).get("/noiseorder/v1/inspect").json()
+def test_the_route_tells_all_of_the_last_generation(inspections):
+    noises = remember(inspections)
+    report = client(True, inspections).get("/noiseorder/v1/inspect").json()
     assert report["settings"]["erase"] == 4
     assert report["evaluations"] == 2
     assert [image["seed"] for image in report["images"]] == [0, 1]
@@ -77,15 +75,15 @@ def test_the_route_tells_all_of_the_last_generation():
     assert preview["before"] != preview["after"]
 
 
-def test_a_few_images_of_each_pass_are_kept():
-    remember(batch=3)
-    remember(batch=3)
-    remember(batch=6, stage="hires")
-    assert [image.stage for image in inspector.last.images] == [""] * 4 + ["hires"] * 4
-    assert inspector.room("") == 0
-    inspector.forget()
-    assert inspector.last is None
-    assert inspector.room("") == 4
+def test_a_few_images_of_each_pass_are_kept(inspections):
+    remember(inspections, batch=3)
+    remember(inspections, batch=3)
+    remember(inspections, batch=6, stage="hires")
+    assert [image.stage for image in inspections.last.images] == [""] * 4 + ["hires"] * 4
+    assert inspections.room("") == 0
+    inspections.forget()
+    assert inspections.last is None
+    assert inspections.room("") == 4
 
 
 def test_what_is_kept_is_a_copy():
@@ -170,18 +168,18 @@ def test_what_stands_out_is_told_and_nothing_else():
     assert verdicts["empty"].startswith("weaker than a sampler expects (rms 0.000)")
 
 
-def test_the_default_settings_stay_white_and_the_printed_formula_does_not():
-    remember()
-    verdicts = [image["after"]["verdict"] for image in inspector.describe(inspector.last)["images"]]
+def test_the_default_settings_stay_white_and_the_printed_formula_does_not(inspections):
+    remember(inspections)
+    verdicts = [image["after"]["verdict"] for image in inspector.describe(inspections.last)["images"]]
     assert verdicts == [inspector.WHITE] * 2
     strong = inspector.observe([1], "", {name: 1.5 * noise() for name in inspector.STATES})
     page = inspector.page(strong)
     assert page.count("stronger than a sampler expects") == 3
 
 
-def test_the_page_shows_every_image():
-    remember()
-    page = inspector.page(inspector.last.images)
+def test_the_page_shows_every_image(inspections):
+    remember(inspections)
+    page = inspector.page(inspections.last.images)
     assert page.count("<h4>") == 2
     assert page.count("<img") == 2 * (3 + 1 + 2)
     assert "first pass" in page
@@ -193,33 +191,33 @@ def handlers(page):
     return [function.fn for function in functions]
 
 
-def test_the_panel_says_that_it_is_off_and_is_switched_on_there():
+def test_the_panel_says_that_it_is_off_and_is_switched_on_there(inspections):
     state = {"on": False}
     with gr.Blocks() as page:
-        inspector.panel(lambda name: f"id_{name}", lambda: state["on"], lambda on: state.update(on=on))
+        inspector.panel(lambda name: f"id_{name}", inspections, lambda: state["on"], lambda on: state.update(on=on))
     load, _, change = handlers(page)
     assert load() == (False, f"<p>{html.escape(inspector.OFF)}</p>")
     on, message = change(True)
     assert on
     assert state["on"]
     assert message == f"<p>{inspector.NOTHING}</p>"
-    remember()
+    remember(inspections)
     assert load()[1].startswith("<style")
     assert change(False)[1].startswith(f"<p>{html.escape(inspector.OFF)}</p><style"), "what was kept is still shown"
 
 
-def test_a_switch_that_cannot_be_set_goes_back_and_says_why():
+def test_a_switch_that_cannot_be_set_goes_back_and_says_why(inspections):
     def switch(on):
         raise SettingError("frozen <here>")
 
     with gr.Blocks() as page:
-        inspector.panel(lambda name: name, lambda: False, switch)
+        inspector.panel(lambda name: name, inspections, lambda: False, switch)
     assert handlers(page)[2](True) == (False, "<p>⚠ frozen &lt;here&gt;</p>")
 
 
-def test_the_panel_is_folded_and_empty():
+def test_the_panel_is_folded_and_empty(inspections):
     with gr.Blocks() as page:
-        inspector.panel(lambda name: f"id_{name}", lambda: False, lambda on: None)
+        inspector.panel(lambda name: f"id_{name}", inspections, lambda: False, lambda on: None)
     accordions = [block for block in page.blocks.values() if isinstance(block, gr.Accordion)]
     assert [block.open for block in accordions] == [False]
     assert {"id_inspector", "id_inspector_on", "id_inspect", "id_inspected"} <= {

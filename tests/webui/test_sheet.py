@@ -15,8 +15,9 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from lib_noiseorder.config import FIELDS, SettingError, parse
+from lib_noiseorder.job import Job, Plan
 from lib_noiseorder.webui import api, sheet
-from lib_noiseorder.webui.cost import Job, Plan, Rates, cost_in_images
+from lib_noiseorder.webui.cost import Rates, cost_in_images
 
 
 class Txt2Img(BaseModel):
@@ -30,6 +31,7 @@ class Host:
     """Makes two previews of whatever it is asked, and remembers the request."""
 
     def __init__(self) -> None:
+        self.sheets = sheet.Sheets()
         self.requests: list[Any] = []
         self.refusal = ""
         self.interrupted = False
@@ -42,7 +44,7 @@ class Host:
     def txt2imgapi(self, txt2imgreq: Txt2Img) -> dict[str, Any]:
         self.requests.append(txt2imgreq)
         args = txt2imgreq.alwayson_scripts["noise order"]["args"]
-        audition = sheet.redeem(args[len(FIELDS)])
+        audition = self.sheets.claim(args[len(FIELDS)])
         config = parse(args)
         audition.images, audition.variants, audition.steps, audition.of, audition.cost = 1, (0, 1), 6, 20, 0.6
         audition.size = (512, 256)
@@ -60,7 +62,6 @@ class Host:
 
 @pytest.fixture
 def host():
-    sheet.sheets.clear()
     return Host()
 
 
@@ -81,7 +82,7 @@ def client(host):
         host.arguments = (job, depth)
         return plans.get(job.sampler)
 
-    api.register(app, dict, Rates(plan))
+    api.register(app, dict, Rates(plan), host.sheets)
     return TestClient(app)
 
 
@@ -199,7 +200,7 @@ def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
 
 def test_the_page_gets_only_what_it_has_not_yet(client, host):
     client.post("/noiseorder/v1/audition", json={})
-    (sheet_id,) = sheet.sheets
+    (sheet_id,) = host.sheets.by_id
     first = client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}").json()
     assert [each["variant"] for each in first["previews"]] == [0, 1]
     assert decode(first["previews"][0]).size == (256, 128), "small"
@@ -212,21 +213,21 @@ def test_the_page_gets_only_what_it_has_not_yet(client, host):
 
 
 def test_tickets():
-    sheet.sheets.clear()
-    assert sheet.redeem("") is sheet.redeem(None) is None
+    sheets = sheet.Sheets()
+    assert sheets.claim("") is sheets.claim(None) is None
     request = sheet.Sheet("x", 3, 0.6, True)
-    audition = sheet.redeem(sheet.ticket(request))
+    audition = sheets.claim(sheet.ticket(request))
     assert (audition.id, audition.candidates, audition.depth, audition.scored) == ("x", 3, 0.6, True)
-    assert sheet.sheets == {"x": audition}
+    assert sheets.by_id == {"x": audition}
     assert audition.told == "3 candidates at 0 of 0 steps: 0.0 images", "nothing was made yet"
-    assert sheet.redeem(sheet.ticket(request)) is None, "good once"
+    assert sheets.claim(sheet.ticket(request)) is None, "good once"
     for text in ("{", "[]", "{}", json.dumps({"id": "y"})):
         with pytest.raises(SettingError, match="cannot be read"):
-            sheet.redeem(text)
+            sheets.claim(text)
     for depth in (7, 1.01, 0.04):
         with pytest.raises(SettingError, match=f"depth = {depth}"):
-            sheet.redeem(json.dumps({"id": "y", "candidates": 3, "depth": depth}))
-    assert sheet.redeem(json.dumps({"id": "z", "candidates": 3, "depth": 1})).depth == 1
+            sheets.claim(json.dumps({"id": "y", "candidates": 3, "depth": depth}))
+    assert sheets.claim(json.dumps({"id": "z", "candidates": 3, "depth": 1})).depth == 1
 
 
 def test_the_price_of_images_of_a_single_step_and_of_none():
