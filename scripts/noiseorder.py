@@ -77,7 +77,13 @@ def override(p: Any, settings: Any) -> None:
 
 script_callbacks.on_app_started(
     lambda _, app: api.register(
-        app, PRESETS.usable, session.rates(), session.sheets, session.inspections, session.outcomes
+        app,
+        PRESETS.usable,
+        session.rates(),
+        session.sheets,
+        session.inspections,
+        session.outcomes,
+        lambda: bool(shared.state.job),
     )
 )
 script_callbacks.on_infotext_pasted(infotext.complete_params)

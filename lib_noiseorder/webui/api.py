@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from fastapi import HTTPException, Query
+from fastapi import Depends, HTTPException, Query
 
-from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse
+from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse, quote
 from ..core.schedule import DEPTH
 from ..job import Job
-from . import inspector, sheet
+from . import infotext, inspector, sheet
 from .cost import Rates, cost_in_images, rows
 from .infotext import VERSION
 
@@ -60,12 +60,14 @@ def audition(app: Any, body: dict[str, Any], sheets: sheet.Sheets) -> dict[str, 
             secrets.token_hex(8), request.pop("candidates", 4), request.pop("depth", DEPTH), True
         )
         sheet.check(contact_sheet.candidates, contact_sheet.depth)
-        scripts = {str(name).lower(): value for name, value in (request.get("alwayson_scripts") or {}).items()}
-        settings = parse(scripts.get("noise order", {}).get("args") or [{}])
+        if request.get("script_name"):
+            raise SettingError('an audition takes no script of the menu "Script": leave script_name out')
+        scripts = scripts_of(request)
+        settings = read_settings(scripts.get("noise order"), request.get("infotext"))
         if not settings.active:
             raise SettingError("Noise Order is off, or changes nothing: switch it on, and set Erase above 1")
         settings.check_candidates(contact_sheet.candidates)
-    except (SettingError, AttributeError) as error:
+    except SettingError as error:
         raise HTTPException(422, str(error)) from None
     values = [getattr(settings, field.name) for field in FIELDS]
     scripts["noise order"] = {"args": [*values, sheet.ticket(contact_sheet)]}
@@ -77,9 +79,38 @@ def audition(app: Any, body: dict[str, Any], sheets: sheet.Sheets) -> dict[str, 
         raise HTTPException(422, str(error)) from None
     route.endpoint(payload)
     result = sheets.by_id.get(contact_sheet.id, contact_sheet)
-    if not result.previews and result.notes and result.notes != ["interrupted"]:
+    if not result.previews and result.notes and "interrupted" not in result.notes:
         raise HTTPException(422, "; ".join(result.notes))
     return sheet.describe(result)
+
+
+def scripts_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the request says to scripts, by their names in small letters, as the hosts look for them."""
+    scripts = request.get("alwayson_scripts") or {}
+    if not isinstance(scripts, Mapping):
+        raise SettingError(f"alwayson_scripts = {quote(scripts)}: must be an object")
+    return {str(name).lower(): value for name, value in scripts.items()}
+
+
+def read_settings(entry: object, text: object) -> NoiseOrderConfig:
+    """The settings of a request: its arguments for us, else the host's field "infotext", else the defaults."""
+    entry = entry or {}
+    args = entry.get("args") if isinstance(entry, Mapping) else entry
+    if args is not None and (not isinstance(entry, Mapping) or not isinstance(args, list)):
+        raise SettingError(
+            f'args = {quote(args)}: must be a list, as in {{"noise order": {{"args": [{{"erase": 4}}]}}}}'
+        )
+    if args:
+        return parse(args)
+    params = infotext.entries(text) if isinstance(text, str) else {}
+    if infotext.version(params) is None:
+        return parse([{}])
+    if infotext.version(params) != VERSION:
+        raise SettingError(
+            f"the image of this infotext was made by version {quote(infotext.version(params))} of the algorithm; this "
+            f"extension has version {VERSION} and cannot make it again"
+        )
+    return parse([{field.name: infotext.reader(field)(params) for field in FIELDS}])
 
 
 def host_route(app: Any, name: str) -> Any:
@@ -90,17 +121,51 @@ def host_route(app: Any, name: str) -> Any:
     raise HTTPException(404, "the WebUI's own API is off: start it with --api")
 
 
+def find_route(app: Any, path: str) -> Any:
+    return next((route for route in app.routes if getattr(route, "path", "") == path), None)
+
+
+def page_login(app: Any) -> tuple[list[Any], Callable[..., Any]]:
+    """What Gradio's own routes ask for, as dependencies, and the one of them that tells the user's name.
+
+    Found at /config, from which the page is made, in Gradio 3.41, 4.40 and 6. The name is None where there is no login.
+    """
+
+    def closed() -> None:
+        if getattr(app, "auth", None) is not None or getattr(app, "auth_dependency", None) is not None:
+            raise HTTPException(401, "Not authenticated")
+
+    def nobody() -> None:
+        return None
+
+    def calls(dependant: Any) -> list[Any]:
+        return [call for each in dependant.dependencies for call in (each.call, *calls(each))]
+
+    route = find_route(app, "/config")
+    guard = list(getattr(route, "dependencies", []))
+    if not guard:
+        # A WebUI without its page; or a Gradio that does otherwise, whose login nobody would pass.
+        return [Depends(closed)], nobody
+    named = (call for call in calls(route.dependant) if getattr(call, "__name__", "") == "get_current_user")
+    return guard, next(named, nobody)
+
+
 def register(
     app: Any,
     presets: Callable[[], Mapping[str, NoiseOrderConfig]],
     rates: Rates = RATES,
     sheets: sheet.Sheets | None = None,
     inspections: inspector.Inspections | None = None,
-    outcomes: Mapping[str, str] = MappingProxyType({}),
+    outcomes: Mapping[Any, str] = MappingProxyType({}),
+    busy: Callable[[], bool] = lambda: False,
 ) -> None:
     """Add the routes to the WebUI's FastAPI app.
 
-    presets: the built-in ones and the user's own, as they are now; sheets, inspections, outcomes: what is shown.
+    presets: the built-in ones and the user's own, as they are now; sheets, inspections, outcomes: what is shown; busy:
+    whether the host is at a job.
+    Programs' routes that show anybody's work ask for what the host's own API asks for, and the page's for what the page
+    asks for. With a login a page is told outcomes of its own user's generations alone, by (tab, user), and a sheet by
+    its name, which only the page that asked for it knows.
     """
     all_sheets = sheets or sheet.Sheets()
     seen = inspections or inspector.Inspections()
@@ -129,12 +194,15 @@ def register(
         price = cost_in_images(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
         return {"told": sheet.words(candidates, plan.preview, plan.steps, price)}
 
+    login, user_of = page_login(app)
+    name: Any = Depends(user_of)
+    host_txt2img = find_route(app, "/sdapi/v1/txt2img")
+    # Without the host's API there is no password of its own.
+    programs: Any = login if host_txt2img is None else host_txt2img.dependencies
+
     def progress(id: str, have: int = Query(0, ge=0)) -> dict[str, Any]:
-        """The sheet so far, without the previews that the page has."""
-        result = all_sheets.progress(id, have)
-        if result is None:
-            raise HTTPException(404, "no such audition, or it has not begun")
-        return result
+        """The sheet so far, without the previews that the page has, and whether anything is going on."""
+        return {**all_sheets.progress(id, have), "busy": busy()}
 
     def told() -> dict[str, Any]:
         """Every preset as an object that can be sent as it is."""
@@ -146,15 +214,19 @@ def register(
             raise HTTPException(404, inspector.NOTHING if rates.inspects() else inspector.OFF)
         return inspector.describe(seen.last)
 
-    def done(tab: str) -> dict[str, str]:
-        """What was done in the last generation of a tab, for the line on the page."""
-        return {"told": outcomes.get(tab, "")}
+    def done(tab: str, user: Any = name) -> dict[str, str]:
+        """What was done in the last generation of a tab by this user, for the line on the page."""
+        shared = outcomes.get(tab, "") if user is None else ""
+        return {"told": outcomes.get((tab, user), shared)}
 
-    routes = {"schema": schema, "presets": told, "version": version, "inspect": inspect, "outcome": done}
-    for name, answer in routes.items():
-        app.add_api_route(f"{PREFIX}/{name}", answer, methods=["GET"], response_model=None)
-    # Behind the same password as the host's own.
-    guard: Any = next((r.dependencies for r in app.routes if getattr(r, "path", "") == "/sdapi/v1/txt2img"), [])
-    app.add_api_route(f"{PREFIX}/audition", make, methods=["POST"], response_model=None, dependencies=guard)
-    app.add_api_route(f"{PREFIX}/audition/cost", cost, methods=["GET"], response_model=None)
-    app.add_api_route(f"{PREFIX}/audition/sheet/{{id}}", progress, methods=["GET"], response_model=None)
+    def add(name: str, answer: Callable[..., Any], guard: Any = (), method: str = "GET") -> None:
+        app.add_api_route(f"{PREFIX}/{name}", answer, methods=[method], response_model=None, dependencies=list(guard))
+
+    add("schema", schema)
+    add("version", version)
+    add("presets", told, programs)
+    add("inspect", inspect, programs)
+    add("audition", make, programs, "POST")
+    add("outcome", done, login)
+    add("audition/cost", cost, login)
+    add("audition/sheet/{id}", progress, login)

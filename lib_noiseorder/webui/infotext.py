@@ -37,6 +37,8 @@ AUTO = "Noise Order auto"
 VARIANT = "Noise Order compare"
 """On an image made beside another one: which variant it is. Not read back: the image's own settings made it."""
 KEYS = (ERROR, INNER, AUDITIONED, AUTO, *(field.infotext for field in FIELDS))
+ENTRY = re.compile(rf'({MARKER}[\w ]*): *("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+"""One of ours in the last line of an infotext, as the hosts read it."""
 COMMA = re.compile(rf"({MARKER} [\w ]+): *(-?\d+),(\d+)(?=,|\s*$)")
 """A number with a decimal comma; between the entries of an infotext the comma has a space behind it."""
 
@@ -141,12 +143,37 @@ def complete_params(infotext: str, params: dict[str, Any]) -> None:
             say(f"{key}: {quote(params[key])} is a setting that this version does not have: the image may differ")
 
 
+def entries(text: str) -> dict[str, str]:
+    """Our keys in an infotext, for who has no host to read it."""
+    params = {key: entry.strip() for key, entry in ENTRY.findall(text.strip().rpartition("\n")[2])}
+    complete_params(text, params)
+    return params
+
+
+class Reader(str):
+    """A reader of one field that is its infotext key too.
+
+    The hosts call what can be called when they paste. What is text besides they list among the fields that can be
+    ignored in pasting, and carry to the other tab by "Send to".
+    """
+
+    read: Callable[[Mapping[str, Any]], Any]
+
+    def __new__(cls, key: str, read: Callable[[Mapping[str, Any]], Any]) -> Reader:
+        text = super().__new__(cls, key)
+        text.read = read
+        return text
+
+    def __call__(self, params: Mapping[str, Any]) -> Any:
+        return self.read(params)
+
+
 def version(params: Mapping[str, Any]) -> str | None:
     """The version of the algorithm that made the image; None for an image made without us."""
     return str(params[MARKER]).strip() if MARKER in params else None
 
 
-def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Callable[[Mapping[str, Any]], Any]:
+def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Reader:
     """What pasting an infotext puts into a field's control; None leaves the control alone.
 
     An image made without us switches us off, unless switch_off says no, and changes nothing else; so does one made by
@@ -179,7 +206,7 @@ def reader(field: Field, switch_off: Callable[[], bool] = lambda: True) -> Calla
             )
             return field.default
 
-    return enabled if field.name == "enabled" else read
+    return Reader(field.infotext, enabled if field.name == "enabled" else read)
 
 
 def text(value: object) -> str:

@@ -63,7 +63,9 @@ class Sheet:
 
     @property
     def told(self) -> str:
-        """What was made and what it cost, in words."""
+        """What was made and what it cost, in words; before the first preview nothing is known of steps."""
+        if not self.of:
+            return f"{self.candidates} candidates"
         return words(self.candidates, self.steps, self.of, self.cost)
 
 
@@ -99,15 +101,23 @@ class Sheets:
             del self.by_id[oldest]
         return sheet
 
-    def progress(self, id: str, have: int) -> dict[str, Any] | None:
-        """What the page draws: the previews after the first `have`, small; None where the sheet is not begun."""
+    def progress(self, id: str, have: int) -> dict[str, Any]:
+        """What the page draws: the previews after the first `have`, small; of a sheet that is not begun nothing."""
         sheet = self.by_id.get(id)
         if sheet is None:
-            return None
+            return {"previews": [], "begun": False}
         new = sheet.previews[have:]
         return {
             **summary(sheet),
-            "previews": [{**describe_preview(preview), "picture": png(small(preview.picture))} for preview in new],
+            "previews": [
+                {
+                    **describe_preview(preview),
+                    "picture": png(small(preview.picture)),
+                    "seed_text": str(preview.seed),
+                }
+                for preview in new
+            ],
+            "begun": True,
         }
 
 
@@ -126,10 +136,7 @@ def describe(sheet: Sheet) -> dict[str, Any]:
         **summary(sheet),
         "previews": [
             {
-                "image": preview.image,
-                "seed": preview.seed,
-                "variant": preview.variant,
-                "score": preview.score,
+                **describe_preview(preview),
                 "picture": png(resize(preview.picture, sheet.size)),
                 "infotext": sheet.infotexts[k] if k < len(sheet.infotexts) else None,
             }
@@ -145,7 +152,9 @@ def summary(sheet: Sheet) -> dict[str, Any]:
 
 
 def describe_preview(preview: Preview) -> dict[str, Any]:
-    return {name: getattr(preview, name) for name in ("image", "seed", "variant", "score")}
+    """A preview without its picture. A critic of one's own may give what JSON has no word for."""
+    score = preview.score if preview.score is not None and math.isfinite(preview.score) else None
+    return {"image": preview.image, "seed": preview.seed, "variant": preview.variant, "score": score}
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -24,6 +24,7 @@ class Txt2Img(BaseModel):
     prompt: str = ""
     steps: int = 20
     init_images: list = Field(default=[])
+    infotext: str = ""
     alwayson_scripts: dict[str, Any] = Field(default={})
 
 
@@ -35,6 +36,8 @@ class Host:
         self.requests: list[Any] = []
         self.refusal = ""
         self.interrupted = False
+        self.score = -0.5
+        self.seed = 7
         self.password = True
 
     def guard(self) -> None:
@@ -52,7 +55,10 @@ class Host:
             audition.notes.append(self.refusal)
         else:
             image = Image.new("RGB", (512, 256), "red")
-            audition.previews = [sheet.Preview(0, 7, config.variant + k, image, -0.5 * k) for k in range(2)]
+            audition.previews = [
+                sheet.Preview(0, self.seed, config.variant + k, image, -0.5 * k if self.score == -0.5 else self.score)
+                for k in range(2)
+            ]
             audition.infotexts = ["one", "two"]
         if self.interrupted:
             audition.notes.append("interrupted")
@@ -117,6 +123,32 @@ def test_settings_and_neighbours_are_handed_on(client, host, name):
     assert result["depth"] == 0.5
 
 
+INFOTEXT = "a cat, Noise Order erase: 5\nNegative prompt: x\nSteps: 20, Noise Order: 1, Noise Order erase: 9, "
+INFOTEXT += 'Noise Order inject: 0,08, Noise Order direction: noise, Noise Order variant: 3, Version: "a, b"'
+
+
+@pytest.mark.parametrize("scripts", [{}, {"noise order": {}}, {"noise order": {"args": []}}, {"noise order": None}])
+def test_settings_come_from_the_host_s_field_infotext(client, host, scripts):
+    """As in txt2img, whose own reading of it our arguments would hide."""
+    client.post("/noiseorder/v1/audition", json={"infotext": INFOTEXT, "alwayson_scripts": scripts})
+    config = parse(host.requests[0].alwayson_scripts["noise order"]["args"])
+    assert (config.erase, config.inject, config.direction, config.variant) == (9, 0.08, "noise", 3)
+    assert host.requests[0].infotext == INFOTEXT, "the rest of it is the host's"
+
+
+def test_arguments_count_more_than_the_infotext(client, host):
+    scripts = {"noise order": {"args": [{"erase": 2}]}}
+    client.post("/noiseorder/v1/audition", json={"infotext": INFOTEXT, "alwayson_scripts": scripts})
+    config = parse(host.requests[0].alwayson_scripts["noise order"]["args"])
+    assert (config.erase, config.variant) == (2, 0)
+
+
+@pytest.mark.parametrize("text", ["", "a cat", "a cat\nSteps: 20, Noise Order error: no such model"])
+def test_an_infotext_without_us_says_nothing(client, host, text):
+    client.post("/noiseorder/v1/audition", json={"infotext": text})
+    assert parse(host.requests[0].alwayson_scripts["noise order"]["args"]) == parse([{}])
+
+
 def test_images_make_it_img2img(client, host):
     paths = []
     for route in client.app.routes:
@@ -145,6 +177,16 @@ def test_images_make_it_img2img(client, host):
         ({"alwayson_scripts": {"noise order": {"args": [{"erase": 0}]}}}, "must be a number from 1 to 64"),
         ({"alwayson_scripts": {"noise order": {"args": [{"enabled": False}]}}}, "switch it on"),
         ({"alwayson_scripts": {"noise order": {"args": [{"colour": 1}]}}}, "Unknown setting 'colour'"),
+        ({"alwayson_scripts": {"noise order": {"args": {"erase": 9}}}}, "args = {'erase': 9}: must be a list"),
+        ({"alwayson_scripts": {"noise order": {"args": {}}}}, "args = {}: must be a list"),
+        ({"alwayson_scripts": {"noise order": {"args": 9}}}, "args = 9: must be a list"),
+        ({"alwayson_scripts": {"noise order": {"args": "9"}}}, "args = '9': must be a list"),
+        ({"alwayson_scripts": {"noise order": [{"erase": 9}]}}, "must be a list, as in"),
+        ({"alwayson_scripts": {"noise order": 9}}, "args = 9: must be a list"),
+        ({"alwayson_scripts": [1]}, "alwayson_scripts = [1]: must be an object"),
+        ({"script_name": "X/Y/Z plot"}, "leave script_name out"),
+        ({"infotext": "x\nSteps: 4, Noise Order: 2, Noise Order erase: 9"}, "made by version '2'"),
+        ({"infotext": "x\nSteps: 4, Noise Order: 1, Noise Order erase: 1"}, "set Erase above 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told(client, host, body, message):
@@ -165,6 +207,21 @@ def test_an_interrupted_audition_gives_what_is_there(client, host):
     result = client.post("/noiseorder/v1/audition", json={}).json()
     assert result["notes"] == ["interrupted"]
     assert len(result["previews"]) == 2
+
+
+def test_one_that_is_interrupted_in_the_first_of_our_evaluations_gives_nothing_and_is_no_error(client, host):
+    host.interrupted, host.refusal = True, "the noise was left as it is: interrupted during a model evaluation"
+    answer = client.post("/noiseorder/v1/audition", json={})
+    assert (answer.status_code, answer.json()["notes"]) == (200, [host.refusal, "interrupted"])
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_has_no_word_for_is_no_score(client, host, score):
+    host.score = score
+    assert [each["score"] for each in client.post("/noiseorder/v1/audition", json={}).json()["previews"]] == [None] * 2
+    (sheet_id,) = host.sheets.by_id
+    told = client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}").json()["previews"]
+    assert [each["score"] for each in told] == [None] * 2
 
 
 def test_the_hosts_password_guards_it(client, host):
@@ -209,7 +266,21 @@ def test_the_page_gets_only_what_it_has_not_yet(client, host):
     assert [
         each["variant"] for each in client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}?have=1").json()["previews"]
     ] == [1]
-    assert client.get("/noiseorder/v1/audition/sheet/other").status_code == 404
+
+
+def test_a_sheet_that_has_not_begun_is_no_error(client):
+    answer = client.get("/noiseorder/v1/audition/sheet/other")
+    assert (answer.status_code, answer.json()) == (200, {"previews": [], "begun": False, "busy": False})
+
+
+def test_the_page_gets_seeds_as_text_too_as_its_numbers_end_at_2_to_the_53(client, host):
+    host.seed = 2**53 + 1
+    result = client.post("/noiseorder/v1/audition", json={}).json()
+    assert [each["seed"] for each in result["previews"]] == [2**53 + 1] * 2, "for programs"
+    (sheet_id,) = host.sheets.by_id
+    told = client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}").json()
+    assert [(each["seed"], each["seed_text"]) for each in told["previews"]] == [(2**53 + 1, "9007199254740993")] * 2
+    assert told["begun"]
 
 
 def test_tickets():
@@ -219,7 +290,7 @@ def test_tickets():
     audition = sheets.claim(sheet.ticket(request))
     assert (audition.id, audition.candidates, audition.depth, audition.scored) == ("x", 3, 0.6, True)
     assert sheets.by_id == {"x": audition}
-    assert audition.told == "3 candidates at 0 of 0 steps: 0.0 images", "nothing was made yet"
+    assert audition.told == "3 candidates", "nothing was made yet"
     assert sheets.claim(sheet.ticket(request)) is None, "good once"
     for text in ("{", "[]", "{}", json.dumps({"id": "y"})):
         with pytest.raises(SettingError, match="cannot be read"):
