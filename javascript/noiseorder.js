@@ -67,7 +67,9 @@
             settled, // with another one the server tells it anew
         };
         if (tab === "img2img_") {
-            const inpaints = typeof get_tab_index === "function" && get_tab_index("mode_img2img") >= 2; // or a batch
+            // The hosts' own function throws while the tab is not built.
+            const built = typeof get_tab_index === "function" && document.querySelector("#mode_img2img div button");
+            const inpaints = Boolean(built) && get_tab_index("mode_img2img") >= 2; // or a batch
             Object.assign(told, {img2img: true, strength: number(tab + "denoising_strength"), mask: inpaints});
         }
         if (tab === "txt2img_") {
@@ -176,22 +178,71 @@
             .catch(() => { asked[ours] = ""; });
     }
 
+    const runs = {}; // by panel, the audition that is followed from the press to its end
+
+    // One of these three is shown while the tab generates: the last one while an interrupted batch goes on.
+    const generates = (tab) => ["interrupt", "skip", "interrupting"].some((name) => {
+        const button = document.getElementById(tab + name);
+        return button && getComputedStyle(button).display !== "none";
+    });
+
     // A ticket into the hidden component, then the tab's own Generate button: queue, progress bar, interruption and
-    // gallery are the host's. The server takes a ticket once, whatever happens to the component afterwards.
+    // gallery are the host's. The server takes a ticket once, whatever happens to the component afterwards. Gradio 4
+    // queues a second press, and with a used ticket that makes whole images: so one at a time.
     function audition(panel) {
-        const {ours, tab} = panel, id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2)}`;
+        const {ours, tab} = panel;
+        if (runs[ours]) return;
+        if (generates(tab)) {
+            say(panel, "This tab is generating: press Audition when it has ended");
+            return;
+        }
+        // Who knows the name is shown the sheet.
+        const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+        const run = begin(panel, bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(""));
         const ticket = `#${ours}audition_ticket textarea, #${ours}audition_ticket input`;
         put(ticket, JSON.stringify({
-            id, candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
+            id: run.id, candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
         }));
-        const cells = document.querySelector(`#${ours}sheet .noiseorder-cells`);
-        cells.replaceChildren();
+        remember(tab, run.id);
         say(panel, "Waiting for the first preview");
         setTimeout(() => {
-            document.getElementById(`${tab}generate`).click();
+            // A press of Generate in between has taken the ticket with it.
+            if (!generates(tab)) document.getElementById(`${tab}generate`).click();
             setTimeout(() => put(ticket, ""), 1000);
-            follow(panel, id, cells, {have: 0, idle: 0, seed: null});
+            follow(panel, run);
         }, 200);
+    }
+
+    // have: previews that are shown; idle: how often nothing was going on; seed: of the first image; said: of the sheet.
+    function begin(panel, id) {
+        const cells = document.querySelector(`#${panel.ours}sheet .noiseorder-cells`);
+        cells.replaceChildren();
+        document.getElementById(`${panel.ours}audition_button`).setAttribute("aria-disabled", "true");
+        return runs[panel.ours] = {id, cells, have: 0, idle: 0, seed: null, said: "", begun: false, resumed: false};
+    }
+
+    function end({ours}) {
+        delete runs[ours];
+        document.getElementById(`${ours}audition_button`).removeAttribute("aria-disabled");
+    }
+
+    // The page may be loaded anew while an audition is under way. Some browsers keep nothing for a page in a frame.
+    function remember(tab, id) {
+        try {
+            if (id) sessionStorage.setItem(`noiseorder_${tab}audition`, id);
+            return sessionStorage.getItem(`noiseorder_${tab}audition`);
+        } catch (error) {
+            return null;
+        }
+    }
+
+    const resumed = new Set(); // panels that were looked at after loading
+    function resume(panel) {
+        if (!panel.tab || resumed.has(panel.ours)) return;
+        if (!document.querySelector(`#${panel.ours}sheet .noiseorder-cells`)) return;
+        resumed.add(panel.ours);
+        const id = !runs[panel.ours] && remember(panel.tab);
+        if (id) follow(panel, Object.assign(begin(panel, id), {resumed: true}));
     }
 
     const say = ({ours}, text) => {
@@ -199,27 +250,33 @@
         if (line.textContent !== text) line.textContent = text;
     };
 
-    async function follow(panel, id, cells, seen) {
-        const bar = document.getElementById(`${panel.tab}interrupt`);
-        // The button shows while the tab generates: what never comes is not waited for.
-        seen.idle = bar && getComputedStyle(bar).display !== "none" ? 0 : seen.idle + 1;
+    // Until the server says that the sheet is done, or nothing is going on any more. The buttons tell what this page has
+    // begun, the server (`busy`) what goes on without them: after loading anew, or after they are hidden too early.
+    async function follow(panel, run) {
+        let told = {};
         try {
-            const answer = await fetch(`noiseorder/v1/audition/sheet/${id}?have=${seen.have}`);
-            if (answer.ok) {
-                const told = await answer.json();
-                for (const preview of told.previews) add(panel, cells, told, preview, seen);
-                seen.have += told.previews.length;
-                say(panel, [told.told, ...told.notes].join(". "));
-                if (told.done) return;
-            }
-        } catch (error) {
-            seen.idle += 1;
+            const answer = await fetch(`noiseorder/v1/audition/sheet/${run.id}?have=${run.have}`);
+            if (answer.ok) told = await answer.json();
+        } catch (error) { /* the server is not reached: as if it told nothing */ }
+        if (told.begun) {
+            run.begun = true;
+            for (const preview of told.previews) add(run, told, preview);
+            run.have += told.previews.length;
+            const text = [told.told, ...told.notes].join(". ");
+            if (run.said !== text) say(panel, run.said = text); // not over what a choice has said since
         }
-        if (seen.idle < 40) setTimeout(() => follow(panel, id, cells, seen), 300);
+        const goes = generates(panel.tab) || (told.busy && (run.begun || run.resumed));
+        run.idle = goes ? 0 : run.idle + 1;
+        if (told.begun && told.done) return end(panel);
+        if (run.idle < (run.resumed ? 3 : 40)) return setTimeout(() => follow(panel, run), 300);
+        if (run.begun) say(panel, [told.told, ...(told.notes || []), "The generation ended early"].filter(Boolean).join(". "));
+        else if (!run.resumed) say(panel, "The audition did not begin");
+        end(panel);
     }
 
     // A row for every image, a column for every variant.
-    function add(panel, cells, told, preview, seen) {
+    function add(run, told, preview) {
+        const {cells} = run, seed = preview.seed_text; // a number of JavaScript's is not exact above 2^53
         if (!cells.firstChild) {
             const table = make(cells, "table", {style: "border-collapse: separate; border-spacing: 2px; width: auto"});
             const head = make(make(table, "thead"), "tr");
@@ -232,13 +289,13 @@
                 for (const _ of told.variants) make(line, "td");
             }
         }
-        if (preview.image === 0) seen.seed = seen.seed ?? preview.seed;
+        if (preview.image === 0) run.seed = run.seed ?? seed;
         const line = cells.querySelectorAll("tbody tr")[preview.image];
-        line.firstChild.textContent = `Seed ${preview.seed}`;
+        line.firstChild.textContent = `Seed ${seed}`;
         const cell = make(line.children[1 + told.variants.indexOf(preview.variant)], "button", {
             type: "button", class: "noiseorder-cell", "aria-pressed": "false",
-            "data-variant": preview.variant, "data-seed": seen.seed,
-            "aria-label": `Choose variant ${preview.variant}, seed ${preview.seed}`,
+            "data-variant": preview.variant, "data-seed": run.seed ?? seed, // where the first image was skipped
+            "aria-label": `Choose variant ${preview.variant}, seed ${seed}`,
             tabindex: cells.querySelector("button") ? -1 : 0,
             style: "padding: 3px; border: 0; border-radius: 6px; background: none; cursor: pointer; display: block",
         });
@@ -250,7 +307,8 @@
     function choose(panel, cells, cell) {
         const {variant, seed} = cell.dataset;
         put(`#${panel.ours}variant input[type=number]`, variant);
-        put(`#${panel.tab}seed input[type=number]`, seed); // one drawn at random
+        // One drawn at random. With --use-textbox-seed the field takes text.
+        put(`#${panel.tab}seed input, #${panel.tab}seed textarea`, seed);
         for (const each of cells.querySelectorAll("button")) {
             each.setAttribute("aria-pressed", each === cell);
             each.style.background = each === cell ? "var(--color-accent, orange)" : "none";
@@ -297,6 +355,7 @@
 
     function refresh() {
         for (const {ours, tab} of PANELS) {
+            resume({ours, tab});
             price({ours, tab});
             job({ours, tab});
             show({ours});

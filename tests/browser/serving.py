@@ -19,9 +19,9 @@ def blocks(css: str = "") -> gr.Blocks:
 
 @contextmanager
 def serve(page: gr.Blocks) -> Iterator[str]:
-    """The address of the page, as long as it is served."""
+    """The address of the page, as long as it is served; its FastAPI app is `page.app_of_test`."""
     options = {"css": page.style_of_test} if GRADIO_6 else {"show_api": False}
-    _, address, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, **options)
+    page.app_of_test, address, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, **options)
     try:
         yield address
     finally:
