@@ -16,6 +16,7 @@ from lib_noiseorder.webui import inspector
 MILLISECONDS = 180_000
 OURS = "#script_txt2img_noise_order_"
 STATE = {"on": False}
+INSPECTIONS = inspector.Inspections()
 AROUND = """() => {
     window.onAfterUiUpdate = (call) =>
         new MutationObserver(call).observe(document.body, {childList: true, subtree: true});
@@ -29,11 +30,11 @@ AROUND = """() => {
 
 def record(seed, size=16):
     """What the hook leaves behind."""
-    inspector.forget()
+    INSPECTIONS.forget()
     generator = torch.Generator().manual_seed(seed)
     noises = {name: torch.randn(1, 4, size, size, generator=generator) for name in inspector.STATES}
     previews = [LevelPreview(Level(0.9, 11.5), noises["before"], noises["after"])]
-    inspector.keep(NoiseOrderConfig(True, inject=0.05), 2, inspector.observe([seed], "", noises, previews))
+    INSPECTIONS.keep(NoiseOrderConfig(True, inject=0.05), 2, inspector.observe([seed], "", noises, previews))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def url():
         for tab in ("txt2img", "img2img"):
             inspector.panel(
                 lambda name, tab=tab: f"script_{tab}_noise_order_{name}",
+                INSPECTIONS,
                 lambda: STATE["on"],
                 lambda on: STATE.update(on=on),
             )
@@ -52,7 +54,7 @@ def url():
 
 @pytest.fixture(autouse=True)
 def clear_inspector():
-    inspector.forget()
+    INSPECTIONS.forget()
     STATE["on"] = False
 
 

@@ -34,7 +34,6 @@ def elem_id(name):
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     presets = Presets(tmp_path_factory.mktemp("data") / "presets.json")
-    inspector.last = None  # of another test's generation
     css = SPACING + (ROOT / "style.css").read_text(encoding="utf-8")
     with (
         blocks(css) as page,
@@ -47,7 +46,7 @@ def url(tmp_path_factory):
             below_cost=lambda: sheet.panel(elem_id),
             advanced=lambda: sheet.sliders(elem_id),
         )
-        inspector.panel(elem_id, lambda: False, lambda on: None)
+        inspector.panel(elem_id, inspector.Inspections(), lambda: False, lambda on: None)
     with serve(page) as address:
         yield address
 

@@ -1,4 +1,4 @@
-"""Cells of an X/Y/Z plot: copies of one processing object, each with settings of its own in place of the accordion's."""
+"""Cells of an X/Y/Z plot: copies of one processing object, each with settings of its own."""
 
 from __future__ import annotations
 
