@@ -193,4 +193,4 @@ def note_vanished(directions: list[Tensor]) -> tuple[str, ...]:
     images = [str(index + 1) for index, value in enumerate(size.tolist()) if value == 0]
     if not images:
         return ()
-    return (f"nothing to inject in image {', '.join(images)}: the prompt and the negative prompt to_d the same",)
+    return (f"nothing to inject in image {', '.join(images)}: the prompt and the negative prompt predict the same",)

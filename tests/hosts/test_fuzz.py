@@ -238,6 +238,7 @@ json_values = st.recursive(
 
 @settings(max_examples=700, deadline=None)
 @given(st.dictionaries(st.sampled_from([*BY_NAME, "other"]), json_values, max_size=4) | json_values)
+@pytest.mark.slow
 def test_any_json_can_be_sent(value):
     result = attempt(lambda: parse((value,)))
     if isinstance(value, dict):
@@ -297,6 +298,7 @@ def test_four_thousand_texts_of_the_xyz_plot():
     assert confirmed > 500
 
 
+@pytest.mark.slow
 def test_three_thousand_presets_in_files_written_by_hand(tmp_path):
     rng = random.Random(5)
     presets = Presets(tmp_path / "presets.json")
@@ -326,6 +328,7 @@ def test_three_thousand_presets_in_files_written_by_hand(tmp_path):
     assert usable > 500
 
 
+@pytest.mark.slow
 def test_generations(host):
     """Through the whole of a generation, also with hires fix and around an image."""
     rng = random.Random(6)

@@ -30,6 +30,7 @@ print(time.process_time() - began[0])
 
 
 @pytest.mark.parametrize("fake", ["A1111", "Forge", "Neo"])
+@pytest.mark.slow
 def test_the_script_is_imported_quickly(fake):
     here = Path(__file__).parent
     code = f"import sys; sys.path[:0] = {[str(here.parents[1]), str(here)]!r}; sys.dont_write_bytecode = True\n{START}"

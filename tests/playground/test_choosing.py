@@ -91,6 +91,7 @@ def make_longer(audition, cfg):
     return {f"{steps} steps": np.zeros((2, 3)) for steps in audition.longer(cfg, 20)}
 
 
+@pytest.mark.slow
 def test_from_the_models_to_the_tables(audition, tmp_path, capsys, monkeypatch):
     # Here it is no module that another process could load.
     monkeypatch.setattr(audition, "make", lambda work, tasks, processes: [work(*task) for task in tasks.values()])
@@ -102,6 +103,7 @@ def test_from_the_models_to_the_tables(audition, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == output.out
 
 
+@pytest.mark.slow
 def test_its_candidates_are_those_of_the_panel(audition, tmp_path):
     """The first is the preset "Erase only", the others its variants."""
     path = tmp_path / "made.npz"

@@ -55,6 +55,7 @@ def test_nothing_is_left_behind_unless_a_file_is_given(tmp_path, monkeypatch, ca
     assert "--save FILE.png keeps them" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_variants_are_further_rows(tmp_path, capsys):
     heights = {}
     for options in ([], ["--compare-original", "--compare-erased", "--compare-injected"]):
@@ -100,6 +101,7 @@ def test_what_cannot_be_done_is_told_in_one_line(tmp_path, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_eight_images_twice_take_seconds(tmp_path):
     start = time.process_time()  # what other processes take does not count
     main([*PROMPT, "--count", "8", "--steps", "10", "--save", str(tmp_path / "grid.png")])

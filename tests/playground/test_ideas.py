@@ -25,6 +25,7 @@ def host_of(seeds):
     return PlaygroundDenoiser(model, seeds, tokens, model.world.null_tokens(len(seeds)), 3.0)
 
 
+@pytest.mark.slow
 def test_an_idea_costs_six_evaluations_at_most_and_keeps_noise_noise(ideas):
     for name, idea in ideas.IDEAS.items():
         host, noise = host_of(SEEDS), seed_noise(SEEDS)
@@ -35,6 +36,7 @@ def test_an_idea_costs_six_evaluations_at_most_and_keeps_noise_noise(ideas):
         assert changed.shape == noise.shape
 
 
+@pytest.mark.slow
 def test_an_image_of_a_batch_gets_what_it_gets_alone(ideas):
     for name, idea in ideas.IDEAS.items():
         whole = idea(seed_noise(SEEDS), host_of(SEEDS))
@@ -67,6 +69,7 @@ def test_a_turn_is_by_delta(ideas):
             assert cosine.tolist() == pytest.approx([(1 + 0.08**2) ** -0.5] * 3, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_critic_costs_what_it_says_and_prefers_an_image_to_what_is_none(ideas):
     host = host_of(SEEDS)
     image = host.model.sample(seed_noise(SEEDS), host.tokens, host.uncond_tokens, 3.0, 10)

@@ -193,6 +193,7 @@ def test_guidance_extrapolates_and_needs_an_unconditional(
         model.sample(noise, tokens, None, 3.0, 2)
 
 
+@pytest.mark.slow
 def test_quality_floor(model: PlaygroundModel) -> None:
     distilled = MODELS[model.name].distilled
     results = evaluate(model, count=64, seed=3, cfg_scale=1.0 if distilled else 3.0, steps=distilled or 10)
@@ -246,6 +247,7 @@ def test_training_loss_reaches_the_layers(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lib_noiseorder.playground.train.BATCH", 2)
     monkeypatch.setattr("lib_noiseorder.playground.train.SAVE_EVERY", -1.0)

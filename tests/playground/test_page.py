@@ -20,6 +20,7 @@ FIRST = [MODELS[MODEL].words, page.EXAMPLES[0], "", 1, COUNT, STEPS, CFG_SCALE]
 SETTINGS = values_of(PRESETS["Default"])
 
 
+@pytest.mark.slow
 def test_the_page_answers_in_three_seconds_of_one_processor():
     load(MODEL)
     page.sheet_of.cache_clear()
@@ -37,6 +38,7 @@ def test_the_page_answers_in_three_seconds_of_one_processor():
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_page_that_is_opened_again_need_not_wait():
     page.sheet_of.cache_clear()
     result = page.preview(*FIRST, *SETTINGS)

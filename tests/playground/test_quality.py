@@ -161,6 +161,7 @@ def test_another_cfg_is_free_only_where_there_is_one_already(quality, monkeypatc
     assert batch.rows["CFG 5"][0, 3] == extra
 
 
+@pytest.mark.slow
 def test_every_direction_and_what_others_do_cost_what_they_ask(quality):
     batch = quality.Batch("dit", 3.0, 2, 7, 1)
     quality.PARTS["directions"](batch)
