@@ -88,13 +88,13 @@ class Candidate:
         Its own `stop_at` does the same, but ersatzForge has none, and AUTOMATIC1111 then gives the x̂0 of the prompt
         alone. `state.sampling_steps` stays the image's: FreeU, ControlNet and others reckon their windows by it.
         """
-        callback = type(sampler).callback_state
 
         def look(state: dict[str, Any]) -> None:
             if state["i"] >= self.plan.preview - 1:
                 self.denoised = state.get("denoised")
                 raise sd_samplers_common.InterruptedException
-            callback(sampler, state)
+            # Looked up only now: ReSharpen puts its own there, after our hook.
+            type(sampler).callback_state(sampler, state)
 
         sampler.callback_state = look
 

@@ -19,7 +19,13 @@ def plot_body(server, kind, axis, values, dropdown=(), x_args=(), **changes):
     choices = options[0]["choices"]
     names = [choice[0] if isinstance(choice, list) else choice for choice in choices]
     nothing = [0, "", []]
-    arguments = [names.index(f"[Noise Order] {axis}"), values, list(dropdown), *nothing, *nothing]
+    arguments = [
+        names.index(axis if axis.startswith("[") else f"[Noise Order] {axis}"),
+        values,
+        list(dropdown),
+        *nothing,
+        *nothing,
+    ]
     # The options after the three axes are not the same everywhere: reForge has three more, Neo one.
     overrides = {"Draw legend": False, "Include Sub Images": True}
     arguments += [overrides.get(option["label"], option["value"]) for option in options[len(arguments) :]]

@@ -1,0 +1,95 @@
+"""Auditions and comparisons beside other extensions' cells, and in batches as long as they really are; real WebUI."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import requests
+from test_passes import img2img, make_image
+from test_xyz import plot_body
+from webui import Answer
+
+AUDITION = {"erase": 4.0, "inject": 0.0, "audition": 3}
+CHOSEN = {"erase": 4.0, "inject": 0.0}
+
+
+def variant_of(text):
+    return int(text.partition("Noise Order variant: ")[2].partition(",")[0])
+
+
+def sharpen(value):
+    return {"resharpen": {"args": [True, value, "Flat", 0.0, "Flat"]}}
+
+
+@pytest.mark.beside("sd-webui-resharpen")
+@pytest.mark.parametrize("settings", [AUDITION, {**CHOSEN, "compare_original": True}], ids=["audition", "compare"])
+def test_a_cell_of_resharpen_is_that_value_alone(server, sd15, settings):
+    """It keeps the cell's value where its first `process` takes it."""
+    server.load(sd15)
+    body = plot_body(server, sd15, "[ReSharpen] Sharpness", "0.5,1.0", steps=8)
+    body["alwayson_scripts"] = {"noise order": {"args": [settings]}, **sharpen(0.9)}
+    response = requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=600)
+    assert response.ok, response.text
+    answer = Answer(response.json(), {})
+    cells = [k for k, text in enumerate(answer.infotexts) if "Resharpen Sharpness" in text][-2:]
+    seen = []
+    for value, k in zip((0.5, 1.0), cells, strict=True):
+        text = answer.infotexts[k]
+        assert f"Resharpen Sharpness: {value:g}" in text.replace("1.0", "1")
+        scripts = {"noise order": {"args": [settings]}, **sharpen(value)}
+        alone = server.txt2img(sd15, alwayson_scripts=scripts, steps=8)
+        assert (answer.pixels[k] == alone.pixels[0]).all(), value
+        seen.append(answer.pixels[k])
+        if settings is AUDITION:
+            own = {"noise order": {"args": [{**CHOSEN, "variant": variant_of(text)}]}, **sharpen(value)}
+            assert (answer.pixels[k] == server.txt2img(sd15, alwayson_scripts=own, steps=8).pixels[-1]).all()
+    assert (seen[0] != seen[1]).any()
+
+
+@pytest.mark.batches
+def test_fewer_images_to_start_from_than_the_batch(server, kind):
+    images = [make_image("white"), make_image("red")]
+    answer = img2img(server, kind, AUDITION, init_images=images, batch_size=4, do_not_save_grid=True)
+    texts = answer.infotexts[-2:]
+    assert len(answer.infotexts) - answer.info["index_of_first_image"] == 2
+    for k, text in enumerate(texts):
+        assert "Noise Order auditioned: 3" in text
+        settings = {**CHOSEN, "variant": variant_of(text)}
+        alone = img2img(server, kind, settings, init_images=images, batch_size=4, do_not_save_grid=True)
+        first, own = answer.info["index_of_first_image"], alone.info["index_of_first_image"]
+        assert (answer.pixels[first + k] == alone.pixels[own + k]).all()
+
+
+@pytest.mark.beside("sd-dynamic-prompts")
+def test_prompts_drawn_at_random_are_drawn_once(server, sd15):
+    """Candidates and image have the prompt that was drawn for the image."""
+    scripts = {
+        "noise order": {"args": [AUDITION]},
+        # Dynamic Prompts: on, not combinatorial, and its other arguments as they are.
+        "dynamic prompts v2.17.1": {"args": [True, False]},
+    }
+    prompt = "a {red|blue|green|black|white} {cat|dog|bird|fish|horse}"
+    answer = server.txt2img(sd15, alwayson_scripts=scripts, prompt=prompt)
+    text = answer.infotext
+    assert "{" not in text.splitlines()[0]
+    assert "Noise Order auditioned: 3" in text
+    settings = {**CHOSEN, "variant": variant_of(text)}
+    alone = server.txt2img(sd15, settings, prompt=text.splitlines()[0])
+    assert (answer.pixels[-1] == alone.pixels[-1]).all()
+
+
+def test_the_grid_names_its_first_image(server, kind, options):
+    options(grid_save=True, samples_save=False)
+    answer = server.txt2img(kind, AUDITION, n_iter=3, save_images=True)
+    assert answer.info["index_of_first_image"] == 1
+    grid, first, *_ = answer.infotexts
+    assert variant_of(grid) == variant_of(first)
+    assert len({int(np.sum(pixels)) for pixels in answer.pixels[1:]}) == 3
+
+
+def test_a_single_step_around_an_image_has_a_preview(server, kind):
+    answer = img2img(server, kind, AUDITION, steps=20, denoising_strength=0.04)
+    assert "Noise Order auditioned: 3" in answer.infotext or "error" in answer.infotext
+    settings = {**CHOSEN, "variant": variant_of(answer.infotext)}
+    alone = img2img(server, kind, settings, steps=20, denoising_strength=0.04)
+    assert (answer.pixels[-1] == alone.pixels[-1]).all()
