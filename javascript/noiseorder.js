@@ -269,7 +269,7 @@
         run.idle = goes ? 0 : run.idle + 1;
         if (told.begun && told.done) return end(panel);
         if (run.idle < (run.resumed ? 3 : 40)) return setTimeout(() => follow(panel, run), 300);
-        if (run.begun) say(panel, [told.told, ...(told.notes || []), "The generation ended early"].filter(Boolean).join(". "));
+        if (run.begun) say(panel, `${run.said}. The generation ended early`);
         else if (!run.resumed) say(panel, "The audition did not begin");
         end(panel);
     }

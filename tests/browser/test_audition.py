@@ -78,11 +78,11 @@ class Host:
         self.orders.put(None)
 
 
-@pytest.fixture(scope="module", params=["number", "textbox"])
+@pytest.fixture(scope="module")
 def served(request):
-    """A page with this kind of seed field: the second is that of --use-textbox-seed."""
+    """A page with a number for its seed, or with text, as with --use-textbox-seed."""
     host = Host()
-    textbox = request.param == "textbox"
+    textbox = getattr(request, "param", "number") == "textbox"
     with blocks() as page:
         seed = gr.Textbox("", elem_id="txt2img_seed") if textbox else gr.Number(-1, precision=0, elem_id="txt2img_seed")
         gr.Number(0, precision=0, elem_id=f"{OURS}variant")
@@ -92,17 +92,12 @@ def served(request):
         button.click(lambda *values: host.generate(*values), [ticket, seed], None)
     with serve(page) as address:
         api.register(page.app_of_test, dict, sheets=host.sheets, busy=lambda: host.is_busy)
-        yield request.param, host, address
-
-
-@pytest.fixture
-def kind(served):
-    return served[0]
+        yield host, address
 
 
 @pytest.fixture
 def host(served):
-    host = served[1]
+    host = served[0]
     host.presses.clear()
     host.whole = 0
     yield host
@@ -122,7 +117,7 @@ def page(browser, served, host):
     page.on(
         "response", lambda answer: page.errors.append(answer.url) if "noiseorder" in answer.url and not answer.ok else 0
     )
-    page.goto(served[2], wait_until="domcontentloaded")
+    page.goto(served[1], wait_until="domcontentloaded")
     begin(page)
     yield page
     page.close()
@@ -157,8 +152,10 @@ def wait_for_end(page, host):
     page.wait_for_function(f"() => !document.querySelector('{PANEL}audition_button[aria-disabled=true]')")
 
 
-def test_a_click_on_a_preview_sets_variant_and_seed(page, host, kind):
-    seed = BIG if kind == "textbox" else 7
+@pytest.mark.parametrize(
+    ("served", "seed", "sent"), [("number", 7, 7), ("textbox", BIG, str(BIG))], indirect=["served"]
+)
+def test_a_click_on_a_preview_sets_variant_and_seed(page, host, seed, sent):
     press(page)
     for variant in range(2):
         host.make(variant, seed)
@@ -172,7 +169,7 @@ def test_a_click_on_a_preview_sets_variant_and_seed(page, host, kind):
     page.wait_for_timeout(1000)  # until the ticket is gone
     page.locator("#txt2img_generate").click()
     page.wait_for_timeout(500)
-    assert host.presses[1:] == [("", str(seed) if kind == "textbox" else seed)]
+    assert host.presses[1:] == [("", sent)]
     assert page.errors == []
 
 
@@ -228,12 +225,12 @@ def test_while_it_is_interrupting_the_last_preview_still_comes(page, host):
     host.make(0)
     cell(page, 0).wait_for()
     page.evaluate("show('skip', 'interrupting')")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(2500)
     host.make(1)
     cell(page, 1).wait_for()
     # A host that hides all buttons while its batch goes on.
     page.evaluate("show()")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(2500)
     host.make(2)
     cell(page, 2).wait_for()
 
@@ -285,7 +282,7 @@ def test_a_page_that_is_loaded_again_finds_its_sheet(page, host):
     begin(page)
     cell(page, 0).wait_for()
     press(page)  # it is under way
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(2500)
     host.make(1)
     cell(page, 1).click()
     told(page, "Variant 1 is chosen")
