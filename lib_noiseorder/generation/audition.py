@@ -141,7 +141,9 @@ class Audition:
             runs = p.n_iter * self.count
             if self.sheet is not None:
                 runs -= p.n_iter * (2 if getattr(p, "enable_hr", False) else 1)
-                self.sheet.images, self.sheet.variants = p.n_iter * p.batch_size, tuple(self.variants)
+                # The last batch need not be full, and img2img can have fewer images than were asked for.
+                self.sheet.images = min(p.n_iter * p.batch_size, len(p.all_seeds))
+                self.sheet.variants = tuple(self.variants)
                 children.pause_history(self.generation.session)
             if state.job_count == -1:
                 state.job_count = p.n_iter
@@ -282,10 +284,13 @@ class Audition:
         if state.interrupted:
             self.note("interrupted")
         if self.sheet is not None:
+            if self.hopeless:
+                state.interrupt()  # other batches would be no better
             return
         if state.interrupted or not shown.scores:
-            refused = any(note.startswith("the noise was left") for note in self.notes)
-            self.give_up(p, "interrupted" if not refused or state.interrupted else "the noise was left as it is")
+            skipped = all(note.endswith("was skipped") for note in self.notes)
+            reason = "every candidate was skipped" if skipped else "the noise was left as it is"
+            self.give_up(p, "interrupted" if state.interrupted else reason)
             return
         count = len(p.seeds)
         winners = [self.best(shown, k) for k in range(count)]

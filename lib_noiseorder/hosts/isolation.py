@@ -1,7 +1,12 @@
-"""What other extensions hang on the model: set aside while it is asked, and what they remember put back.
+"""Other extensions beside us: set aside while we evaluate the model, and unchanged by what we run.
 
-A question must be answered by the model alone, and no cache, counter or window of another extension may notice it.
-What an extension hangs deeper in the network (LoRA, attention patches) belongs to the model the user chose.
+Set aside during an evaluation (`isolated`): functions of extensions in the place of the network's outermost methods and
+hooks. Called: their callbacks of the sampler's step, so that their windows are as in that step. Put back, after an
+evaluation, a candidate (`preserved`) and a comparison: what can be reached from their functions and scripts (closures,
+globals of their modules, their classes and objects), and plain attributes of a network they hang on. Refused by name:
+who answers in the model's place at its first question, and who counts calls inside the network. Left alone: what hangs
+hooks. Called: their callbacks of the step, so that their windows are as in that step. Put back, after an
+extension keeps in the host's own modules, in files, or in C; tensors are put back as objects, not copied.
 """
 
 from __future__ import annotations

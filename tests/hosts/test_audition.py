@@ -251,7 +251,7 @@ def test_skipping_every_candidate_ends_the_audition_alone(host):
     assert len(result.images) == 1
     assert "auditioned:" not in result.infotexts[0]
     assert host.steps_run[-1] == 10
-    assert "Nothing was auditioned" in result.comments
+    assert "Nothing was auditioned: every candidate was skipped" in result.comments
 
 
 def test_a_skipped_candidate_is_told(host):
@@ -669,6 +669,9 @@ def test_a_last_batch_that_is_not_full(host):
     result = generate(host, {**SETTINGS, "audition": 2}, batch_size=3, n_iter=2, all_prompts=prompts)
     assert [variant_of(text) for text in result.infotexts[1:]] == [1, 1, 1, 1]
     assert len(host.steps_run) == 2 * 3
+    generate(host, *ticket(host, candidates=2), batch_size=3, n_iter=2, all_prompts=prompts)
+    assert sheets(host)["a"].images == 4
+    assert [each.image for each in sheets(host)["a"].previews] == [0, 1, 2, 0, 1, 2, 3, 3]
 
 
 def test_a_grid_names_the_first_image(host):
@@ -761,8 +764,11 @@ def test_a_refiner_that_takes_over_before_the_preview(host):
     result = generate(host, {**SETTINGS, "audition": 3}, **switches)
     assert host.steps_run == [1, 10], "nothing is spent on the other candidates"
     assert "auditioned: 3" not in result.infotexts[0]
-    generate(host, *ticket(host), **switches)
+    host.steps_run.clear()
+    generate(host, *ticket(host), n_iter=3, **switches)
+    assert host.steps_run == [1]
     assert "the refiner takes over before the preview" in sheets(host)["a"].notes[0]
+    host.state.interrupted = False
     later = generate(host, {**SETTINGS, "audition": 3}, refiner_checkpoint_info=object(), refiner_switch_at=0.9)
     assert "auditioned: 3" in later.infotexts[0]
 
