@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from modules import script_callbacks, scripts, shared
 from modules.paths import data_path
 from modules.ui_components import InputAccordion
+
+import lib_noiseorder
+
+
+def forget_older_modules() -> None:
+    """After an update in place and "Reload UI", the same process would go on with the modules that it has loaded."""
+    package: Any = lib_noiseorder
+    stamp = max(path.stat().st_mtime for path in Path(package.__file__).parent.rglob("*.py"))
+    if getattr(package, "stamp", None) != stamp:
+        for name in [name for name in sys.modules if name.startswith("lib_noiseorder.")]:
+            del sys.modules[name]
+        package.stamp = stamp
+
+
+forget_older_modules()
 
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import find_host

@@ -5,7 +5,7 @@ hooks. Called: their callbacks of the sampler's step, so that their windows are 
 evaluation, a candidate (`preserved`) and a comparison: what can be reached from their functions and scripts (closures,
 globals of their modules, their classes and objects), and plain attributes of a network they hang on. Refused by name:
 who answers in the model's place at its first question, and who counts calls inside the network. Left alone: what hangs
-hooks. Called: their callbacks of the step, so that their windows are as in that step. Put back, after an
+deeper in the network (LoRA, attention patches, ControlNet): it belongs to the model the user chose. Not seen: what an
 extension keeps in the host's own modules, in files, or in C; tensors are put back as objects, not copied.
 """
 

@@ -17,7 +17,7 @@ GetPresets = Callable[[], Mapping[str, NoiseOrderConfig]]
 
 
 def register(scripts_data: Sequence[Any], presets: GetPresets, put: Put) -> bool:
-    """Add the axes to the host's X/Y/Z script, once; False where the user has it disabled.
+    """Add the axes to the host's X/Y/Z script; False where the user has it disabled.
 
     scripts_data: the host's `scripts.scripts_data`, each entry with `path` and `module`.
     """
@@ -25,9 +25,9 @@ def register(scripts_data: Sequence[Any], presets: GetPresets, put: Put) -> bool
         if Path(entry.path).name != "xyz_grid.py":
             continue
         module: ModuleType = entry.module
-        # "Reload UI" keeps the list of axes of a built-in X/Y/Z script.
-        if not any(option.label.startswith(PREFIX) for option in module.axis_options):
-            module.axis_options.extend(axes(module.AxisOption, presets, put))
+        # "Reload UI" keeps the list of axes of a built-in X/Y/Z script: those there may be of modules loaded before.
+        others = [option for option in module.axis_options if not option.label.startswith(PREFIX)]
+        module.axis_options[:] = [*others, *axes(module.AxisOption, presets, put)]
         return True
     return False
 

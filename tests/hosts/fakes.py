@@ -27,6 +27,8 @@ from typing import Any, ClassVar
 import torch
 from PIL import Image
 
+import lib_noiseorder
+
 FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 ROOT = Path(__file__).parents[2]
 BOUND = tuple(f"lib_noiseorder.{name}" for name in ("hosts", "generation", "session"))
@@ -489,6 +491,8 @@ class FakeHost:
         )
         self.module("modules.ui_components", InputAccordion=input_accordion)
         self.install()
+        # Of these files: what the tests have loaded is not loaded anew.
+        lib_noiseorder.stamp = max(path.stat().st_mtime for path in (ROOT / "lib_noiseorder").rglob("*.py"))
         spec = importlib.util.spec_from_file_location("noiseorder.py", ROOT / "scripts" / "noiseorder.py")
         loaded = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
 
 import pytest
 import torch
-from fakes import A1111, A1111SD3, Bare, Ersatz, Forge, ForgeFlow, Neo, ReForge
+from fakes import A1111, A1111SD3, ROOT, Bare, Ersatz, Forge, ForgeFlow, Neo, ReForge
 
 FAKES = [A1111, Forge, ReForge, Neo, Ersatz]
 
@@ -217,3 +218,21 @@ def test_both_passes_without_hires_fix_are_the_first_alone(host):
     assert not torch.equal(result.noise, result.untouched)
     assert result.infotext["Noise Order pass"] == "both"
     assert "Noise Order error" not in result.infotext
+
+
+def test_after_an_update_the_same_process_loads_the_new_modules(a1111, monkeypatch):
+    """ "Reload UI" runs the scripts again, and their libraries stay in memory."""
+    import lib_noiseorder
+
+    before = {name: module for name, module in sys.modules.items() if name.startswith("lib_noiseorder.")}
+    for name in before:
+        monkeypatch.setitem(sys.modules, name, before[name])  # put back afterwards
+    spec = importlib.util.spec_from_file_location("noiseorder.py", ROOT / "scripts" / "noiseorder.py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert sys.modules["lib_noiseorder.session"] is before["lib_noiseorder.session"]
+    monkeypatch.setattr(lib_noiseorder, "stamp", 0.0)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    assert sys.modules["lib_noiseorder.session"] is not before["lib_noiseorder.session"]
+    assert sys.modules["lib_noiseorder.config"] is not before["lib_noiseorder.config"]
+    assert loaded.session is not a1111.loaded.session
