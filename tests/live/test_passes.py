@@ -27,7 +27,8 @@ def make_image(colour, box=None, side=64):
 def img2img(server, kind, *settings, **changes):
     """The same job before each: the hosts' VAE draws from the global generator, which the job before leaves behind."""
     server.txt2img(kind)
-    body = server.request(kind, init_images=[make_image((90, 120, 60))], **{"denoising_strength": 0.7, **changes})
+    image = [make_image((90, 120, 60))]
+    body = server.request(kind, **{"init_images": image, "denoising_strength": 0.7, **changes})
     if settings:
         body["alwayson_scripts"] = {"noise order": {"args": list(settings)}}
     answer = server.post("/sdapi/v1/img2img", body)
