@@ -819,3 +819,11 @@ def test_a_setting_that_a_request_overrides(host, choice):
     override = {"noiseorder_on_failure": choice}
     result = generate(host, {**SETTINGS, "erase": 99}, n_iter=2, override_settings=override, do_not_save_grid=True)
     assert len(result.images) == {"stop": 1, "continue": 2}[choice]
+
+
+def test_interrupting_a_sheet_while_the_model_is_evaluated(host):
+    host.network.before = lambda: setattr(host.state, "interrupted", True)
+    result = generate(host, *ticket(host))
+    sheet = sheets(host)["a"]
+    assert (sheet.notes, sheet.previews, sheet.done) == (["interrupted"], [], True)
+    assert result.images == []
