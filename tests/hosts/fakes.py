@@ -215,7 +215,7 @@ class Processing:
         self.sampler = None
 
     def sample_hr_pass(self, host: FakeHost, call: tuple[Any, ...]) -> torch.Tensor:
-        """A1111: one call of the hook. Which host calls it how often is read from the source of this method."""
+        """A1111: one call of the hook."""
         return host.process_before_every_sampling(*call)
 
     def txt2img_image_conditioning(self, x: torch.Tensor) -> torch.Tensor:
