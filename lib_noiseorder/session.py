@@ -19,7 +19,8 @@ class Session:
 
     adapter: the class of the batches' denoisers, None with `why_not` where this WebUI is not supported.
     options: reads the settings page, as it is now or as a request overrides it.
-    outcomes: by tab, "txt2img" or "img2img", what was done in the last generation; nothing where we were off.
+    outcomes: by tab, "txt2img" or "img2img", and user (None without a login), what was done in the last generation;
+    nothing where we were off.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class Session:
         self.options: Callable[[], Options] = Options
         self.sheets = Sheets()
         self.inspections = Inspections()
-        self.outcomes: dict[str, str] = {}
+        self.outcomes: dict[tuple[str, str | None], str] = {}
         self.critic: Critic = self_consistency
         self.no_prompt_history: bool | None = None
         """The host's --no-prompt-history, while previews are not to be written to params.txt."""

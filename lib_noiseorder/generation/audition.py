@@ -168,7 +168,7 @@ class Audition:
         text = state.textinfo
         try:
             for variant in self.variants:
-                if state.interrupted or self.hopeless:
+                if self.is_stopped() or self.hopeless:
                     break
                 candidate = Candidate(self, variant)
                 state.textinfo = f"Noise Order: candidate {variant - self.variants[0] + 1} of {self.count}"
@@ -203,6 +203,15 @@ class Audition:
         if self.sheet is None or last is None:  # interrupted before the first candidate
             return run()
         return self.previews(p, shown, last)
+
+    def is_stopped(self) -> bool:
+        """Whether no more candidates are wanted.
+
+        "Interrupt" can mean "after this image" (AUTOMATIC1111): a sheet then ends with the candidate that runs; without
+        one the image is made, with the candidates it needs.
+        """
+        state = shared.state
+        return bool(state.interrupted or (self.sheet is not None and state.stopping_generation))
 
     @contextmanager
     def running(self, p: Any, candidate: Candidate) -> Iterator[None]:
@@ -281,7 +290,7 @@ class Audition:
     def conclude(self, p: Any, shown: Shown) -> None:
         """Let every image of the batch go on with its best variant; a sheet leaves that to its user."""
         state, generation = shared.state, self.generation
-        if state.interrupted:
+        if self.is_stopped():
             self.note("interrupted")
         if self.sheet is not None:
             if self.hopeless:

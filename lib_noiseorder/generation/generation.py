@@ -143,7 +143,7 @@ class Generation:
             self.active, self.refusal = False, ""
             return
         if self.is_own(p):
-            self.session.outcomes.pop(self.tab, None)
+            self.session.outcomes.pop(self.whose(p), None)
             self.session.inspections.forget()
         children.settle(p, self.settled)
         if self.refusal or not self.active:
@@ -236,15 +236,15 @@ class Generation:
         if self.audition is not None:
             self.audition.finish(p, processed)
         if self.is_own(p) and (self.active or self.refusal):
-            self.session.outcomes[self.tab] = self.outcome(p)
+            self.session.outcomes[self.whose(p)] = self.outcome(p)
         if self.comparisons is not None:
             self.comparisons.finish(p, processed)
 
     # What the hooks are made of.
 
-    @property
-    def tab(self) -> str:
-        return "img2img" if self.is_img2img else "txt2img"
+    def whose(self, p: Any) -> tuple[str, str | None]:
+        """The tab, and the user where the WebUI has a login: nobody is told of another's generation."""
+        return "img2img" if self.is_img2img else "txt2img", getattr(p, "user", None) or None
 
     def is_own(self, p: Any) -> bool:
         """Whether this is what the user asked for, and not made beside it or inside it."""

@@ -216,8 +216,7 @@ def register(
 
     def done(tab: str, user: Any = name) -> dict[str, str]:
         """What was done in the last generation of a tab by this user, for the line on the page."""
-        shared = outcomes.get(tab, "") if user is None else ""
-        return {"told": outcomes.get((tab, user), shared)}
+        return {"told": outcomes.get((tab, user or None), "")}
 
     def add(name: str, answer: Callable[..., Any], guard: Any = (), method: str = "GET") -> None:
         app.add_api_route(f"{PREFIX}/{name}", answer, methods=[method], response_model=None, dependencies=list(guard))

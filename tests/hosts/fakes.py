@@ -190,6 +190,7 @@ class Processing:
     all_seeds: Any = None
     restore_faces: Any = False
     init_images: int = 0
+    user: Any = None
     refiner_checkpoint_info: Any = None
     refiner_switch_at: Any = None
     all_prompts: Any = None

@@ -170,7 +170,7 @@ def test_an_image_without_scores_claims_no_audition(host):
     assert ["Noise Order auditioned: 3" in text for text in result.infotexts] == [False, True]
     assert "None" not in result.infotexts[0]
     assert [variant_of(text) for text in result.infotexts] == [1, 1]
-    assert "Went on with variant 1, best of 3" in host.loaded.session.outcomes["txt2img"]
+    assert "Went on with variant 1, best of 3" in host.loaded.session.outcomes["txt2img", None]
 
 
 @pytest.mark.parametrize("score", [float("nan"), None])
@@ -257,7 +257,7 @@ def test_skipping_every_candidate_ends_the_audition_alone(host):
 def test_a_skipped_candidate_is_told(host):
     skip(host, 1)
     generate(host, {**SETTINGS, "audition": 3})
-    assert host.loaded.session.outcomes["txt2img"].count("variant 1 was skipped") == 1
+    assert host.loaded.session.outcomes["txt2img", None].count("variant 1 was skipped") == 1
     generate(host, *ticket(host))
     assert sheets(host)["a"].notes == ["variant 1 was skipped"]
 
@@ -580,7 +580,17 @@ def test_stopping_after_this_batch_keeps_it(host):
 
     host.sampled = stop
     generate(host, *ticket(host), n_iter=2)
-    assert [(each.image, each.variant) for each in sheets(host)["a"].previews] == [(0, 0), (0, 1), (0, 2)]
+    sheet = sheets(host)["a"]
+    assert [(each.image, each.variant) for each in sheet.previews] == [(0, 0)], (
+        "AUTOMATIC1111's Interrupt, as it is set"
+    )
+    assert sheet.notes == ["interrupted"]
+    host.state.stopping_generation = False
+    # The image that was asked for is made whole, as the host does, and by its best candidate.
+    host.steps_run.clear()
+    result = generate(host, {**SETTINGS, "audition": 3}, n_iter=2)
+    assert "Noise Order auditioned: 3" in result.infotexts[0]
+    assert len(result.infotexts) == 1
 
 
 def test_a_failure_before_the_first_step_leaves_the_hosts_history_alone(host):

@@ -10,7 +10,7 @@ from test_compare import ALL, generate
 
 
 def read_outcome(host):
-    return host.loaded.session.outcomes.get("img2img" if host.script.is_img2img else "txt2img")
+    return host.loaded.session.outcomes.get(("img2img" if host.script.is_img2img else "txt2img", None))
 
 
 def test_what_was_done(host):
@@ -112,3 +112,10 @@ def test_auto_follows_the_model_of_each_generation(a1111, checkpoint, direction,
     assert followed.images[0].tobytes() == alone.images[0].tobytes()
     assert "Noise Order auto" not in alone.infotexts[0]
     assert "Noise Order auto" not in generate(host, {"direction": "auto", "inject": 0}).infotexts[0]
+
+
+def test_each_user_is_told_of_their_own_generation(host):
+    """With a login the hosts write its name on the processing object."""
+    for user in ("ann", "bob", None):
+        generate(host, {"inject": 0.0, "erase": 2.0}, user=user)
+    assert list(host.loaded.session.outcomes) == [("txt2img", "ann"), ("txt2img", "bob"), ("txt2img", None)]

@@ -27,7 +27,10 @@ def made():
     sheets = sheet.Sheets()
     contact_sheet = sheets.claim(sheet.ticket(sheet.Sheet("mine", 2, 0.75)))
     contact_sheet.previews = [sheet.Preview(0, 7, 0, Image.new("RGB", (8, 8)))]
-    return {"sheets": sheets, "outcomes": {("txt2img", "ann"): "what ann made", "txt2img": "what somebody made"}}
+    return {
+        "sheets": sheets,
+        "outcomes": {("txt2img", "ann"): "what ann made", ("txt2img", None): "what somebody made"},
+    }
 
 
 def ask(session, address, name):
