@@ -116,7 +116,8 @@ class Comparisons:
         """The processing object of one comparison: the copy with the resolved prompts and seeds and our settings."""
         q = duplicate(self.original)
         q.prompt, q.negative_prompt, q.styles = as_prompt(p.all_prompts), as_prompt(p.all_negative_prompts), []
-        q.seed, q.subseed = list(p.all_seeds), list(p.all_subseeds)
+        q.seed = as_seed(p.all_seeds, 0 if p.subseed_strength else 1)
+        q.subseed = as_seed(p.all_subseeds, 1)
         q.n_iter, q.batch_size = p.n_iter, p.batch_size
         if getattr(p, "enable_hr", False):
             q.hr_prompt, q.hr_negative_prompt = as_prompt(p.all_hr_prompts), as_prompt(p.all_hr_negative_prompts)
@@ -261,6 +262,12 @@ def option(name: str) -> bool:
 def as_prompt(prompts: Sequence[str]) -> str | list[str]:
     """One text if it is that of every image: AUTOMATIC1111's script for comments fails at a list in the hires pass."""
     return prompts[0] if len(set(prompts)) == 1 else list(prompts)
+
+
+def as_seed(seeds: Sequence[int], step: int) -> int | list[int]:
+    """One seed where the host counts these up from it: Dynamic Prompts fails at a list."""
+    counted = [seeds[0] + step * k for k in range(len(seeds))]
+    return seeds[0] if list(seeds) == counted else list(seeds)
 
 
 def extend(processed: Any, own: Images, made: dict[str, Images]) -> None:

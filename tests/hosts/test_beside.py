@@ -315,3 +315,21 @@ def test_nothing_is_made_beside_the_passes_of_adetailer_although_they_are_modula
     result = host.process_images(p)
     assert len(result.images) == 1
     assert "Noise Order: 1" in result.infotexts[0]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "step", "expected"),
+    [([5, 6, 7], 1, 5), ([5, 5], 0, 5), ([5], 1, 5), ([5, 7], 1, [5, 7]), ([5, 5], 1, [5, 5]), ([5, 6], 0, [5, 6])],
+)
+def test_one_seed_where_the_host_counts_up(a1111, seeds, step, expected):
+    from lib_noiseorder.generation.children import as_seed
+
+    assert as_seed(seeds, step) == expected
+
+
+def test_a_comparison_has_the_seeds_of_its_image(host):
+    seen = []
+    host.sampled = lambda p: seen.append((p.seed, p.subseed, list(p.all_seeds)))
+    generate(host, ALL, batch_size=2)
+    generate(host, ALL, batch_size=2, seed=[3, 9], subseed=[1, 1])
+    assert seen == [(1, 2, [1, 2])] * 4 + [([3, 9], [1, 1], [3, 9])] * 4
