@@ -10,7 +10,7 @@ G3 := .venv-gradio3/bin/python
 WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
 PAGES := tests/webui tests/browser
 WORKERS ?= 2
-PYTEST := -m pytest -q -n $(WORKERS) --dist loadscope -p no:randomly
+PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal -p no:randomly
 
 .PHONY: playground test test-all evidence lint mutants clean
 
