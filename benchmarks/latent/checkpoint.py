@@ -216,7 +216,7 @@ def checkpoint(widths: Widths, folder: Path = WEIGHTS) -> dict[str, Tensor]:
 
 
 def config(widths: Widths, clip: str = CLIP) -> dict[str, Any]:
-    """The sizes as AUTOMATIC1111 reads them; clip: the folder or the hub's name of tokenizer and text encoder's sizes."""
+    """The sizes as AUTOMATIC1111 reads them; clip: folder or hub's name of its tokenizer."""
     unet = {
         "image_size": 32,
         "in_channels": layout.LATENT_CHANNELS,

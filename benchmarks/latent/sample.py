@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -57,7 +58,7 @@ class Model:
         context = torch.cat([self.encode(prompts), self.encode([""] * len(prompts))])
         sigmas = self.sigmas(steps).tolist()
         x = noise * sigmas[0]
-        for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+        for sigma, following in pairwise(sigmas):
             cond, uncond = self.denoise(torch.cat([x, x]), sigma, context).chunk(2)
             denoised = uncond + cfg_scale * (cond - uncond)
             x = x + (x - denoised) * ((following - sigma) / sigma)

@@ -1,7 +1,8 @@
-"""Train the latent world's checkpoint: first its VAE, then its text encoder and UNet together.
+"""Train the latent world's checkpoint: its VAE, its text encoder and UNet together, and its decoder to the end.
 
-    python benchmarks/latent/train.py vae  --work FOLDER
-    python benchmarks/latent/train.py unet --work FOLDER
+    python benchmarks/latent/train.py vae     --work FOLDER
+    python benchmarks/latent/train.py unet    --work FOLDER    (beside the next, on another core)
+    python benchmarks/latent/train.py decoder --work FOLDER
 
 Each goes on where it was stopped; FOLDER keeps what that needs. Weights are written as fp16 safetensors to
 benchmarks/latent/weights, or to --out.
@@ -30,7 +31,7 @@ from latent.layout import LATENT_CHANNELS, SCALE, AutoencoderKL, TextModel, UNet
 WEIGHTS = Path(__file__).parent / "weights"
 SAVE_EVERY = 120.0
 REPORT_EVERY = 100
-EMA = 0.998
+EMA = 0.997
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,16 @@ class Recipe:
         return self.rate * min(1.0, (step + 1) / self.warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * decay)))
 
 
-VAE = Recipe(seed=1, steps=2000, batch=8, rate=2e-3, hold=0.4)
-CROP, CROP_STEPS = 64, 1500
+VAE = Recipe(seed=1, steps=4000, batch=8, rate=2e-3, hold=0.6)
+CROP, CROP_STEPS = 64, 3600
 """Steps on cut-out quarters of pictures, where the objects are, before those on whole pictures."""
+DECODER = Recipe(seed=3, steps=2500, batch=8, rate=1e-3, hold=0.3)
 COLOUR_WEIGHT = 6.0
 """Of an error where the picture is coloured, which it is in few places, beside 1 elsewhere."""
-LATENT_NOISE = 0.1
+LATENT_NOISE = 0.06
 """Put on the latents while the VAE learns, so that its decoder forgives a UNet's small errors."""
+DECODER_NOISE = 0.06
+"""The same while its decoder learns on, of latents of unit variance."""
 KL_WEIGHT = 5e-4
 LOG_VARIANCE = -8.0
 """Of the encoding, as it is written: next to none."""
@@ -69,7 +73,7 @@ LAYOUT_SHARE = 0.35
 MAX_WEIGHT = 25.0
 """Of a sample's loss. Up to there the loss counts as one of v: an epsilon loss is blind near pure noise."""
 CHUNK, FIRST_CHUNKS, CHUNKS, CHUNK_STEPS = 512, 8, 56, 32
-"""Encoded pictures: so many at once, so many such chunks before the first step and at most, one more every few steps."""
+"""Encoded pictures: so many at once, so many such chunks at first and at most, one more every few steps."""
 
 
 def save(state: dict[str, Tensor], path: Path) -> None:
@@ -148,9 +152,10 @@ class Training:
 
 def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside transformers, AdamW for everything else; their rates are factors of the recipe's."""
+    learned = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
+    for name, parameter in learned:
         inside = "transformer_blocks" in name or ".layers." in name
         (matrices if inside and parameter.ndim == 2 else rest).append(parameter)
     adam = torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.99), weight_decay=0.01)
@@ -178,8 +183,15 @@ def cut_out(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([image[:, top : top + CROP, left : left + CROP] for image, top, left in places])
 
 
+def picture_loss(decoded: Tensor, images: Tensor) -> tuple[Tensor, float]:
+    """Squared and absolute error, weighted where the picture is coloured; and the mean absolute error."""
+    error = decoded.float() - images
+    weight = 1 + (COLOUR_WEIGHT - 1) * saturation(images)
+    return (weight * (error.abs() + error.square())).mean(), error.abs().mean().item()
+
+
 def train_vae(work: Path, out: Path) -> None:
-    """Squared and absolute error of pictures behind noisy latents, and a pull of the latents to zero."""
+    """Encoder and decoder together: the error of pictures behind noisy latents, and a pull of the latents to zero."""
     torch.manual_seed(VAE.seed)
     network = AutoencoderKL().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(f"vae: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True)
@@ -193,11 +205,9 @@ def train_vae(work: Path, out: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             latents = network.encode(images)
             decoded = network.decode(latents + LATENT_NOISE * torch.randn_like(latents))
-        error = decoded.float() - images
-        weighted = (1 + (COLOUR_WEIGHT - 1) * saturation(images)) * (error.abs() + error.square())
-        loss = weighted.mean() + KL_WEIGHT * latents.float().square().mean()
-        training.update(loss)
-        total += error.abs().mean().item()
+        loss, error = picture_loss(decoded, images)
+        training.update(loss + KL_WEIGHT * latents.float().square().mean())
+        total += error
         if training.step % REPORT_EVERY == 0:
             speed = training.step * VAE.batch / training.seconds
             spread = latents.float().std().item()
@@ -212,6 +222,41 @@ def train_vae(work: Path, out: Path) -> None:
     vae = normalise(copy.deepcopy(training.average))
     save(vae.state_dict(), out)
     print(f"done: {training.step} steps, {training.seconds:.0f} s; decoded pictures read right: {measure_vae(vae)}")
+
+
+def train_decoder(work: Path, out: Path) -> None:
+    """The decoder alone, on whole pictures, behind the encoder as it is: so the latents stay what the UNet learns."""
+    torch.manual_seed(DECODER.seed)
+    network = load_vae(out).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in (network.encoder, network.quant_conv):
+        part.requires_grad_(False)
+    training = Training(network, optimizers(network), DECODER, work / "decoder.state")
+    total = 0.0
+    while training.step < DECODER.steps:
+        images = draw(DECODER.batch, training.generator).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                latents = network.encode(images)
+            decoded = network.decode(latents + DECODER_NOISE / SCALE * torch.randn_like(latents))
+        loss, error = picture_loss(decoded, images)
+        training.update(loss)
+        total += error
+        if training.step % REPORT_EVERY == 0:
+            print(f"step {training.step}  {training.seconds:.0f} s  error {total / REPORT_EVERY:.4f}", flush=True)
+            total = 0.0
+            save(training.average.state_dict(), out / "decoder.safetensors")
+    training.keep()
+    save(training.average.state_dict(), out / "vae.safetensors")
+    print(
+        f"done: {training.step} steps, {training.seconds:.0f} s; read right: {measure_vae(load_vae(out))}", flush=True
+    )
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The VAE as written, in float32."""
+    vae = AutoencoderKL()
+    vae.load_state_dict({name: value.float() for name, value in load_file(folder / "vae.safetensors").items()})
+    return vae
 
 
 @torch.no_grad()
@@ -308,8 +353,7 @@ def draw_timesteps(count: int) -> Tensor:
 
 def train_unet(work: Path, out: Path) -> None:
     """Weighted squared error of epsilon, over encoded pictures and their prompts."""
-    vae = AutoencoderKL()
-    vae.load_state_dict({name: value.float() for name, value in load_file(out / "vae.safetensors").items()})
+    vae = load_vae(out)
     torch.manual_seed(UNET.seed)
     network = Prompted().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for embedding in network.text.embeddings.values():
@@ -351,7 +395,7 @@ def train_unet(work: Path, out: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("vae", "unet"))
+    parser.add_argument("part", choices=("vae", "unet", "decoder"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--threads", type=int, default=1)
@@ -360,6 +404,8 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     if args.part == "vae":
         train_vae(args.work, args.out / "vae.safetensors")
+    elif args.part == "decoder":
+        train_decoder(args.work, args.out)
     else:
         train_unet(args.work, args.out)
 

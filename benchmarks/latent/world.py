@@ -1,4 +1,4 @@
-"""The latent world: one to three shapes on a ground at 128 × 128, prompts in plain English, a checker that reads images.
+"""The latent world: one to three shapes on a ground at 128 × 128, prompts in plain English, and a checker.
 
 A prompt tells the objects and either how the two of them stand or what the ground is. Where, how large, with which
 outline, and on which tone, the seed decides. The checker reads pictures behind a VAE: soft, a little off in colour.
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -157,7 +158,7 @@ def parse_caption(text: str) -> Scene:
     """Read a prompt in any phrasing; raise ValueError where it tells no scene."""
     words = re.findall(r"[a-z]+", text.lower())
     objects = []
-    for first, second in zip(words, words[1:], strict=False):
+    for first, second in pairwise(words):
         if first in COLOUR_NAMES:
             _check_word(second, "shape", SHAPES)
             objects.append((first, second))
