@@ -51,8 +51,8 @@ class Recipe:
         return self.rate * min(1.0, (step + 1) / self.warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * decay)))
 
 
-VAE = Recipe(seed=1, steps=4000, batch=8, rate=2e-3, hold=0.6)
-CROP, CROP_STEPS = 64, 3600
+VAE = Recipe(seed=1, steps=3600, batch=8, rate=2e-3, hold=0.6)
+CROP, CROP_STEPS = 64, 3350
 """Steps on cut-out quarters of pictures, where the objects are, before those on whole pictures."""
 DECODER = Recipe(seed=3, steps=2500, batch=8, rate=1e-3, hold=0.3)
 COLOUR_WEIGHT = 6.0
