@@ -66,7 +66,7 @@ LOG_VARIANCE = -8.0
 """Of the encoding, as it is written: next to none."""
 
 
-UNET = Recipe(seed=2, steps=4200, batch=32, rate=1.5e-3, warm_up=150, hold=0.25)
+UNET = Recipe(seed=2, steps=3000, batch=32, rate=1.5e-3, warm_up=150, hold=0.25)
 DROP_CAPTION = 0.1
 LAYOUT_SHARE = 0.35
 """Share of the samples moved to the noise levels at which the layout is decided."""

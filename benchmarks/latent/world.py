@@ -290,6 +290,7 @@ def render(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
 
 
 _HALF = SIZE // 2
+_KINDS = range(len(SHAPES))
 _FIT_RADII = tuple(float(r) for r in np.arange(14.5, 25.5, 1.0))
 _MIN_AREA = 24
 """Pixels of the halved image that make a colour present."""
@@ -306,12 +307,12 @@ def _templates() -> Tensor:
     axis = torch.arange(_HALF, dtype=torch.float32)
     axis = 2 * torch.where(axis < _HALF / 2, axis, axis - _HALF)
     x, y = axis.expand(_HALF, _HALF), axis[:, None].expand(_HALF, _HALF)
-    return torch.stack(
-        [
-            torch.stack([(signed_distance(k, x, y, radius) < -_OUTLINE).float() for radius in _FIT_RADII])
-            for k in range(len(SHAPES))
-        ]
-    )
+    bodies = [[(signed_distance(k, x, y, radius) < -_OUTLINE).float() for radius in _FIT_RADII] for k in _KINDS]
+    sharp = torch.stack([torch.stack(sizes) for sizes in bodies])
+    # Once more with rounded corners, as a VAE leaves them.
+    soft = F.avg_pool2d(F.pad(sharp, (3, 3, 3, 3), mode="circular"), 3, 1)
+    soft = F.avg_pool2d(soft, 5, 1)
+    return torch.cat([sharp, (soft > 0.5).float()], 1)
 
 
 _TEMPLATES = _templates()
