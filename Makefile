@@ -8,7 +8,8 @@ PY := .venv/bin/python
 G4 := .venv-gradio4/bin/python
 G3 := .venv-gradio3/bin/python
 WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
-PAGES := tests/webui tests/browser
+# What Gradio has a part in; the rest is the same with each.
+PAGES := tests/browser $(patsubst %,tests/webui/test_%.py,accordion api auth inspector options sending sheet)
 WORKERS ?= 2
 PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal -p no:randomly
 
