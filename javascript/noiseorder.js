@@ -196,19 +196,27 @@
             say(panel, "This tab is generating: press Audition when it has ended");
             return;
         }
+        const ticket = `#${ours}audition_ticket textarea, #${ours}audition_ticket input`;
+        const button = document.getElementById(`${tab}generate`);
+        if (!document.querySelector(ticket) || !button) {
+            say(panel, "This page is not complete yet: press Audition once more");
+            return;
+        }
         // Who knows the name is shown the sheet.
         const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
         const run = begin(panel, bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(""));
-        const ticket = `#${ours}audition_ticket textarea, #${ours}audition_ticket input`;
-        put(ticket, JSON.stringify({
+        const request = JSON.stringify({
             id: run.id, candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
-        }));
+        });
+        put(ticket, request);
         remember(tab, run.id);
         say(panel, "Waiting for the first preview");
         setTimeout(() => {
             // A press of Generate in between has taken the ticket with it.
-            if (!generates(tab)) document.getElementById(`${tab}generate`).click();
-            setTimeout(() => put(ticket, ""), 1000);
+            if (!generates(tab)) {
+                put(ticket, request); // an answer of the server may have put the component back
+                button.click();
+            }
             follow(panel, run);
         }, 200);
     }
@@ -221,7 +229,13 @@
         return runs[panel.ours] = {id, cells, have: 0, idle: 0, seed: null, said: "", begun: false, resumed: false};
     }
 
+    // Gradio reads the ticket when it comes to the press, which on a busy machine is late: it stays until it is taken.
+    function forget({ours}) {
+        put(`#${ours}audition_ticket textarea, #${ours}audition_ticket input`, "");
+    }
+
     function end({ours}) {
+        forget({ours});
         delete runs[ours];
         document.getElementById(`${ours}audition_button`).removeAttribute("aria-disabled");
     }
@@ -259,6 +273,7 @@
             if (answer.ok) told = await answer.json();
         } catch (error) { /* the server is not reached: as if it told nothing */ }
         if (told.begun) {
+            if (!run.begun) forget(panel);
             run.begun = true;
             for (const preview of told.previews) add(run, told, preview);
             run.have += told.previews.length;

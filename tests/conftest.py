@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -9,6 +10,9 @@ import pytest
 # Every fake WebUI loads the modules that are bound to it anew: compiled once, whatever the environment says.
 sys.dont_write_bytecode = False
 sys.pycache_prefix = tempfile.gettempdir() + "/noiseorder-pycache"
+# Gradio looks for a free port and then takes it: two processes that look at once would be given one, and a page would
+# be the other's. Each has a hundred of its own.
+os.environ["GRADIO_SERVER_PORT"] = str(10_000 + os.getpid() % 220 * 100)
 
 # Nothing outside this machine is asked for: a page must work without a network, and a test must not wait for one.
 FLAGS = [
