@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from .chain import EXAMPLE, LINK, MOST, ChainError, Link, read_chain, with_variant, write_chain
 from .names import (
     AS_PRINTED,
     AUTO,
@@ -61,6 +62,8 @@ class Field:
             return "true or false"
         if self.choices:
             return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        if isinstance(self.default, str):
+            return f'links, each {LINK}, as in "{EXAMPLE}"'
         kind = "a whole number" if isinstance(self.default, int) else "a number"
         return f"{kind} from {self.minimum:g} to {self.maximum:g}"
 
@@ -68,6 +71,8 @@ class Field:
         """The value in the field's own type; raises SettingError, and nothing else, for what cannot be used."""
         try:
             result = self.convert(value)
+        except ChainError as error:
+            raise SettingError(f"{self.label} ({self.name}), {error}") from None
         except Exception:  # 10**400 is too large for a float, and an object of another type may do anything
             result = None
         if result is None:
@@ -80,6 +85,8 @@ class Field:
             return value if isinstance(value, bool) else None
         if self.choices:
             return value if isinstance(value, str) and value in self.choices else None
+        if isinstance(self.default, str):
+            return write_chain(read_chain(value))
         if (
             isinstance(value, (int, float))
             and not isinstance(value, bool)
@@ -283,16 +290,28 @@ FIELDS: tuple[Field, ...] = (
         more="2 or more; each is made for the first few steps. On the models measured an exact checker "
         "chose better at CFG 3: to choose by eye, press Audition.",
     ),
+    Field(
+        "chain",
+        "",
+        "Chain",
+        "Further erasures after Erase, each n v variant @ box; Vary and Change a part write it",
+        "Noise Order chain",
+        more=f"For example {EXAMPLE}: first n = 1.2 with variant 7, then n = 64 with variant 2 inside a box "
+        "(left, top, right and bottom in fractions of the image). The nearer n is to 1, the more stays. Audition tries "
+        f"variants of the last one. At most {MOST}; presets leave it alone.",
+    ),
 )
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
-VARIANTS: dict[str, dict[str, float]] = {
-    "original": {"erase": 1.0, "inject": 0.0},
+VARIANTS: dict[str, dict[str, Any]] = {
+    "original": {"erase": 1.0, "inject": 0.0, "chain": ""},
     "erased": {"inject": 0.0},
-    "injected": {"erase": 1.0},
+    "injected": {"erase": 1.0, "chain": ""},
 }
 """What can be made beside the image, each asked for by "compare_" and its name, and what is set there."""
 COMPARE = tuple(f"compare_{name}" for name in VARIANTS)
 """The settings that have no say in the image itself."""
+NO_PRESET = (*COMPARE, "chain")
+"""The settings that presets leave alone: what is made beside the image, and how one noise was reached."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,6 +336,7 @@ class NoiseOrderConfig:
     compare_erased: bool = False
     compare_injected: bool = False
     audition: int = 0
+    chain: str = ""
 
     def __post_init__(self) -> None:
         for field in FIELDS:
@@ -332,13 +352,34 @@ class NoiseOrderConfig:
     def check_candidates(self, count: int) -> None:
         """Raise SettingError where so many candidates cannot be had."""
         setting = f"{BY_NAME['audition'].label} (audition) = {count}"
+        highest = BY_NAME["variant"].maximum
         if not 2 <= count <= BY_NAME["audition"].maximum:
             raise SettingError(f"{setting}: must be from 2 to {BY_NAME['audition'].maximum:g}")
-        if self.erase == 1:
+        if self.erase == 1 and not self.links:
             raise SettingError(f"{setting}: at Erase (erase) = 1 all candidates are the same noise; set Erase above 1")
-        if self.variant + count - 1 > BY_NAME["variant"].maximum:
-            last = BY_NAME["variant"].maximum - count + 1
-            raise SettingError(f"{setting}: Variant (variant) = {self.variant} is too high; at most {last:g}")
+        if self.first_variant + count - 1 > highest:
+            where = (
+                f"the last link's variant of Chain (chain) = {self.chain}"
+                if self.links
+                else (f"Variant (variant) = {self.variant}")
+            )
+            raise SettingError(f"{setting}: {where} is too high; at most {highest - count + 1:g}")
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The erasures after the first one."""
+        return read_chain(self.chain)
+
+    @property
+    def first_variant(self) -> int:
+        """The variant that an audition varies: of the last link, else of Erase."""
+        return self.links[-1].variant if self.links else self.variant
+
+    def with_variant(self, variant: int) -> NoiseOrderConfig:
+        """The settings whose last erasure has this variant."""
+        if self.links:
+            return self.replace(chain=write_chain(with_variant(self.links, variant)))
+        return self.replace(variant=variant)
 
     @property
     def weights(self) -> tuple[float, float, float]:
@@ -347,7 +388,7 @@ class NoiseOrderConfig:
     @property
     def active(self) -> bool:
         """Whether anything would be done: off, and n = 1 with δ = 0, are the same as being absent."""
-        return self.enabled and (self.erase != 1 or self.inject != 0)
+        return self.enabled and (self.erase != 1 or self.inject != 0 or bool(self.chain))
 
     @property
     def comparisons(self) -> tuple[str, ...]:
@@ -357,11 +398,12 @@ class NoiseOrderConfig:
     @property
     def variants(self) -> dict[str, NoiseOrderConfig]:
         """The settings of the variants asked for, without those that would be an image already made."""
-        pairs, settings = {(self.erase, self.inject)}, {}
+        made, settings = {(self.erase, self.inject, self.chain)}, {}
         for name in self.comparisons:
             variant = self.replace(**VARIANTS[name], audition=0, **dict.fromkeys(COMPARE, False))
-            if (variant.erase, variant.inject) not in pairs:
-                pairs.add((variant.erase, variant.inject))
+            triple = (variant.erase, variant.inject, variant.chain)
+            if triple not in made:
+                made.add(triple)
                 settings[name] = variant
         return settings
 

@@ -20,6 +20,7 @@ def modulation(config: NoiseOrderConfig) -> Modulation:
     return Modulation(
         erase=config.erase if config.enabled else 1.0,
         variant=config.variant,
+        chain=config.links if config.enabled else (),
         region=config.region,
         inject=config.inject if config.enabled else 0.0,
         direction=GUIDANCE if config.direction == AUTO else config.direction,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from .statistics import accumulate
+
+EDGE = 1 / 16
+"""Width of a box's soft edge, in fractions of the image."""
 
 
 def erase(noise: Tensor, n: float, draw: Callable[[int], Tensor], mask: Tensor | None = None) -> Tensor:
@@ -37,3 +40,19 @@ def erase(noise: Tensor, n: float, draw: Callable[[int], Tensor], mask: Tensor |
         mixed += share.sqrt() * draw(index).to(mixed)
     mixed /= count.sqrt()
     return mixed.to(noise.dtype)
+
+
+def box_mask(box: Sequence[float], like: Tensor) -> Tensor:
+    """`m(x, y) = r_x r_y`, each a linear ramp of width EDGE around the box's sides; none at the image's own border.
+
+    box: left, top, right and bottom in fractions of the image; like: a noise, (..., H, W). Returns (H, W), float32.
+    """
+
+    def ramp(size: int, low: float, high: float) -> Tensor:
+        centres = (torch.arange(size, device=like.device, dtype=torch.float32) + 0.5) / size
+        rise = torch.ones_like(centres) if low <= 0 else ((centres - low) / EDGE + 0.5).clamp(0, 1)
+        fall = torch.ones_like(centres) if high >= 1 else ((high - centres) / EDGE + 0.5).clamp(0, 1)
+        return rise * fall
+
+    left, top, right, bottom = box
+    return ramp(like.shape[-2], top, bottom)[:, None] * ramp(like.shape[-1], left, right)

@@ -9,10 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..chain import Link
 from ..names import DENOISED, EVERYWHERE, GUIDANCE, INSIDE, LOOK_AHEAD, MULTI_STEP, NOISE, ORTHONORMAL, SELF_CORRECTION
 from .critic import reconsider
 from .denoiser import Denoised, Denoiser, Level, Unsupported
-from .erasure import erase
+from .erasure import box_mask, erase
 from .injection import inject, to_d
 from .schedule import KeyLevel, key_levels
 from .statistics import angle, cosine, rms, std
@@ -30,6 +31,7 @@ class Modulation:
 
     erase: float = 1.0
     variant: int = 0
+    chain: tuple[Link, ...] = ()
     region: str = EVERYWHERE
     inject: float = 0.0
     direction: str = GUIDANCE
@@ -42,7 +44,7 @@ class Modulation:
     @property
     def active(self) -> bool:
         """Whether anything is done at all."""
-        return self.erase != 1 or self.inject != 0
+        return self.erase != 1 or self.inject != 0 or bool(self.chain)
 
     @property
     def keys(self) -> tuple[KeyLevel, ...]:
@@ -90,23 +92,13 @@ def modulate(
 
     noise: the seeds' own unit-variance noise, (B, C, ...); it is not changed. An inactive modulation returns it itself.
     watch: is given the erased noise, which is the noise itself where nothing is erased; only to look at.
-    variants: of each image; without it all have the modulation's.
+    variants: of each image, of its last erasure; without it all have the modulation's.
     Raises Interrupted, Unsupported when a prediction is not finite, and whatever the model raises.
     """
     if not modulation.active:
         return noise, Report(applied=False)
 
-    own = list(zip(denoiser.seeds, variants or [modulation.variant] * len(denoiser.seeds), strict=True))
-
-    def draw(index: int) -> Tensor:
-        return denoiser.fresh_noise([derive_seed(seed, index, variant, denoiser.stage) for seed, variant in own])
-
-    mask = None
-    if modulation.region != EVERYWHERE and modulation.erase != 1:
-        if denoiser.mask is None:
-            raise Unsupported(f'Region is "{modulation.region}", but there is no mask: set it to "{EVERYWHERE}"')
-        mask = denoiser.mask if modulation.region == INSIDE else 1 - denoiser.mask
-    erased = erase(noise, modulation.erase, draw, mask)
+    erased = erase_along(noise, modulation, denoiser, variants)
     watch(erased)
     result = erased
     levels: tuple[Level, ...] = ()
@@ -137,6 +129,39 @@ def modulate(
         notes=notes,
         angle=angles,
     )
+
+
+def erase_along(noise: Tensor, modulation: Modulation, denoiser: Denoiser, variants: Sequence[int] = ()) -> Tensor:
+    """`z_k = erase(z_{k−1}, n_k, draws of (seed, variant_k, k), m_k)`: the seed's noise through Erase and the chain.
+
+    The correlation with the seed's noise is 1/√Π n_k where no mask is. variants: of each image, in the last erasure.
+    m_k is the box of the link, and the region of the image mask, which holds for all. Raises Unsupported for a region
+    without a mask.
+    """
+    seeds = denoiser.seeds
+    region: Tensor | None = None
+    if modulation.region != EVERYWHERE and (modulation.erase != 1 or modulation.chain):
+        if denoiser.mask is None:
+            raise Unsupported(f'Region is "{modulation.region}", but there is no mask: set it to "{EVERYWHERE}"')
+        region = denoiser.mask if modulation.region == INSIDE else 1 - denoiser.mask
+
+    links = (Link(modulation.erase, modulation.variant), *modulation.chain)
+    for k, link in enumerate(links):
+        # The first erasure's draws are those of versions without a chain.
+        stage = "/".join(part for part in (denoiser.stage, f"link{k}" if k else "") if part)
+        own = variants if variants and k == len(links) - 1 else [link.variant] * len(seeds)
+
+        def draw(index: int, own: Sequence[int] = own, stage: str = stage) -> Tensor:
+            return denoiser.fresh_noise(
+                [derive_seed(seed, index, variant, stage) for seed, variant in zip(seeds, own, strict=True)]
+            )
+
+        mask = region
+        if link.box is not None:
+            box = box_mask(link.box, noise)
+            mask = box if region is None else box * region.to(box)
+        noise = erase(noise, link.n, draw, mask)
+    return noise
 
 
 def directions_at(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,7 @@ class Audition:
 
     @property
     def variants(self) -> range:
-        first = self.generation.config.variant
+        first = self.generation.config.first_variant
         return range(first, first + self.count)
 
     def before_batch(self, p: Any) -> None:
@@ -266,7 +266,9 @@ class Audition:
             indices = self.generation.indices(p)
             for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
                 image = indices.start + min(k, len(indices) - 1)
-                preview = sheet.Preview(image, p.seeds[k], candidate.variant, picture, score)
+                config = self.generation.config.with_variant(candidate.variant)
+                settings: dict[str, Any] = {"chain": config.chain} if config.chain else {"variant": config.variant}
+                preview = sheet.Preview(image, p.seeds[k], candidate.variant, picture, score, settings)
                 self.sheet.previews.append(preview)
 
     def judge(self, p: Any, denoised: Tensor, candidate: Candidate) -> list[float | None]:
@@ -306,7 +308,7 @@ class Audition:
         if not any(winner is not None for winner in winners):
             self.give_up(p, "the critic gave no scores")
             return
-        first = generation.config.variant
+        first = generation.config.first_variant
         variants = [first if winner is None else winner for winner in winners]
         generation.choose(p, variants, [None if winner is None else self.count for winner in winners])
         self.write_history(p)
@@ -378,7 +380,7 @@ class Audition:
         first = processed.index_of_first_image
         texts = dict(enumerate(processed.infotexts[first:]))
         self.sheet.infotexts = [
-            with_variant(texts[preview.image], preview.variant) if preview.image in texts else None
+            with_settings(texts[preview.image], preview.settings) if preview.image in texts else None
             for preview in self.sheet.previews
         ]
         children.replace_images(p, processed, self.sheet)
@@ -391,10 +393,10 @@ class Audition:
             return ""
         skipped = [note for note in self.notes if note.endswith("skipped")]
         parts = [", ".join(skipped)] if skipped else []
-        chosen = [text for text in generation.images.values() if infotext.AUDITIONED in text]
+        variants = dict(generation.chosen)
+        chosen = [str(variants[k]) for k, text in generation.images.items() if infotext.AUDITIONED in text]
         if chosen:
-            key = BY_NAME["variant"].infotext
-            parts.append(f"Went on with variant {', '.join(text[key] for text in chosen)}, best of {self.count}")
+            parts.append(f"Went on with variant {', '.join(chosen)}, best of {self.count}")
         return ". ".join(parts)
 
 
@@ -442,11 +444,13 @@ def refiner_switch(p: Any) -> float | None:
     return None if switch is None or switch >= 1 else float(switch)
 
 
-def with_variant(text: str, variant: int) -> str:
+def with_settings(text: str, settings: Mapping[str, Any]) -> str:
     """The infotext of another candidate of the same image."""
-    key = re.escape(BY_NAME["variant"].infotext)
     head, line, parameters = text.rpartition("\n")
-    return head + line + re.sub(rf"((?:^|, ){key}: )\d+(?=,|$)", rf"\g<1>{variant}", parameters, count=1)
+    for name, value in settings.items():
+        key = re.escape(BY_NAME[name].infotext)
+        parameters = re.sub(rf"((?:^|, ){key}: )[^,]*(?=,|$)", rf"\g<1>{value}", parameters, count=1)
+    return head + line + parameters
 
 
 def small_image(latent: Tensor) -> Image.Image:

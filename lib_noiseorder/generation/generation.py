@@ -18,7 +18,6 @@ from torch import Tensor
 
 from .. import log
 from ..config import (
-    BY_NAME,
     FIELDS,
     OFF,
     NoiseOrderConfig,
@@ -119,7 +118,8 @@ class Generation:
             self.give_up(p, None, str(error))
             return
         try:
-            self.config = parse(args, {"enabled": True, **self.overrides} if self.overrides else {})
+            asked = contact_sheet.settings if contact_sheet is not None else {}
+            self.config = parse(args, {**({"enabled": True, **self.overrides} if self.overrides else {}), **asked})
         except SettingError as error:
             self.refusal = str(error)
             if contact_sheet is not None:
@@ -319,10 +319,11 @@ class Generation:
     def variants_of(self, p: Any) -> tuple[int, ...]:
         """For what is made beside the images: the variants of theirs, empty where they have none of their own."""
         values = dict(self.chosen)
-        return tuple(values.get(k, self.config.variant) for k in self.indices(p)) if values else ()
+        return tuple(values.get(k, self.config.first_variant) for k in self.indices(p)) if values else ()
 
     def variants_here(self, noise: Tensor) -> tuple[int, ...]:
-        """The variants of the noise that is about to be sampled, empty where all have that of the settings."""
+        """The variants of the last erasure of the noise that is about to be sampled, empty where all have that of the
+        settings."""
         if self.candidate is not None:
             return (self.candidate.variant,) * len(noise)
         return self.batch.variants
@@ -352,11 +353,10 @@ class Generation:
             common[infotext.INNER] = "True"
         if error:
             common[infotext.ERROR] = error
-        key = BY_NAME["variant"].infotext
         for k, index in enumerate(indices):
             own = dict(common)
-            if key in own and k < len(self.batch.variants):
-                own[key] = str(self.batch.variants[k])
+            if config.active and k < len(self.batch.variants):
+                own.update(infotext.write(config.with_variant(self.batch.variants[k])))
                 if k < len(self.batch.auditioned) and self.batch.auditioned[k] is not None:
                     own[infotext.AUDITIONED] = str(self.batch.auditioned[k])
             self.images[index] = own

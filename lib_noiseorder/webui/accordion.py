@@ -14,6 +14,7 @@ from ..config import (
     BY_NAME,
     COMPARE,
     FIELDS,
+    NO_PRESET,
     Field,
     NoiseOrderConfig,
     SettingError,
@@ -108,8 +109,7 @@ def controls(
         # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
         component.do_not_save_to_config = start != DEFAULT
 
-    # What is made beside the image is no part of a preset.
-    names = [field.name for field in FIELDS if field.name not in ("enabled", *COMPARE)]
+    names = [field.name for field in FIELDS if field.name not in ("enabled", *NO_PRESET)]
     settings = [components[name] for name in names]
 
     def choose(name: object) -> list[Any]:
@@ -232,6 +232,8 @@ def control(field: Any, elem_id: Callable[[str], str], value: Any) -> Any:
         return gr.Checkbox(**common)
     if field.choices:
         return gr.Dropdown(choices=list(field.choices), **common)
+    if isinstance(field.default, str):
+        return gr.Textbox(max_lines=1, **common)
     # So wide that its help is not squeezed on a phone.
     size = {"min_width": 240, "elem_classes": "noiseorder-slider"}
     return gr.Slider(minimum=field.minimum, maximum=field.maximum, step=field.step, **size, **common)

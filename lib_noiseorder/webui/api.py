@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from fastapi import Depends, HTTPException, Query
 
+from .. import chain
 from ..config import FIELDS, Field, NoiseOrderConfig, SettingError, parse, quote
 from ..core.schedule import DEPTH
 from ..job import Job
@@ -40,6 +41,16 @@ def describe(field: Field) -> dict[str, Any]:
         return {**entry, "type": "boolean", "default": field.default or field.name == "enabled"}
     if field.choices:
         return {**entry, "type": "string", "enum": list(field.choices)}
+    if isinstance(field.default, str):
+        numbers = {"n": (1, chain.HIGHEST_N), "variant": (0, chain.HIGHEST_VARIANT)}
+        link: dict[str, Any] = {
+            name: {"type": "number" if name == "n" else "integer", "minimum": low, "maximum": high}
+            for name, (low, high) in numbers.items()
+        }
+        link["box"] = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
+        link["box"] |= {"minItems": 4, "maxItems": 4}
+        item = {"type": "object", "properties": link, "required": ["n"], "additionalProperties": False}
+        return {**entry, "anyOf": [{"type": "string"}, {"type": "array", "maxItems": chain.MOST, "items": item}]}
     kind = "integer" if isinstance(field.default, int) else "number"
     return {**entry, "type": kind, "minimum": field.minimum, "maximum": field.maximum}
 

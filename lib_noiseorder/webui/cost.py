@@ -104,7 +104,9 @@ def idle(config: NoiseOrderConfig, job: Job) -> set[str]:
     elif config.levels == 2:
         names.add("structure")
     if config.erase == 1:
-        names |= {"variant", "region", "audition"}
+        names.add("variant")
+        if not config.chain:
+            names |= {"region", "audition"}
     # What makes the generation fail is shown.
     if job.img2img or (not job.hires and config.passes != HIRES):
         names.add("passes")

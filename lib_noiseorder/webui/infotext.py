@@ -60,8 +60,10 @@ def write(config: NoiseOrderConfig) -> dict[str, str]:
                 names += ["layout", "structure", "detail"]
     if config.erase != 1:
         names.append("variant")
-        if config.region != EVERYWHERE:
-            names.append("region")
+    if config.chain:
+        names.append("chain")
+    if (config.erase != 1 or config.chain) and config.region != EVERYWHERE:
+        names.append("region")
     if config.passes != FIRST:
         names.append("passes")
     names += [name for name in COMPARE if getattr(config, name)]
@@ -218,4 +220,4 @@ def value(field: Field, entry: str) -> object:
     """What was written, as the field's kind of value."""
     if isinstance(field.default, bool):
         return {"True": True, "False": False}.get(entry)
-    return entry if field.choices else float(entry.replace(",", "."))
+    return entry if isinstance(field.default, str) else float(entry.replace(",", "."))

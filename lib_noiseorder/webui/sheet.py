@@ -30,19 +30,21 @@ THUMBNAIL = 256
 @dataclass(frozen=True)
 class Preview:
     """One candidate: of which image it is, with which variant, and what it will become, as small as it was decoded;
-    score: the critic's."""
+    score: the critic's; settings: those that make it, by API key."""
 
     image: int
     seed: int
     variant: int
     picture: Image.Image
     score: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Sheet:
     """The previews of one audition, in the order in which they were made.
 
+    settings: what the request sets, by API key, over the controls: the chain whose last link is varied.
     steps, of: of the sampler, those a preview ran and all; cost: of all of an image, in images; size: of an image.
     """
 
@@ -50,6 +52,7 @@ class Sheet:
     candidates: int
     depth: float = DEPTH
     scored: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
     images: int = 0
     variants: tuple[int, ...] = ()
     steps: int = 0
@@ -75,7 +78,8 @@ def words(candidates: int, steps: int, of: int, cost: float) -> str:
 
 def ticket(sheet: Sheet) -> str:
     """Make the request that the hidden component, or a program, hands to the generation."""
-    return json.dumps({"id": sheet.id, "candidates": sheet.candidates, "depth": sheet.depth, "scored": sheet.scored})
+    names = ("id", "candidates", "depth", "scored", "settings")
+    return json.dumps({name: getattr(sheet, name) for name in names})
 
 
 class Sheets:
@@ -90,7 +94,8 @@ class Sheets:
             return None
         try:
             data = json.loads(request)
-            sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], bool(data.get("scored", False)))
+            scored, settings = bool(data.get("scored", False)), dict(data.get("settings") or {})
+            sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], scored, settings)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SettingError(f"the request of an audition cannot be read: {request[:60]!r}") from None
         if sheet.id in self.by_id:
@@ -154,7 +159,8 @@ def summary(sheet: Sheet) -> dict[str, Any]:
 def describe_preview(preview: Preview) -> dict[str, Any]:
     """A preview without its picture. A critic of one's own may give what JSON has no word for."""
     score = preview.score if preview.score is not None and math.isfinite(preview.score) else None
-    return {"image": preview.image, "seed": preview.seed, "variant": preview.variant, "score": score}
+    told = {"image": preview.image, "seed": preview.seed, "variant": preview.variant, "score": score}
+    return {**told, "settings": preview.settings}
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import log
-from ..config import COMPARE, FIELDS, NoiseOrderConfig, SettingError, parse, quote
+from ..config import FIELDS, NO_PRESET, NoiseOrderConfig, SettingError, parse, quote
 from ..presets import PRESETS
 
 VERSION = 1
@@ -71,7 +71,7 @@ class Presets:
     def save(self, name: str, config: NoiseOrderConfig) -> str:
         """Keep settings under a name, in place of an own preset of that name; returns the name as kept."""
         name = check_name(name)
-        excluded = ("enabled", *COMPARE)  # what is made beside the image is no part of a preset
+        excluded = ("enabled", *NO_PRESET)
         values = {field.name: getattr(config, field.name) for field in FIELDS if field.name not in excluded}
         with self.alone():
             self.write({**self.whole(), name: values})

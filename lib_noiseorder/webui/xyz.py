@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..config import COMPARE, FIELDS, Field, NoiseOrderConfig, SettingError
+from ..config import FIELDS, NO_PRESET, Field, NoiseOrderConfig, SettingError
 
 PREFIX = "[Noise Order] "
 Put = Callable[[Any, Mapping[str, Any]], None]
@@ -49,7 +49,7 @@ def preset_axis(option: Callable[..., Any], presets: GetPresets, put: Put) -> An
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
         preset = read(value)
-        put(p, {field.name: getattr(preset, field.name) for field in FIELDS if field.name not in COMPARE})
+        put(p, {field.name: getattr(preset, field.name) for field in FIELDS if field.name not in NO_PRESET})
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
         refuse_bad(label, values, read)
