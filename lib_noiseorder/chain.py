@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 MOST = 16
 """Links a chain can have."""
+DECIMALS = 4
 HIGHEST_N, HIGHEST_VARIANT = 64.0, 9999
 LINK = (
     f"n above 1 and up to {HIGHEST_N:g}, a variant from v0 to v{HIGHEST_VARIANT}, and for a part of the image @ with "
@@ -19,7 +20,7 @@ LINK = (
 )
 EXAMPLE = "1.2 v7; 64 v2 @ 0.5 0.1 0.95 0.6"
 NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-PATTERN = re.compile(rf"{NUMBER}(?:\s+v(\d{{1,6}}))?(?:\s*@\s*{NUMBER}\s+{NUMBER}\s+{NUMBER}\s+{NUMBER})?", re.ASCII)
+PATTERN = re.compile(rf"{NUMBER}(?:\s*v(\d{{1,6}}))?(?:\s*@\s*{NUMBER}\s+{NUMBER}\s+{NUMBER}\s+{NUMBER})?", re.ASCII)
 KEYS = ("n", "variant", "box")
 
 
@@ -43,21 +44,24 @@ class Link(NamedTuple):
 
 
 def number(value: float) -> str:
-    """As short as it can be read back exactly."""
-    return repr(float(value)).removesuffix(".0")
+    """As short as it can be read back exactly: numbers of a chain have at most DECIMALS decimals."""
+    return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
 
 
 def read_chain(value: object) -> tuple[Link, ...]:
-    """The links of a text, or of a list of objects with n, variant and box. Raises ChainError."""
+    """The links of a text, or of a list of objects with n, variant and box.
+
+    Raises ChainError, and TypeError for what is neither.
+    """
     if isinstance(value, str):
         # A line break, and a trailing separator, are no link.
         parts: Sequence[Any] = [part for part in (each.strip() for each in re.split(r"[;\n]", value)) if part]
     elif isinstance(value, (list, tuple)):
         parts = value
     else:
-        raise ChainError(f'must be a text such as "{EXAMPLE}", or a list of objects with {", ".join(KEYS)}')
+        raise TypeError(f"a chain is a text or a list, not {type(value).__name__}")
     if len(parts) > MOST:
-        raise ChainError(f"{len(parts)} links: there can be at most {MOST}; Erase starts another chain")
+        raise ChainError(f"must have at most {MOST} links, and has {len(parts)}: start from another Variant of Erase")
     return tuple(link(k, part) for k, part in enumerate(parts, 1))
 
 
@@ -66,13 +70,18 @@ def link(place: int, part: Any) -> Link:
     try:
         result = of_text(part) if isinstance(part, str) else of_mapping(part)
         if result is not None and is_possible(result):
-            box = None if result.box is None else (*map(float, result.box),)
-            return Link(float(result.n), int(result.variant), box)  # type: ignore[arg-type]
+            rounded = Link(short(result.n), int(result.variant), result.box and (*map(short, result.box),))  # type: ignore[arg-type]
+            if is_possible(rounded):
+                return rounded
     except (TypeError, ValueError, OverflowError):  # an object of another type may do anything
         pass
     text = " ".join(repr(part).split())
     shown = text if len(text) <= 60 else text[:57] + "..."
-    raise ChainError(f'link {place} = {shown}: must be {LINK}, as in "{EXAMPLE}"')
+    raise ChainError(f'link {place}, {shown}, must be {LINK}, as in "{EXAMPLE}"')
+
+
+def short(value: float) -> float:
+    return round(float(value), DECIMALS)
 
 
 def of_text(text: str) -> Link | None:

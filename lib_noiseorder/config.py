@@ -72,7 +72,7 @@ class Field:
         try:
             result = self.convert(value)
         except ChainError as error:
-            raise SettingError(f"{self.label} ({self.name}), {error}") from None
+            raise SettingError(f"{self.label} ({self.name}) = {quote(value)}: {error}") from None
         except Exception:  # 10**400 is too large for a float, and an object of another type may do anything
             result = None
         if result is None:

@@ -47,12 +47,32 @@ def read(text: object) -> Job:
 
 
 class Plan(NamedTuple):
-    """Of the first pass: the steps of a preview and of the image, and how often a step asks the model."""
+    """Of the first pass: where a preview ends, and how often the model is evaluated until there and by the image.
+
+    preview: steps of a preview; steps: of the image; calls: evaluations until the x̂0 of each step a preview can end in,
+    one for each where nothing is known; image_calls: of the image, as many as it has steps where nothing is known;
+    sketch: steps of the coarser run that a preview is of, 0 where it is of the image's own first steps.
+    """
 
     preview: int
     steps: int
-    order: int = 1
+    calls: tuple[int, ...] = ()
+    image_calls: int = 0
+    sketch: int = 0
 
-    def calls(self, steps: int) -> int:
-        """How often so many steps ask: the last one of a second-order sampler asks once, and so does one cut short."""
-        return self.order * (steps - 1) + 1
+    @property
+    def preview_cost(self) -> int:
+        """Evaluations of a preview, for each prompt."""
+        return self.calls[self.preview - 1] if self.preview <= len(self.calls) else self.preview
+
+    @property
+    def image_cost(self) -> int:
+        """Evaluations of an image, for each prompt."""
+        return self.image_calls or self.steps
+
+    @property
+    def words(self) -> str:
+        """Where the preview is, in words."""
+        if self.sketch:
+            return f"step {self.preview} of a sketch of {self.sketch} steps"
+        return f"{self.preview} of {self.steps} steps"

@@ -7,6 +7,7 @@ from typing import Any
 
 from .core import Critic, self_consistency
 from .generation.generation import Generation, generation_of
+from .job import Job, Plan
 from .webui.cost import Rates
 from .webui.inspector import Inspections
 from .webui.options import Options
@@ -43,12 +44,16 @@ class Session:
         """The family of the loaded model, a key of presets.FAMILIES; None where none is loaded or known."""
         return self.adapter.family() if self.adapter is not None else None
 
+    def estimate(self, job: Job, depth: float) -> Plan | None:
+        """The plan of the page's settings; None where it is not known."""
+        return self.adapter.estimate(job, depth, self.options().sketches) if self.adapter is not None else None
+
     def rates(self) -> Rates:
         """What the line of the cost has to know of this WebUI."""
         adapter = self.adapter
         if adapter is None:
             return Rates(negative=(True, True), inspects=lambda: self.options().inspector)
-        return Rates(adapter.plan, adapter.negative_at_cfg_1, lambda: self.options().inspector)
+        return Rates(self.estimate, adapter.negative_at_cfg_1, lambda: self.options().inspector)
 
 
 session = Session()

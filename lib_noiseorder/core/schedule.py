@@ -10,6 +10,15 @@ DEPTH = 0.75
 """How far down the schedule the preview of an audition goes, where nothing else is said."""
 
 
+SKETCH = 0.5
+"""Steps of a sketch, as a share of the image's: a coarser run of the same deterministic sampler, ended early."""
+
+
+def sketch_steps(steps: int) -> int:
+    """The steps of a sketch of an image with so many."""
+    return max(round(SKETCH * steps), 1)
+
+
 def first_below(positions: Sequence[float], depth: float) -> int:
     """How many steps, begun at these positions of the schedule, until one is begun below `depth`; else all of them."""
     return next((k + 1 for k, position in enumerate(positions) if position < depth), len(positions))

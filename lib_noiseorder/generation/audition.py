@@ -27,8 +27,7 @@ from ..core import Critic, Interrupted, Unsupported
 from ..core.schedule import DEPTH
 from ..core.streams import global_generators, set_global_generators
 from ..hosts.isolation import preserved
-from ..hosts.schedule import order
-from ..job import Plan
+from ..job import Job, Plan
 from ..presets import DISTILLED
 from ..webui import infotext, sheet
 from ..webui.cost import cost_in_images, injection, rows
@@ -61,7 +60,7 @@ class Candidate:
     def begin(self, p: Any, denoiser: Any) -> None:
         """The noise is written: plan where the preview is."""
         try:
-            schedule = denoiser.schedule
+            schedule, planned = denoiser.schedule, self.audition.plan
             steps = len(schedule.indices)
             preview = schedule.preview_steps(self.audition.depth, denoiser.family() == DISTILLED)
             switch = refiner_switch(p)
@@ -75,7 +74,7 @@ class Candidate:
             self.audition.hopeless = True
             return
         self.denoiser = denoiser
-        self.plan = Plan(preview, steps, order(getattr(p.sampler, "config", None)))
+        self.plan = planned._replace(preview=preview, steps=planned.steps if planned.sketch else steps)
         self.audition.planned(self)
 
     def refuse(self, reason: str) -> None:
@@ -118,7 +117,7 @@ class Audition:
         self.count = contact_sheet.candidates if contact_sheet is not None else generation.config.audition
         self.depth = contact_sheet.depth if contact_sheet is not None else DEPTH
         self.scored = contact_sheet is None or contact_sheet.scored
-        self.plan = ONE_STEP
+        self.plan = Plan(1, 1)
         self.notes: list[str] = []
         self.cost = 0.0
         self.kept: dict[str, Any] = {}
@@ -166,6 +165,7 @@ class Audition:
         generators, numbers = global_generators(), p.rng
         params = dict(p.extra_generation_params)
         text = state.textinfo
+        self.plan = self.planned_for(p)
         try:
             for variant in self.variants:
                 if self.is_stopped() or self.hopeless:
@@ -204,6 +204,24 @@ class Audition:
             return run()
         return self.previews(p, shown, last)
 
+    def planned_for(self, p: Any) -> Plan:
+        """Whether this batch's candidates are sketches, and how often they will ask the model."""
+        generation = self.generation
+        adapter = generation.session.adapter
+        # A prompt that changes with the steps, "[cat:dog:10]", was encoded for the image's own.
+        wanted = generation.options.sketches and not changes(p)
+        job = Job(
+            steps=p.steps,
+            strength=p.denoising_strength if generation.is_img2img else 1.0,
+            sampler=p.sampler_name,
+            scheduler=getattr(p, "scheduler", None) or "Automatic",
+            width=p.width,
+            height=p.height,
+            img2img=generation.is_img2img,
+        )
+        plan: Plan | None = adapter.plan(job, self.depth, wanted) if adapter is not None else None
+        return plan or ONE_STEP._replace(steps=p.steps)
+
     def is_stopped(self) -> bool:
         """Whether no more candidates are wanted.
 
@@ -216,15 +234,17 @@ class Audition:
     @contextmanager
     def running(self, p: Any, candidate: Candidate) -> Iterator[None]:
         """A run after which p, the sampler and what other extensions remember are as before."""
-        generation, hires = self.generation, getattr(p, "enable_hr", False)
+        generation, hires, steps = self.generation, getattr(p, "enable_hr", False), p.steps
         with preserved(p, generation.session.adapter):
             generation.candidate = candidate
             if hires:
                 p.enable_hr = False
+            p.steps = self.plan.sketch or steps
             try:
                 yield
             finally:
                 generation.candidate = None
+                p.steps = steps
                 if hires:
                     p.enable_hr = True
                 if p.sampler is not None:
@@ -242,7 +262,7 @@ class Audition:
             self.count, self.plan, each, injection(generation.config, parts, cfg, by_us), scoring
         )
         if self.sheet is not None:
-            self.sheet.steps, self.sheet.of, self.sheet.cost = self.plan.preview, self.plan.steps, self.cost
+            self.sheet.plan, self.sheet.cost = self.plan, self.cost
 
     def look(self, p: Any, candidate: Candidate, samples: Any, shown: Shown) -> None:
         """Keep what one candidate became, and the critic's scores of it."""
@@ -313,9 +333,8 @@ class Audition:
         generation.choose(p, variants, [None if winner is None else self.count for winner in winners])
         self.write_history(p)
         if generation.options.console != ERRORS:
-            steps = f"{self.plan.preview} of {self.plan.steps} steps"
             log.info(
-                f"auditioned {self.count} candidates at {steps} for each image ({self.cost:.1f} images):"
+                f"auditioned {self.count} candidates at {self.plan.words} for each image ({self.cost:.1f} images):"
                 f" went on with variant {', '.join(map(str, variants))}"
             )
 
@@ -404,6 +423,12 @@ def critic_of(generation: Generation) -> Critic:
     """The function that chooses: session.set_critic, or this module's `critic`, as versions before 0.8 had it set."""
     critic: Critic = globals().get("critic", generation.session.critic)
     return critic
+
+
+def changes(p: Any) -> bool:
+    """Whether a prompt or negative prompt of this batch changes with the steps."""
+    prompts = [part.schedules for parts in p.c.batch for part in parts]
+    return any(len(schedules) > 1 for schedules in (*prompts, *(p.uc or ())))
 
 
 def renewed(numbers: Any) -> Any:

@@ -10,16 +10,17 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from modules import devices, prompt_parser, rng, script_callbacks, sd_models, sd_samplers_common, shared
+from modules import call_queue, devices, prompt_parser, rng, script_callbacks, sd_models, sd_samplers_common, shared
 from PIL import Image
 from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
+from ..core.schedule import sketch_steps
 from ..core.streams import keep_generators
 from ..job import Job, Plan
 from ..presets import DISTILLED
 from . import isolation
-from .schedule import Schedule, planned, schedule
+from .schedule import Planned, Schedule, planned, schedule
 
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
 """In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
@@ -73,20 +74,47 @@ class WebUIDenoiser:
         raise NotImplementedError
 
     @classmethod
-    def plan(cls, job: Job, depth: float) -> Plan | None:
-        """Estimate the steps of a preview and of an image from the page's settings; None if unknown.
+    def estimate(cls, job: Job, depth: float, sketches: bool = True) -> Plan | None:
+        """The plan of the page's settings; None if unknown, or while something is generated."""
+        # Held a few milliseconds: what finds out about a sampler must not meet one that is running.
+        if not call_queue.queue_lock.acquire(blocking=False):
+            return None
+        try:
+            return cls.plan(job, depth, sketches)
+        finally:
+            call_queue.queue_lock.release()
 
-        The schedule of a few models depends on what they last made.
+    @classmethod
+    def plan(cls, job: Job, depth: float, sketches: bool = True) -> Plan | None:
+        """Plan where previews end: in a sketch where that is cheaper and leads to the same image; None if unknown.
+
+        sketches: whether they are wanted. The caller holds the host's queue lock. The schedule of a few models depends
+        on what they last made.
         """
         try:
             model = sd_models.model_data.sd_model
             if cls.prediction(model) is None:
                 return None
-            size, sampler = (job.width, job.height), (job.sampler, job.scheduler, job.steps)
-            schedule, order = planned(cls.table(model), model, *sampler, size, job.strength, cls.extra_steps)
+            distilled = cls.family() == DISTILLED
+
+            def planned_with(steps: int) -> Planned:
+                strength = job.strength if job.strength < 1 else None
+                size, sampler = (job.width, job.height), (job.sampler, job.scheduler, steps)
+                return planned(cls.table(model), model, *sampler, size, strength, cls.extra_steps)
+
+            def plan_of(run: Planned, sketch: int = 0) -> Plan:
+                preview = run.schedule.preview_steps(depth, distilled)
+                return Plan(preview, len(image.schedule.indices), run.trace.calls, image.trace.total, sketch)
+
+            image = planned_with(job.steps)
+            plan = plan_of(image)
+            if not sketches or image.trace.draws or plan.preview == 1:
+                return plan
+            coarse = sketch_steps(job.steps)
+            sketch = plan_of(planned_with(coarse), coarse)
         except Exception:  # of a sampler without such a schedule, or while a model is being loaded
             return None
-        return Plan(schedule.preview_steps(depth, cls.family() == DISTILLED), len(schedule.indices), order)
+        return sketch if sketch.preview_cost < plan.preview_cost else plan
 
     @classmethod
     def family(cls) -> str | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from modules import sd_samplers, sd_samplers_common
+import torch
+from modules import sd_samplers, sd_samplers_common, shared
 from torch import Tensor
 
 from ..core import Level, Unsupported
 from ..core.schedule import first_below
+from ..core.streams import keep_generators
 
 MANY = 8
 """With up to so many steps, one step of a distilled model is a preview."""
@@ -72,9 +78,118 @@ def schedule(sigmas: Tensor, p: Any, from_image: bool, extra_steps: int = 1) -> 
     return Schedule(sigmas, tuple(min(t, len(sigmas) - 1) for t in reversed(timesteps)), from_image)
 
 
+@dataclass(frozen=True)
+class Trace:
+    """How a sampler goes through its steps.
+
+    calls: evaluations of the model until it tells the x̂0 of each step; total: of the whole run; draws: whether it draws
+    noise in its steps, so that a coarser run ends in another image.
+    """
+
+    calls: tuple[int, ...]
+    total: int
+    draws: bool
+
+
+class Toy:
+    """A model that costs nothing: counts how often it is evaluated.
+
+    alphas: what the samplers with timesteps look up in the model inside the denoiser.
+    """
+
+    def __init__(self, alphas: Tensor) -> None:
+        self.count = 0
+        self.alphas_cumprod = alphas
+        self.inner_model = self
+
+    def __call__(self, x: Tensor, sigma: Tensor, **others: Any) -> Tensor:
+        self.count += 1
+        # What the CFG++ samplers take.
+        self.last_noise_uncond = x / 2
+        return x / 2
+
+
+@contextmanager
+def real_torch() -> Iterator[None]:
+    """AUTOMATIC1111 and Forge put something in the place of k-diffusion's torch, which draws from the numbers of the
+    last generation. The caller holds the host's queue lock: nobody samples meanwhile."""
+    module: Any = sys.modules.get("k_diffusion.sampling")
+    before = getattr(module, "torch", None)
+    try:
+        if before is not None:
+            module.torch = torch
+        yield
+    finally:
+        if before is not None:
+            module.torch = before
+
+
+def trace(sampler: Any, p: Any, run: Tensor, table: Tensor) -> Trace | None:
+    """Run the sampler twice with a toy model; None where it cannot be.
+
+    run: the sigmas or timesteps that it is given; p: whose s_churn, eta and the like it goes by, where it has them;
+    table: of the loaded model's sigmas. The host's entries tell of some samplers that they draw noise, not of LCM and
+    Restart; of none how often it evaluates the model.
+    """
+    func = sampler.func
+    parameters = inspect.signature(func).parameters
+    options = {name: value for name in parameters if (value := setting_of(sampler, p, name)) is not None}
+    counts: list[tuple[int, ...]] = []
+    ends: list[Tensor] = []
+    with keep_generators(), real_torch():
+        for seed in range(2):
+            torch.manual_seed(seed)
+            toy = Toy(1 / (1 + table.cpu().float() ** 2))
+            calls: dict[int, int] = {}
+            if "noise_sampler" in parameters:  # else some of them make a Brownian tree
+                options["noise_sampler"] = lambda *sigmas: torch.randn(1, 4, 2, 2)
+            x = torch.ones(1, 4, 2, 2)
+            end = func(
+                toy,
+                x,
+                run.cpu().to(torch.float32 if run.is_floating_point() else run.dtype),
+                extra_args={},
+                callback=lambda state, toy=toy, calls=calls: calls.setdefault(state["i"], toy.count),
+                disable=True,
+                **options,
+            )
+            counts.append((*calls.values(), toy.count))
+            ends.append(end)
+    same = counts[0] == counts[1] and torch.equal(*ends)
+    return Trace(counts[0][:-1], counts[0][-1], not same)
+
+
+def setting_of(sampler: Any, p: Any, name: str) -> Any:
+    """What the host gives a sampler for this parameter of its function; None for its default."""
+    if name == "is_img2img":
+        return p.denoising_strength is not None
+    if name == "eta":
+        value = getattr(p, "eta", None)
+        return getattr(shared.opts, getattr(sampler, "eta_option_field", ""), None) if value is None else value
+    if name in getattr(sampler, "extra_params", ()):
+        value = getattr(p, name, None)
+        return getattr(shared.opts, name, None) if value is None else value
+    return None
+
+
 def order(config: Any) -> int:
     """How often a step of a sampler, told by the host's entry of it, evaluates the model."""
     return 2 if (getattr(config, "options", None) or {}).get("second_order") else 1
+
+
+def by_entry(config: Any, steps: int) -> Trace:
+    """What the host's entry of a sampler tells: the last step of one of second order asks once, and so does one that is
+    cut short. Whether it draws noise is not known."""
+    calls = tuple(order(config) * k + 1 for k in range(steps))
+    return Trace(calls, calls[-1], True)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A generation that is not made yet: its schedule, and how its sampler goes through it."""
+
+    schedule: Schedule
+    trace: Trace
 
 
 def planned(
@@ -84,12 +199,13 @@ def planned(
     scheduler: str,
     steps: int,
     size: tuple[int, int],
-    strength: float,
+    strength: float | None,
     extra_steps: int = 1,
-) -> tuple[Schedule, int]:
-    """The schedule of a generation that is not made yet, and its sampler's order.
+) -> Planned:
+    """The schedule of a generation that is not made yet, and how its sampler goes through it.
 
-    size: width and height; strength: of the denoising, 1 in txt2img. Raises LookupError for an unknown sampler.
+    size: width and height; strength: of the denoising, None in txt2img. The caller holds the host's queue lock.
+    Raises LookupError for an unknown sampler.
     """
     # Not by `create_sampler`, which extensions (Tiled Diffusion) replace while their generation runs.
     config = sd_samplers.find_sampler_config(sampler_name)
@@ -110,4 +226,14 @@ def planned(
         is_hr_pass=False,
         sd_model=model,
     )
-    return schedule(sigmas, p, strength < 1, extra_steps), order(config)
+    steps_of_run = schedule(sigmas, p, strength is not None, extra_steps)
+    run = len(steps_of_run.indices)
+    try:
+        if hasattr(sampler, "get_sigmas"):
+            values = sampler.get_sigmas(p, p.steps)[-run - 1 :]
+        else:
+            values = sampler.get_timesteps(p, p.steps)[: run if strength is None else run - extra_steps]
+        found = trace(sampler, p, values, sigmas)
+    except Exception:  # DPM fast and adaptive take other arguments; a sampler may want more of a model
+        found = None
+    return Planned(steps_of_run, found or by_entry(config, run))

@@ -203,7 +203,7 @@ def register(
         if plan is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
         price = cost_in_images(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
-        return {"told": sheet.words(candidates, plan.preview, plan.steps, price)}
+        return {"told": sheet.words(candidates, plan, price)}
 
     login, user_of = page_login(app)
     name: Any = Depends(user_of)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..config import (
     NoiseOrderConfig,
 )
-from ..core.schedule import DEPTH
+from ..core.schedule import DEPTH, first_below, sketch_steps
 from ..job import Job, Plan
 from ..names import (
     BOTH,
@@ -56,18 +56,29 @@ def cost_in_images(count: int, plan: Plan, each: int, injection_cost: int, scori
     each: evaluations of a call of the sampler; injection_cost: of Inject, for a preview as for an image; scoring: of
     the critic, for a preview.
     """
-    preview, image = (each * plan.calls(steps) + injection_cost for steps in (plan.preview, plan.steps))
+    preview, image = (each * calls + injection_cost for calls in (plan.preview_cost, plan.image_cost))
     return count * (preview + scoring) / max(image, 1)
+
+
+def guess(steps: int) -> Plan:
+    """The plan of a sampler whose steps are even and ask once, as the playground's."""
+    whole = first_below([1 - step / steps for step in range(steps)], DEPTH)
+    coarse = sketch_steps(steps)
+    preview = first_below([1 - step / coarse for step in range(coarse)], DEPTH)
+    return Plan(preview, steps, sketch=coarse) if preview < whole else Plan(whole, steps)
 
 
 def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, dict[str, int]]:
     """Of each image: what it costs without Noise Order, and what each part of Noise Order adds to that."""
     run = int(min(job.strength, 0.999) * job.steps) + 1 if job.img2img else job.steps
-    plan = rates.plan(job, DEPTH) or Plan(min(int((1 - DEPTH) * run) + 2, run), run)
-    passes = {FIRST: (plan.calls(plan.steps), job.parts, job.cfg)}
+    plan = rates.plan(job, DEPTH) or guess(run)
+    passes = {FIRST: (plan.image_cost, job.parts, job.cfg)}
     if job.hires:
-        second = rates.plan(dataclasses.replace(job, sampler=job.hires_sampler), DEPTH) or plan
-        calls = second.calls(job.hires_steps or job.steps)
+        steps = job.hires_steps or job.steps
+        second = dataclasses.replace(job, sampler=job.hires_sampler, steps=steps)
+        if rates.plan(second, DEPTH) is None:  # "Use same sampler"
+            second = dataclasses.replace(job, steps=steps)
+        calls = (rates.plan(second, DEPTH) or guess(steps)).image_cost
         passes[HIRES] = (calls, job.hires_parts, job.hires_cfg or job.cfg)
 
     def sampling(calls: int, parts: int, cfg: float) -> int:
@@ -82,7 +93,7 @@ def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, 
         "Also make": sum(plain + sum(asking(each, name) for name in passes) for each in config.variants.values()),
     }
     if config.audition and config.passes != HIRES:
-        preview = sampling(plan.calls(plan.preview), job.parts, job.cfg)
+        preview = sampling(plan.preview_cost, job.parts, job.cfg)
         # The critic asks once.
         additions["Audition"] = config.audition * (preview + asking(config, FIRST) + job.parts)
     if rates.inspects():

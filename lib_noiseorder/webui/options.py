@@ -35,6 +35,7 @@ class Options:
     console: str = PER_BATCH
     inspector: bool = False
     adetailer: bool = False
+    sketches: bool = True
 
 
 WORDS = {
@@ -50,6 +51,11 @@ WORDS = {
     "console": ("What is written to the console", "everything: also the settings and the noise levels asked"),
     "inspector": (SWITCH, "the noise of the last generation; two evaluations more per key level and image"),
     "adetailer": ("Work in the passes of ADetailer too", "with the settings of the image, and in its infotext"),
+    "sketches": (
+        "Audition by sketches",
+        "previews are of a coarser run, clearer and cheaper, where the sampler draws no noise in its steps; off: "
+        "always of the image's own first steps",
+    ),
 }
 
 

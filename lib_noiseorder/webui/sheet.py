@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..config import SettingError
 from ..core.schedule import DEPTH
+from ..job import Plan
 from .inspector import png
 
 LIMIT = 4
@@ -45,7 +46,7 @@ class Sheet:
     """The previews of one audition, in the order in which they were made.
 
     settings: what the request sets, by API key, over the controls: the chain whose last link is varied.
-    steps, of: of the sampler, those a preview ran and all; cost: of all of an image, in images; size: of an image.
+    plan: where the previews end; cost: of all of an image, in images; size: of an image.
     """
 
     id: str
@@ -55,8 +56,7 @@ class Sheet:
     settings: dict[str, Any] = field(default_factory=dict)
     images: int = 0
     variants: tuple[int, ...] = ()
-    steps: int = 0
-    of: int = 0
+    plan: Plan | None = None
     cost: float = 0.0
     size: tuple[int, int] = (512, 512)
     previews: list[Preview] = field(default_factory=list)
@@ -67,13 +67,13 @@ class Sheet:
     @property
     def told(self) -> str:
         """What was made and what it cost, in words; before the first preview nothing is known of steps."""
-        if not self.of:
+        if self.plan is None:
             return f"{self.candidates} candidates"
-        return words(self.candidates, self.steps, self.of, self.cost)
+        return words(self.candidates, self.plan, self.cost)
 
 
-def words(candidates: int, steps: int, of: int, cost: float) -> str:
-    return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} images"
+def words(candidates: int, plan: Plan, cost: float) -> str:
+    return f"{candidates} candidates at {plan.words}: {cost:.1f} images"
 
 
 def ticket(sheet: Sheet) -> str:
@@ -152,8 +152,10 @@ def describe(sheet: Sheet) -> dict[str, Any]:
 
 def summary(sheet: Sheet) -> dict[str, Any]:
     """A sheet without its previews."""
-    names = ("candidates", "depth", "images", "variants", "steps", "of", "cost", "told", "notes", "done")
-    return {name: getattr(sheet, name) for name in names}
+    names = ("candidates", "depth", "images", "variants", "cost", "told", "notes", "done")
+    plan = sheet.plan or Plan(0, 0)
+    steps = {"steps": plan.preview, "of": plan.sketch or plan.steps, "sketch": bool(plan.sketch)}
+    return {**{name: getattr(sheet, name) for name in names}, **steps}
 
 
 def describe_preview(preview: Preview) -> dict[str, Any]:

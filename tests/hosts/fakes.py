@@ -18,6 +18,7 @@ import importlib
 import importlib.util
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -190,6 +191,9 @@ class Processing:
     all_seeds: Any = None
     restore_faces: Any = False
     init_images: int = 0
+    sampler_name: str = "Euler a"
+    c: Any = None
+    uc: Any = None
     user: Any = None
     refiner_checkpoint_info: Any = None
     refiner_switch_at: Any = None
@@ -200,9 +204,9 @@ class Processing:
         """One batch, from its noise to its latents, with the hook in it."""
         host, args, errors = self.__dict__["host"]
         if host.fresh_sampler:
-            self.sampler = Sampler(host.network)
+            self.sampler = Sampler(host.network, self.sampler_name != "Euler")
         noise = self.rng.next()
-        c, uc = multicond(self.prompts, self.sdxl), host.uncond(self)
+        c, uc = self.c, self.uc
         used = host.process_before_every_sampling(self, args, errors, noise, noise, c, uc)
         host.sampled(self)
         samples = self.sampler.sample(self, used)
@@ -253,7 +257,6 @@ class ForgeProcessing(Processing):
 class NeoProcessing(Processing):
     """Neo writes most of the infotext of a hires pass when that begins, from these; left out here."""
 
-    sampler_name: str = "Euler"
     scheduler: str = "Automatic"
     hr_sampler_name: str | None = None
     hr_scheduler: str | None = None
@@ -300,12 +303,28 @@ def as_image(noise: torch.Tensor, encoded: float) -> Any:
     return Image.fromarray(pixels.numpy())
 
 
+def sample_euler(model: Any, x: Any, sigmas: Any, extra_args: Any, callback: Any, disable: bool) -> torch.Tensor:
+    """As k-diffusion's, which the samplers of all hosts call."""
+    for step in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[step] * x.new_ones(len(x)), **extra_args)
+        callback({"x": x, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": denoised})
+        x = x + (x - denoised) / sigmas[step] * (sigmas[step + 1] - sigmas[step])
+    return x
+
+
+def sample_euler_ancestral(*args: Any, **others: Any) -> torch.Tensor:
+    """Draws noise, here in its last step."""
+    end = sample_euler(*args, **others)
+    return end + torch.randn_like(end)
+
+
 class Sampler:
     """A k-diffusion sampler: the sigmas of its steps, from pure noise down, and a callback once a step has its x̂0."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, ancestral: bool = True) -> None:
         self.table = FLOW_SIGMAS if network.kind == "const" else SIGMAS
         self.step_count = 0
+        self.func = sample_euler_ancestral if ancestral else sample_euler
 
     def callback_state(self, values: dict[str, Any]) -> None:
         pass
@@ -448,6 +467,7 @@ class FakeHost:
         self.module("modules.paths_internal", **{f"{name}_dir": str(self.EXTENSIONS[name]) for name in self.EXTENSIONS})
         self.collected = 0
         self.module("modules.devices", torch_gc=self.torch_gc)
+        self.module("modules.call_queue", queue_lock=threading.Lock())
         self.module("modules.sd_samplers", find_sampler_config=self.find_sampler_config)
         self.module(
             "modules.processing",
@@ -542,7 +562,7 @@ class FakeHost:
         raise NotImplementedError
 
     def find_sampler_config(self, name: str) -> Any:
-        return types.SimpleNamespace(constructor=lambda model: Sampler(self.network))
+        return types.SimpleNamespace(constructor=lambda model: Sampler(self.network, name != "Euler"))
 
     def torch_gc(self) -> None:
         self.collected += 1
@@ -675,6 +695,7 @@ class FakeHost:
             self.swallow(errors, lambda n=n: self.script.process_batch(p, *args, batch_number=n))
             if n == 0 and self.params_txt_first and not self.cmd_opts.no_prompt_history:
                 self.write_params_txt(p)
+            p.c, p.uc = multicond(p.prompts, p.sdxl), self.uncond(p)
             samples = types.SimpleNamespace(samples=p.sample(prompts=p.prompts))
             self.swallow(errors, lambda ps=samples: self.script.post_sample(p, ps, *args))
             used = samples.samples

@@ -38,7 +38,7 @@ def test_controls_follow_the_table(components):
         assert component.value == field.default
         assert component.elem_id == f"test_{field.name}"
         assert component.info == (None if field.name in COMPARE else field.help)
-        if not field.choices and not isinstance(field.default, bool):
+        if field.maximum:
             assert (component.minimum, component.maximum, component.step) == (field.minimum, field.maximum, field.step)
 
 
@@ -170,7 +170,12 @@ def test_what_is_not_told_in_an_infotext_is_not_shown_either():
     for settings in ({}, {"levels": 3}, {"inject": 0}, {"erase": 1}, {"levels": 3, "direction": "look-ahead"}):
         config = NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings})
         parameters, by_job = write(config), {"audition", "passes", "region"}
-        silent = {field.name for field in FIELDS if field.infotext not in parameters} - {"enabled", *by_job, *COMPARE}
+        silent = {field.name for field in FIELDS if field.infotext not in parameters} - {
+            "enabled",
+            "chain",
+            *by_job,
+            *COMPARE,
+        }
         assert silent == cost.idle(config, cost.Job()) - by_job
 
 

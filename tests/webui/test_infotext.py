@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_noiseorder.chain import Link, read_chain, write_chain
 from lib_noiseorder.config import (
     BY_NAME,
     FIELDS,
@@ -25,6 +26,10 @@ PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 NEO = re.compile(r'\s*([\w\s\-\/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
 
+corners = st.tuples(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.51, 1), st.floats(0.51, 1))
+links = st.builds(Link, st.floats(1.01, 64), st.integers(0, 900), st.none() | corners)
+
+
 def strategy(field):
     if field.name == "enabled":
         return st.just(True)
@@ -32,13 +37,16 @@ def strategy(field):
         return st.booleans()
     if field.choices:
         return st.sampled_from(field.choices)
+    if field.name == "chain":
+        return st.lists(links, max_size=3).map(write_chain)
     if isinstance(field.default, int):
         return st.integers(field.minimum, field.maximum)
     return st.floats(field.minimum, field.maximum)
 
 
 def can_audition(c):
-    return c["audition"] > 1 and c["erase"] > 1 and c["variant"] + c["audition"] <= 10_000
+    variant = read_chain(c["chain"])[-1].variant if c["chain"] else c["variant"]
+    return c["audition"] > 1 and (c["erase"] > 1 or c["chain"]) and variant + c["audition"] <= 10_000
 
 
 configs = st.fixed_dictionaries({field.name: strategy(field) for field in FIELDS}).filter(
@@ -66,6 +74,7 @@ def test_what_is_written_makes_the_same_image(settings):
     assert infotext.write(restored) == infotext.write(config)
     assert injection(restored, 1, 7.0, True) == injection(config, 1, 7.0, True)
     assert restored.comparisons == config.comparisons
+    assert restored.links == config.links
     if config.inject:
         assert (restored.erase, restored.inject, restored.direction, restored.normalisation) == (
             config.erase,
@@ -81,7 +90,7 @@ def test_what_is_written_makes_the_same_image(settings):
 def test_every_key_and_value_survives_the_hosts_format():
     config = NoiseOrderConfig(
         True, 2.5, -0.07, "denoised", 3, 1.0, 0.5, 0.5, 1.5, 0.25, "as printed", 7, "both", "inside", True, True, True
-    )
+    ).replace(chain="1.2 v7; 64 v2 @ 0.5 0.1 0.95 0.6")
     parameters = infotext.write(config)
     text = "Steps: 20, " + ", ".join(f"{key}: {value}" for key, value in parameters.items())
     assert dict(PARAM.findall(text)) == {"Steps": "20", **parameters}
@@ -177,6 +186,8 @@ def test_what_is_not_understood_is_said_and_the_default_taken(read_messages):
 @pytest.mark.parametrize("field", FIELDS[1:], ids=lambda field: field.name)
 @pytest.mark.parametrize("text", ["", "nan", "-1e999", "9" * 400, "<img src=x>", '"', "None", "1 2", "\ud800"])
 def test_nothing_but_an_allowed_value_is_read(field, text, read_messages):
+    if (field.name, text) == ("chain", ""):
+        return  # no chain is one
     value = infotext.reader(field)({infotext.MARKER: "1", field.infotext: text})
     assert (value, type(value)) == (field.default, type(field.default))
     (message,) = read_messages()

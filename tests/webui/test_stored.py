@@ -50,6 +50,8 @@ STORED = [
     ("compare_original", False, "Also make: original", 0, 0, 0, ()),
     ("compare_erased", False, "Also make: erased", 0, 0, 0, ()),
     ("compare_injected", False, "Also make: injected", 0, 0, 0, ()),
+    ("audition", 0, "Audition", 0, 16, 1, ()),
+    ("chain", "", "Chain", 0, 0, 0, ()),
 ]
 KEYS = [
     "Noise Order",
@@ -69,6 +71,8 @@ KEYS = [
     "Noise Order compare original",
     "Noise Order compare erased",
     "Noise Order compare injected",
+    "Noise Order audition",
+    "Noise Order chain",
 ]
 
 
@@ -90,9 +94,9 @@ def test_keys_beside_the_settings():
 
 def test_variants():
     assert VARIANTS == {
-        "original": {"erase": 1.0, "inject": 0.0},
+        "original": {"erase": 1.0, "inject": 0.0, "chain": ""},
         "erased": {"inject": 0.0},
-        "injected": {"erase": 1.0},
+        "injected": {"erase": 1.0, "chain": ""},
     }
     assert COMPARE == ("compare_original", "compare_erased", "compare_injected")
 

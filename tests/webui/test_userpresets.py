@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_noiseorder.config import COMPARE, FIELDS, NoiseOrderConfig, SettingError
+from lib_noiseorder.config import FIELDS, NO_PRESET, NoiseOrderConfig, SettingError
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import userpresets
 from lib_noiseorder.webui.userpresets import Presets
@@ -70,7 +70,7 @@ def test_the_file_holds_api_keys(presets, path):
     presets.save("Mine", MINE)
     data = read_file(path)
     assert data["version"] == 1
-    assert list(data["presets"]["Mine"]) == [field.name for field in FIELDS[1:] if field.name not in COMPARE]
+    assert list(data["presets"]["Mine"]) == [field.name for field in FIELDS[1:] if field.name not in NO_PRESET]
 
 
 def test_a_preset_of_an_earlier_version_has_the_defaults_of_newer_settings(presets, path):
