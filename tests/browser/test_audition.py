@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from serving import blocks, serve
 
+from lib_noiseorder.job import Plan
 from lib_noiseorder.webui import api, sheet
 
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
@@ -64,7 +65,7 @@ class Host:
                 self.whole += 1
                 return
             contact_sheet.images, contact_sheet.variants = 2, tuple(range(contact_sheet.candidates))
-            contact_sheet.steps, contact_sheet.of, contact_sheet.cost = 6, 20, 2.7
+            contact_sheet.plan, contact_sheet.cost = Plan(6, 20), 2.7
             self.is_busy = True
             while (order := self.orders.get()) is not None:
                 contact_sheet.previews.append(order)

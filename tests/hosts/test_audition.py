@@ -326,7 +326,8 @@ def test_a_sheet_is_the_tabs_own_generation(host):
     sheet = sheets(host)["a"]
     steps = host.steps_run[0]
     assert host.steps_run == [steps] * 3
-    assert (sheet.steps, sheet.of, sheet.images, sheet.variants) == (steps, 10, 2, (0, 1, 2))
+    assert (sheet.plan.preview, sheet.plan.steps, sheet.plan.sketch) == (steps, 10, 0)
+    assert (sheet.images, sheet.variants) == (2, (0, 1, 2))
     assert sheet.done
     assert len(result.images) == len(sheet.previews) == 6, "and no grid"
     assert [(each.image, each.variant) for each in sheet.previews] == [(k, v) for v in range(3) for k in range(2)]
@@ -348,7 +349,7 @@ def test_a_sheet_is_the_tabs_own_generation(host):
 def test_the_cost_without_a_negative_prompt(forge):
     generate(forge, *ticket(forge), cfg_scale=1)
     sheet = sheets(forge)["a"]
-    assert sheet.cost == pytest.approx(3 * (sheet.steps + 1 + 1) / (10 + 1))
+    assert sheet.cost == pytest.approx(3 * (sheet.plan.preview + 1 + 1) / (10 + 1))
 
 
 def test_a_ticket_is_good_once(host):
@@ -413,12 +414,12 @@ def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host)
         host.process_images(p)
         assert not any(key.startswith("Hires") for key in p.extra_generation_params)
         return
-    p.hr_sampler_name, p.hr_scheduler, p.hr_second_pass_steps = "Euler a", "Automatic", 7
+    p.hr_sampler_name, p.hr_scheduler, p.hr_second_pass_steps = "Euler", "Automatic", 7
     host.process_images(p)
     infotext = {key: value for key, value in p.extra_generation_params.items() if key[:5] in ("Hires", "Denoi")}
     assert (infotext.pop("Hires prompt")(), infotext.pop("Hires negative prompt")()) == ("hires prompt", "")
     assert infotext == {
-        "Hires sampler": "Euler a",
+        "Hires sampler": "Euler",
         "Hires upscaler": "Latent",
         "Hires steps": 7,
         "Hires CFG Scale": 3.0,
@@ -486,12 +487,18 @@ def test_interrupting_a_sheet_keeps_what_is_there(host):
 def test_the_estimate_is_what_is_then_run(host, depth):
     from lib_noiseorder.job import Job
 
-    arguments = Job(10, width=8, height=8), depth
+    arguments = Job(10, sampler="Euler a", width=8, height=8), depth
     assert host.loaded.session.adapter.plan(*arguments) is None, "no model is loaded"
     p = processing(host, *ticket(host, depth=depth))
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
-    assert host.loaded.session.adapter.plan(*arguments) == (host.steps_run[0], 10, 1)
+    steps = host.steps_run[0]
+    assert host.loaded.session.adapter.plan(*arguments) == (steps, 10, tuple(range(1, 11)), 10, 0)
+    host.steps_run.clear()
+    host.process_images(processing(host, *ticket(host, id="b", depth=depth), sampler_name="Euler"))
+    plan = host.loaded.session.adapter.plan(Job(10, width=8, height=8), depth)
+    sketch = (tuple(range(1, 6)), 10, 5) if depth < 1 else (tuple(range(1, 11)), 10, 0)  # as dear: the image's own
+    assert plan == (host.steps_run[0], 10, *sketch)
 
 
 def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
@@ -511,25 +518,169 @@ def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
     host.process_images(p)
     host.model_data.sd_model = p.sd_model
     calls.clear()
-    plan = host.loaded.session.adapter.plan(Job(10, width=64, height=32), 0.7)
-    assert plan == (host.steps_run[0], 10, 1)
-    assert set(calls) == {(64, 32, 10, 1.0)}
+    plan = host.loaded.session.adapter.plan(Job(10, sampler="Euler a", width=64, height=32), 0.7)
+    assert plan[:2] == (host.steps_run[0], 10)
+    assert set(calls) == {(64, 32, 10, None)}
 
 
-def test_a_sampler_of_second_order_asks_twice_a_step(host):
+def test_a_sampler_that_cannot_be_tried_counts_as_its_entry_says(host):
     """As the hosts' tables of samplers say it; some of them say nothing."""
-    order = host.schedules.order
+    by_entry = host.schedules.by_entry
     cases = [{"second_order": True}, {"second_order": False}, {}, None]
-    assert [order(type("Data", (), {"options": options})()) for options in cases] == [2, 1, 1, 1]
-    assert order(None) == 1
+    traces = [by_entry(type("Data", (), {"options": options})(), 3) for options in cases]
+    assert [trace.calls for trace in traces] == [(1, 3, 5), (1, 2, 3), (1, 2, 3), (1, 2, 3)]
+    assert [trace.total for trace in traces] == [5, 3, 3, 3]
+    assert by_entry(None, 2).draws, "never sketched"
+
+
+def heun(model, x, sigmas, extra_args, callback, disable, s_churn=0.0):
+    """Evaluates twice but in its last step; draws noise where s_churn is set."""
+    for step in range(len(sigmas) - 1):
+        callback({"i": step, "denoised": model(x, sigmas[step])})
+        if sigmas[step + 1] > 0:
+            x = (x + model(x, sigmas[step + 1])) / 2
+        if s_churn:
+            x = x + torch.randn_like(x)
+    return x
+
+
+def multistep(model, x, timesteps, extra_args, callback, disable, is_img2img=False):
+    """As A1111's UniPC: one evaluation before the first step, none in the last."""
+    denoised = model(x, model.inner_model.inner_model.alphas_cumprod[timesteps[0]])
+    for step in range(len(timesteps)):
+        if step < len(timesteps) - 1:
+            denoised = model(x, timesteps[step])
+        callback({"i": step, "denoised": denoised})
+    return x + denoised
+
+
+def lcm(model, x, sigmas, extra_args, callback, disable, noise_sampler=None):
+    """Draws from what it is given, which else would be a tree of Brownian motion."""
+    for step in range(len(sigmas) - 1):
+        callback({"i": step, "denoised": model(x, sigmas[step])})
+        x = x + noise_sampler(sigmas[step], sigmas[step + 1])
+    return x
+
+
+@pytest.mark.parametrize(
+    ("func", "options", "calls", "total", "draws"),
+    [
+        (heun, {}, (1, 3, 5), 5, False),
+        (heun, {"s_churn": 1.0}, (1, 3, 5), 5, True),
+        (multistep, {}, (2, 3, 3), 3, False),
+        (lcm, {}, (1, 2, 3), 3, True),
+    ],
+    ids=["heun", "churning", "multistep", "lcm"],
+)
+def test_a_sampler_is_tried_with_a_model_that_costs_nothing(host, func, options, calls, total, draws):
+    p = host.processing(["a"], [""], [1], denoising_strength=None, **{})
+    for name, value in options.items():
+        setattr(p, name, value)
+    before = torch.get_rng_state()
+    sampler = type("Tried", (), {"func": staticmethod(func), "extra_params": ["s_churn"]})()
+    run = torch.tensor([3, 2, 1]) if func is multistep else torch.tensor([3.0, 2.0, 1.0, 0.0])
+    found = host.schedules.trace(sampler, p, run, host.sigmas)
+    assert (found.calls, found.total, found.draws) == (calls, total, draws)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert host.network.rows == 0
+
+
+def test_the_hosts_own_torch_is_put_back(host, monkeypatch):
+    """A1111's draws from the numbers of the last generation, which may be the one that goes on."""
+    import sys
+    import types
+
+    class Hijack:
+        def randn_like(self, x):
+            raise AssertionError("its numbers are the image's")
+
+    module = types.SimpleNamespace(torch=Hijack())
+    monkeypatch.setitem(sys.modules, "k_diffusion.sampling", module)
+    hijack = module.torch
+
+    def euler(model, x, sigmas, extra_args, callback, disable):
+        callback({"i": 0, "denoised": model(x, sigmas[0])})
+        return x + module.torch.randn_like(x)
+
+    sampler = type("Tried", (), {"func": staticmethod(euler)})()
+    assert host.schedules.trace(sampler, None, torch.tensor([1.0, 0.0]), host.sigmas).draws
+    assert module.torch is hijack
+
+
+def test_nothing_is_estimated_while_the_host_samples(host):
+    """What is tried puts k-diffusion's torch aside, which the sampler that runs may need."""
+    import sys
+
+    from lib_noiseorder.job import Job
+
+    session = host.loaded.session
+    host.model_data.sd_model = host.model(host.processing([], [], []))
+    lock = sys.modules["modules.call_queue"].queue_lock
+    assert session.estimate(Job(10, sampler="Euler a"), 0.75) is not None
+    with lock:
+        assert session.estimate(Job(10), 0.75) is None
+    assert session.estimate(Job(10), 0.75).sketch == 5
+    host.opts.data["noiseorder_sketches"] = False
+    assert session.estimate(Job(10), 0.75).sketch == 0
+
+
+SKETCHED = {"sampler_name": "Euler"}
+
+
+@pytest.mark.parametrize("hires", [False, True])
+def test_a_sketch_is_a_coarser_run_of_which_nothing_stays(host, hires):
+    """What counts in fractions of the steps sees its own; afterwards they are the image's again."""
+    seen = []
+
+    def look(p):
+        generation = p._noiseorder
+        seen.append((generation.candidate is not None, p.steps, p.enable_hr))
+
+    host.sampled = look
+    torch.manual_seed(0)
+    p = processing(host, {**SETTINGS, "audition": 3}, **SKETCHED, enable_hr=hires)
+    result = host.process_images(p)
+    assert seen == [(True, 5, False)] * 3 + [(False, 10, hires)]
+    assert host.steps_run[:4] == [2, 2, 2, 10]
+    assert p.steps == 10
+    variant = variant_of(result.infotexts[0])
+    alone = generate(host, {**SETTINGS, "variant": variant}, **SKETCHED, enable_hr=hires)
+    assert same(result.images, alone.images)
+
+
+def test_a_sheet_of_sketches_says_so(host):
+    generate(host, *ticket(host), **SKETCHED)
+    sheet = sheets(host)["a"]
+    assert sheet.told.startswith("3 candidates at step 2 of a sketch of 5 steps: ")
+    assert sheet.cost == pytest.approx(3 * (2 * 2 + 2 + 1) / (2 * 10 + 2))
+
+
+def test_after_an_error_in_a_sketch_the_steps_are_the_image_s(host):
+    def fail(p):
+        if p._noiseorder.candidate is not None:
+            raise ValueError("no")
+
+    host.sampled = fail
+    p = processing(host, {**SETTINGS, "audition": 3}, **SKETCHED)
+    host.process_images(p)
+    assert p.steps == 10
+    assert host.steps_run == [10]
+
+
+@pytest.mark.parametrize("prompts", [{"prompt": "[a:b:.5]"}, {"negative_prompt": "[a:b:.5]"}])
+def test_a_prompt_that_changes_with_the_steps_is_shown_at_the_image_s_own(host, prompts):
+    generate(host, {**SETTINGS, "audition": 2}, **SKETCHED, **prompts)
+    assert host.steps_run == [4, 4, 10]
 
 
 def test_the_estimate_of_img2img_begins_where_it_does(host):
     from lib_noiseorder.job import Job
 
     host.model_data.sd_model = host.model(processing(host, False))
-    steps, of, _ = host.loaded.session.adapter.plan(Job(10, strength=0.5, width=8, height=8), 0.75)
+    job = Job(10, sampler="Euler a", strength=0.5, width=8, height=8)
+    steps, of, calls, total, _ = host.loaded.session.adapter.plan(job, 0.75)
     assert of == {"Ersatz": 10}.get(type(host).__name__, 6)
+    assert (calls, total) == (tuple(range(1, of + 1)), of)
     assert 1 < steps < of
 
 

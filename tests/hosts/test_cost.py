@@ -26,6 +26,7 @@ def estimate(host, settings, cfg=5.0, **job):
 def count(host, settings, parts, cfg=5.0, **changes):
     """Evaluations for each image: those of the noise, and the sampler's, which cost the fakes nothing."""
     host.network.rows, host.steps_run[:] = 0, []
+    changes = {"sampler_name": "Euler", **changes}
     result = generate(host, settings, cfg_scale=cfg, do_not_save_grid=True, **changes)
     assert "Noise Order error" not in result.infotexts[0]
     images = changes.get("batch_size", 1) * changes.get("n_iter", 1)
@@ -47,6 +48,16 @@ SETTINGS = {
     "audition": {"inject": 0.05, "audition": 3},
     "everything": {**ALL, "audition": 2, "levels": 3},
 }
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "Euler a"])
+def test_an_audition_costs_what_is_told(host, sampler):
+    """A sketch where the sampler is deterministic, the image's own first steps where it draws noise."""
+    load(host)
+    settings = {"audition": 3}
+    total, added = estimate(host, settings, sampler=sampler)
+    assert count(host, settings, 1, sampler_name=sampler) == total, added
+    assert added["Audition"] == 3 * ({"Euler": 2, "Euler a": 4}[sampler] * 2 + 1)
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -102,14 +113,16 @@ def test_the_hires_pass_has_a_sampler_of_its_own(sampler, hires_sampler, calls):
     orders = {"Euler": 1, "Heun": 2}
 
     def plan(job, depth):
-        return Plan(3, job.steps, orders[job.sampler]) if job.sampler in orders else None
+        if job.sampler not in orders:
+            return None
+        return Plan(3, job.steps, image_calls=orders[job.sampler] * (job.steps - 1) + 1)
 
     job = Job(steps=10, hires=True, sampler=sampler, hires_sampler=hires_sampler)
     assert cost_of({}, job, Rates(plan))[0] == 2 * calls
 
 
 def test_passes_of_the_sampler():
-    plan = {"plan": lambda job, depth: Plan(6, job.steps, 2)}
+    plan = {"plan": lambda job, depth: Plan(6, job.steps, (1, 3, 5, 7, 9, 11), 39)}
     assert cost_of({}, Job())[0] == 40
     assert cost_of({}, Job(hires=True, hires_steps=5))[0] == 50
     assert cost_of({}, Job(hires=True, hires_cfg=1.0, parts=2, hires_parts=1))[0] == 60 + 20

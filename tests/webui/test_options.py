@@ -20,9 +20,10 @@ def test_what_is_stored_is_read_under_these_keys():
         "noiseorder_console": "everything",
         "noiseorder_inspector": True,
         "noiseorder_adetailer": True,
+        "noiseorder_sketches": False,
         "other": 1,
     }
-    assert dataclasses.astuple(options.read(data)) == ("Mine", "leave alone", "stop", "everything", True, True)
+    assert dataclasses.astuple(options.read(data)) == ("Mine", "leave alone", "stop", "everything", True, True, False)
 
 
 @pytest.mark.parametrize("junk", [None, 3, "no such choice", [], {}])

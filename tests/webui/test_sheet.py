@@ -49,7 +49,7 @@ class Host:
         args = txt2imgreq.alwayson_scripts["noise order"]["args"]
         audition = self.sheets.claim(args[len(FIELDS)])
         config = parse(args)
-        audition.images, audition.variants, audition.steps, audition.of, audition.cost = 1, (0, 1), 6, 20, 0.6
+        audition.images, audition.variants, audition.plan, audition.cost = 1, (0, 1), Plan(6, 20), 0.6
         audition.size = (512, 256)
         if self.refusal:
             audition.notes.append(self.refusal)
@@ -82,7 +82,7 @@ def client(host):
             dependencies=[Depends(host.guard)],
             response_model=None,
         )
-    plans = {"Euler": Plan(6, 20), "Heun": Plan(6, 20, 2)}
+    plans = {"Euler": Plan(6, 20), "Heun": Plan(6, 20, tuple(range(1, 41, 2)), 39)}
 
     def plan(job, depth):
         host.arguments = (job, depth)
