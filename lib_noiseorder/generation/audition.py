@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from modules import processing, sd_samplers_common, shared
+from modules import devices, processing, sd_samplers_common, shared
 from PIL import Image
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from ..job import Job, Plan
 from ..presets import DISTILLED
 from ..webui import infotext, sheet
 from ..webui.cost import cost_in_images, injection, rows
-from ..webui.options import ERRORS
+from ..webui.options import ERRORS, GOOD
 from ..webui.sheet import Sheet
 from . import children
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .generation import Generation
 
 ONE_STEP = Plan(1, 1)
+FULL, CHEAP = 0, 2
+"""The hosts' numbers for ways to decode a latent: by the VAE, and by a fixed linear map."""
 MISSING = object()
 """Of what a host's p does not have."""
 
@@ -121,7 +123,7 @@ class Audition:
         self.notes: list[str] = []
         self.cost = 0.0
         self.kept: dict[str, Any] = {}
-        self.begun = self.hopeless = False
+        self.begun = self.hopeless = self.is_approximate = False
 
     @property
     def variants(self) -> range:
@@ -281,7 +283,7 @@ class Audition:
             return
         shown.scores[candidate.variant] = scores
         if self.sheet is not None:
-            pictures = shown.pictures[candidate.variant] = [small_image(latent) for latent in denoised]
+            pictures = shown.pictures[candidate.variant] = [self.picture(latent) for latent in denoised]
             self.sheet.size = (p.width, p.height)
             indices = self.generation.indices(p)
             for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
@@ -290,6 +292,18 @@ class Audition:
                 settings: dict[str, Any] = {"chain": config.chain} if config.chain else {"variant": config.variant}
                 preview = sheet.Preview(image, p.seeds[k], candidate.variant, picture, score, settings)
                 self.sheet.previews.append(preview)
+
+    def picture(self, latent: Tensor) -> Image.Image:
+        """What a candidate became: one after the other, so that it fits where the image's own decoding does."""
+        if self.generation.options.preview_quality == GOOD and not self.is_approximate:
+            try:
+                return decoded(latent)
+            except Exception as error:
+                self.is_approximate = True
+                devices.torch_gc()
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                self.note(f"the previews are approximate: {reason}")
+        return approximate(latent)
 
     def judge(self, p: Any, denoised: Tensor, candidate: Candidate) -> list[float | None]:
         """The critic's scores; None where it fails, which is told, and for what is no number."""
@@ -478,13 +492,26 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
     return head + line + parameters
 
 
-def small_image(latent: Tensor) -> Image.Image:
+def approximate(latent: Tensor) -> Image.Image:
     """A latent as the host's live preview shows it: most of its decoders make one pixel of each of the latent's."""
     frame = latent if latent.ndim == 3 else latent[:, 0]
     try:
         return sd_samplers_common.single_sample_to_image(frame)
     except Exception:  # a decoder that would have to be downloaded
-        return sd_samplers_common.single_sample_to_image(frame, 2)
+        return sd_samplers_common.single_sample_to_image(frame, CHEAP)
+
+
+def decoded(latent: Tensor) -> Image.Image:
+    """A latent as the image would be: by the VAE, where the host's live preview is no better than its approximations.
+
+    Raises whatever the VAE raises, and Unsupported for a picture that is black all over, which is what NaN becomes.
+    """
+    if getattr(shared.opts, "show_progress_type", "") == "TAESD":
+        return approximate(latent)
+    picture = sd_samplers_common.single_sample_to_image(latent, FULL)
+    if picture.convert("RGB").getbbox() is None:
+        raise Unsupported("the VAE gave a black picture")
+    return picture
 
 
 def as_tensor(image: Image.Image) -> Tensor:

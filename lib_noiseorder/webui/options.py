@@ -17,11 +17,13 @@ PREFIX = "noiseorder_"
 SECTION = ("noiseorder", "Noise Order")
 SWITCH_OFF, LEAVE_ALONE = "switch off", "leave alone"
 CONTINUE, STOP = "continue", "stop"
+GOOD, AS_LIVE = "good", "as the live preview"
 PER_BATCH, ERRORS, EVERYTHING = "one line per batch", "errors only", "everything"
 CHOICES = {
     "paste": (SWITCH_OFF, LEAVE_ALONE),
     "on_failure": (CONTINUE, STOP),
     "console": (PER_BATCH, ERRORS, EVERYTHING),
+    "preview_quality": (GOOD, AS_LIVE),
 }
 
 
@@ -36,6 +38,7 @@ class Options:
     inspector: bool = False
     adetailer: bool = False
     sketches: bool = True
+    preview_quality: str = GOOD
 
 
 WORDS = {
@@ -55,6 +58,11 @@ WORDS = {
         "Audition by sketches",
         "previews are of a coarser run, clearer and cheaper, where the sampler draws no noise in its steps; off: "
         "always of the image's own first steps",
+    ),
+    "preview_quality": (
+        "Preview quality",
+        "good: by the checkpoint's VAE, or by TAESD where live previews are; as the live preview: quicker, and often no "
+        "more than an eighth of the image",
     ),
 }
 

@@ -25,7 +25,7 @@ LIMIT = 4
 GRADIO_6 = int(gr.__version__.split(".")[0]) >= 6
 HIDDEN: Any = "hidden" if GRADIO_6 else False
 """In the document and not to be seen; Gradio 6 leaves out what is not visible, and what is folded."""
-THUMBNAIL = 256
+THUMBNAIL = 512
 
 
 @dataclass(frozen=True)

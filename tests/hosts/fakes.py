@@ -449,7 +449,8 @@ class FakeHost:
         self.overridden: list[Any] = []
         self.labels: list[list[str]] = []
         self.approximations: list[int | None] = []
-        self.no_decoder = False
+        self.no_decoder = self.black = False
+        self.vae_error: Exception | None = None
         self.steps_run: list[int] = []
         self.hires_run: list[Any] = []
         self.data_path = self.folder()
@@ -548,8 +549,13 @@ class FakeHost:
         return torch.Generator().manual_seed(int(seed))
 
     def single_sample_to_image(self, sample: torch.Tensor, approximation: int | None = None) -> Any:
-        assert sample.ndim == 3
         self.approximations.append(approximation)
+        if approximation == 0:  # the VAE: takes what the sampler gives, a video's frames too
+            if self.vae_error is not None:
+                raise self.vae_error
+            picture = as_image(sample, 0)
+            return Image.new("RGB", picture.size) if self.black else picture
+        assert sample.ndim == 3
         if approximation is None and self.no_decoder:
             raise RuntimeError("no network")
         return as_image(sample, 0)

@@ -375,7 +375,31 @@ def test_what_is_seen_is_what_the_image_shows_at_that_step(host):
         assert (pixels([preview.picture])[0][1:] == pixels(alone.images)[0][1:]).all()
 
 
-def test_the_live_preview_decodes_and_the_cheap_one_where_it_cannot(host):
+def test_the_checkpoint_s_vae_decodes(host):
+    generate(host, *ticket(host, candidates=2))
+    assert host.approximations == [0, 0]
+    assert sheets(host)["a"].notes == []
+
+
+@pytest.mark.parametrize("black", [False, True])
+def test_where_the_vae_fails_the_rest_of_the_sheet_is_approximate(host, black):
+    """Half a VAE in half precision gives NaN, which is black."""
+    host.black, host.vae_error = black, None if black else RuntimeError("CUDA out of memory")
+    generate(host, *ticket(host, candidates=3))
+    assert host.approximations == [0, None, None, None]
+    assert len(sheets(host)["a"].previews) == 3
+    reason = "the VAE gave a black picture" if black else "CUDA out of memory"
+    assert sheets(host)["a"].notes == [f"the previews are approximate: {reason}"]
+
+
+def test_live_previews_by_taesd_are_good_enough(host):
+    host.opts.show_progress_type = "TAESD"
+    generate(host, *ticket(host, candidates=2))
+    assert host.approximations == [None, None]
+
+
+def test_as_the_live_preview_by_the_cheap_one_where_its_decoder_is_missing(host):
+    host.opts.data["noiseorder_preview_quality"] = "as the live preview"
     generate(host, *ticket(host, candidates=2))
     assert host.approximations == [None, None]
     host.no_decoder = True

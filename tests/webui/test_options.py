@@ -21,13 +21,15 @@ def test_what_is_stored_is_read_under_these_keys():
         "noiseorder_inspector": True,
         "noiseorder_adetailer": True,
         "noiseorder_sketches": False,
+        "noiseorder_preview_quality": "as the live preview",
         "other": 1,
     }
-    assert dataclasses.astuple(options.read(data)) == ("Mine", "leave alone", "stop", "everything", True, True, False)
+    read = dataclasses.astuple(options.read(data))
+    assert read == ("Mine", "leave alone", "stop", "everything", True, True, False, "as the live preview")
 
 
 @pytest.mark.parametrize("junk", [None, 3, "no such choice", [], {}])
-@pytest.mark.parametrize("key", ["paste", "on_failure", "console", "inspector"])
+@pytest.mark.parametrize("key", ["paste", "on_failure", "console", "inspector", "preview_quality"])
 def test_junk_counts_as_the_default(key, junk):
     assert options.read({f"noiseorder_{key}": junk}) == options.Options()
 
