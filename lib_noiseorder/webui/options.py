@@ -61,7 +61,7 @@ WORDS = {
     ),
     "preview_quality": (
         "Preview quality",
-        "good: by the checkpoint's VAE, or by TAESD where live previews are; as the live preview: quicker, and often no "
+        "good: by the checkpoint's VAE, or by TAESD where live previews are; as the live preview: quicker, often no "
         "more than an eighth of the image",
     ),
 }

@@ -144,10 +144,9 @@ def test_the_sheet(server, kind):
     assert len(winner.images) == 1
 
 
-@pytest.mark.only("a1111")  # the others have no full decoder among their live previews
 def test_the_last_preview_is_the_image(server, kind, options):
     """Looked at after all steps and decoded in full: the x̂0 of the last step, guidance and all, is the image."""
-    options(show_progress_type="Full")
+    options(noiseorder_sketches=False)
     sheet = audition(server, kind, depth=0.05, steps=3).json()
     assert sheet["steps"] == sheet["of"] == 3
     for each in sheet["previews"]:

@@ -1,0 +1,79 @@
+"""Sketches in the real WebUI: which samplers have them, what they cost, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_audition import AUTOMATIC, SETTINGS, assert_winner_is_the_variant_alone, audition, decode, get_variant
+
+DETERMINISTIC = ["Euler", "DPM++ 2M", "Heun", "LMS", "DPM2", "DDIM", "PLMS", "UniPC", "DEIS", "IPNDM", "Res Multistep"]
+DRAWING = ["Euler a", "DPM++ 2M SDE", "DPM++ SDE", "DPM2 a", "LCM"]
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def samplers(server):
+    return {entry["name"] for entry in server.get("/sdapi/v1/samplers")}
+
+
+def changes_for(server, samplers, sampler, scheduler="Automatic"):
+    if sampler not in samplers:
+        pytest.skip(f"this WebUI has no {sampler}")
+    return {"sampler_name": sampler, "scheduler": scheduler, "steps": STEPS}
+
+
+@pytest.mark.parametrize("scheduler", ["Automatic", "Karras"])
+@pytest.mark.parametrize("sampler", DETERMINISTIC)
+def test_a_deterministic_sampler_is_sketched_and_the_winner_is_that_variant_alone(
+    server, kind, samplers, sampler, scheduler
+):
+    changes = changes_for(server, samplers, sampler, scheduler)
+    sheet = audition(server, kind, **changes).json()
+    rows = server.get("/noiseorder-probe")["rows"]
+    answer = assert_winner_is_the_variant_alone(server, lambda settings: server.txt2img(kind, settings, **changes))
+    whole = server.txt2img(kind, SETTINGS, **changes).record["rows"]
+    assert sheet["cost"] == pytest.approx(rows / whole), "told and counted"
+    assert (sheet["sketch"], sheet["of"] < STEPS) == (True, True), sheet["told"]
+    assert f"Steps: {STEPS}" in answer.infotexts[0]
+    chosen = sheet["previews"][get_variant(answer.infotexts[0])]
+    assert f"Steps: {STEPS}," in chosen["infotext"]
+    assert server.paste(kind, chosen["infotext"]).digest == answer.digest
+
+
+@pytest.mark.parametrize("sampler", DRAWING)
+def test_a_sampler_that_draws_noise_shows_the_image_s_own_steps(server, kind, samplers, sampler):
+    changes = changes_for(server, samplers, sampler)
+    sheet = audition(server, kind, **changes).json()
+    rows = server.get("/noiseorder-probe")["rows"]
+    whole = server.txt2img(kind, SETTINGS, **changes).record["rows"]
+    assert sheet["cost"] == pytest.approx(rows / whole), "told and counted"
+    assert not sheet["sketch"]
+    assert sheet["of"] == STEPS
+    assert_winner_is_the_variant_alone(server, lambda settings: server.txt2img(kind, settings, **changes))
+
+
+def test_a_sketch_is_nearly_the_finished_image(server, kind):
+    """With random weights; with trained ones: docs/evidence.md."""
+    sheet = audition(server, kind, steps=20, candidates=4).json()
+    assert sheet["sketch"]
+    found = []
+    for each in sheet["previews"]:
+        whole = server.txt2img(kind, {**SETTINGS, "variant": each["variant"]}, steps=20)
+        found.append(np.corrcoef(decode(each).ravel(), whole.pixels[0].ravel())[0, 1])
+    assert np.median(found) > 0.9, found
+
+
+def test_off_by_the_setting(server, kind, options):
+    options(noiseorder_sketches=False)
+    assert audition(server, kind, steps=STEPS).json()["of"] == STEPS
+
+
+def test_a_changing_prompt_shows_the_image_s_own_steps(server, kind):
+    sheet = audition(server, kind, steps=STEPS, prompt="a [cat:dog:0.3] on a mat").json()
+    assert not sheet["sketch"]
+
+
+def test_the_next_image_is_as_if_nothing_had_been_sketched(server, kind):
+    plain = server.txt2img(kind, steps=STEPS)
+    server.txt2img(kind, AUTOMATIC, steps=STEPS)
+    assert server.txt2img(kind, steps=STEPS).digest == plain.digest
