@@ -164,8 +164,9 @@ def register(
     presets: the built-in ones and the user's own, as they are now; sheets, inspections, outcomes: what is shown; busy:
     whether the host is at a job.
     Programs' routes that show anybody's work ask for what the host's own API asks for, and the page's for what the page
-    asks for. With a login a page is told outcomes of its own user's generations alone, by (tab, user), and a sheet by
-    its name, which only the page that asked for it knows.
+    asks for. With a login a page is told outcomes, by (tab, user), and inspections of its own user's generations
+    alone, and a sheet by its name, which only the page that asked for it knows. A program has no login: it is told of
+    inspections what programs made.
     """
     all_sheets = sheets or sheet.Sheets()
     seen = inspections or inspector.Inspections()
@@ -208,11 +209,12 @@ def register(
         """Every preset as an object that can be sent as it is."""
         return {name: dataclasses.asdict(preset) for name, preset in presets().items()}
 
-    def inspect() -> dict[str, Any]:
-        """What the noise of the last generation was; 404 says why there is nothing to tell."""
-        if seen.last is None:
+    def inspect(user: Any = name) -> dict[str, Any]:
+        """What the noise of this user's last generation was; 404 says why there is nothing to tell."""
+        record = seen.last.get(user or None)
+        if record is None:
             raise HTTPException(404, inspector.NOTHING if rates.inspects() else inspector.OFF)
-        return inspector.describe(seen.last)
+        return inspector.describe(record)
 
     def done(tab: str, user: Any = name) -> dict[str, str]:
         """What was done in the last generation of a tab by this user, for the line on the page."""

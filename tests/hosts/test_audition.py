@@ -557,7 +557,7 @@ def test_no_inspector_and_nothing_beside_a_sheet(host):
     args[14] = True
     generate(host, *args)
     assert len(host.steps_run) == 3
-    assert host.loaded.session.inspections.last is None
+    assert host.loaded.session.inspections.last == {}
 
 
 def test_infotexts_that_another_script_took_away_are_missing(a1111):
