@@ -187,13 +187,17 @@ def register(
         candidates: int = Query(4, ge=1, le=16),
         depth: float = Query(DEPTH, ge=0.05, le=1),
         evaluations: int = Query(0, ge=0, le=64),
+        images: int = Query(1, ge=1, le=10_000),
     ) -> dict[str, Any]:
-        """What an audition will cost, for the line on the page; evaluations: of Inject, for each candidate."""
+        """What an audition will cost, for the line on the page.
+
+        evaluations: of Inject, for each candidate; images: of all batches.
+        """
         plan = rates.plan(Job(steps, cfg, strength, parts, sampler, scheduler, width, height, strength < 1), depth)
         if plan is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
         price = cost_in_images(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
-        return {"told": sheet.words(candidates, plan.preview, plan.steps, price)}
+        return {"told": sheet.words(candidates, plan.preview, plan.steps, price, images)}
 
     login, user_of = page_login(app)
     name: Any = Depends(user_of)

@@ -66,11 +66,13 @@ class Sheet:
         """What was made and what it cost, in words; before the first preview nothing is known of steps."""
         if not self.of:
             return f"{self.candidates} candidates"
-        return words(self.candidates, self.steps, self.of, self.cost)
+        return words(self.candidates, self.steps, self.of, self.cost, self.images)
 
 
-def words(candidates: int, steps: int, of: int, cost: float) -> str:
-    return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} images"
+def words(candidates: int, steps: int, of: int, cost: float, images: int) -> str:
+    """The cost of the candidates of one image, in whole images, and of all images where there are several."""
+    total = f", {images * cost:.1f} for all {images}" if images > 1 else ""
+    return f"{candidates} candidates at {steps} of {of} steps: {cost:.1f} images per image{total}"
 
 
 def ticket(sheet: Sheet) -> str:

@@ -103,7 +103,7 @@ def test_the_route_takes_what_txt2img_takes(client, host):
     assert parse(request.alwayson_scripts["noise order"]["args"]).enabled
     assert json.loads(request.alwayson_scripts["noise order"]["args"][-1])["scored"] is True
     assert (result["variants"], result["steps"], result["of"], result["depth"]) == ([0, 1], 6, 20, 0.75)
-    assert result["told"] == "2 candidates at 6 of 20 steps: 0.6 images"
+    assert result["told"] == "2 candidates at 6 of 20 steps: 0.6 images per image"
     assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in result["previews"]] == [
         (0, 7, 0.0, "one"),
         (1, 7, -0.5, "two"),
@@ -240,16 +240,17 @@ def test_without_the_hosts_api_it_says_so():
 
 def test_the_price_beforehand(client):
     url = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
-    assert client.get(f"{url}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images"}
-    assert client.get(f"{url}Euler&evaluations=0").json()["told"].endswith("2.7 images")
-    assert client.get(f"{url}Euler&cfg=1").json()["told"].endswith("3.3 images"), "one evaluation a step"
+    assert client.get(f"{url}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images per image"}
+    assert client.get(f"{url}Euler&evaluations=0").json()["told"].endswith("2.7 images per image")
+    assert client.get(f"{url}Euler&cfg=1").json()["told"].endswith("3.3 images per image"), "one evaluation a step"
+    assert client.get(f"{url}Euler&images=4").json()["told"].endswith(": 3.0 images per image, 12.0 for all 4")
     assert client.get(f"{url}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
 
 
 def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
     url = "/noiseorder/v1/audition/cost?sampler=Euler"
     # Four candidates, two evaluations a step, none for the noise.
-    assert client.get(url).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 images"}
+    assert client.get(url).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 images per image"}
     assert host.arguments == (Job(), 0.75)
     client.get(f"{url}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6&parts=2&cfg=3")
     assert host.arguments == (Job(9, 3, 0.5, 2, "Euler", "Karras", 64, 32, True), 0.6)
@@ -312,9 +313,9 @@ def test_the_price_counts_prompts_joined_by_and_and_samplers_of_second_order(cli
         return client.get(f"/noiseorder/v1/audition/cost?candidates=9&{query}").json()["told"].rpartition(": ")[2]
 
     # Nine times 6 of 20 calls of three rows, and two key levels of three evaluations in either.
-    assert read_price("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images"
+    assert read_price("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images per image"
     # Eleven of 39 calls: the last step asks once.
-    assert read_price("sampler=Heun") == f"{9 * 11 / 39:.1f} images"
+    assert read_price("sampler=Heun") == f"{9 * 11 / 39:.1f} images per image"
 
 
 def test_best():
