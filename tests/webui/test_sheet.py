@@ -224,6 +224,15 @@ def test_what_json_has_no_word_for_is_no_score(client, host, score):
     assert [each["score"] for each in told] == [None] * 2
 
 
+def test_a_sheet_tells_the_cost_of_each_image_and_of_all():
+    made = sheet.Sheet("a", 9)
+    assert made.told == "9 candidates"
+    made.steps, made.of, made.cost, made.images = 6, 20, 2.66, 1
+    assert made.told == "9 candidates at 6 of 20 steps: 2.7 images per image"
+    made.images = 4
+    assert made.told == "9 candidates at 6 of 20 steps: 2.7 images per image, 10.6 for all 4"
+
+
 def test_the_hosts_password_guards_it(client, host):
     host.password = False
     assert client.post("/noiseorder/v1/audition", json={}).status_code == 401
