@@ -607,9 +607,14 @@ def test_with_logins_and_seeds_as_text(server, browser):
             page = pages["ann"]
             page.locator(f"{OURS}advanced > .label-wrap").click()
             fill(page, f"{OURS}audition_candidates", 2)
+            price = page.locator(f"{OURS}sheet .noiseorder-price")
+            price.get_by_text("2 candidates").wait_for()
+            # Forge loads its model with the first generation.
+            assert ("down to 0.75" in price.inner_text()) is server.facts.is_forge
             page.locator(f"{OURS}audition_button").click()
             cells_of(page).nth(1).wait_for()
             wait_for_end(page)
+            price.get_by_text(re.compile("^2 candidates at .* images per image$")).wait_for()
             page.locator(SEED).first.fill("-1")
             cells_of(page).nth(1).click()
             assert page.locator(SEED).first.input_value() == str(BIG)
