@@ -118,7 +118,7 @@ def test_a_prompt_matrix_is_as_long_as_its_prompts(server, kind):
 
 
 OUTPAINTING = {
-    "Outpainting mk2": ["", 64, 8, ["left", "right"], 1.0, 0.05],
+    "Outpainting mk2": ["", 64, 4, ["left", "right"], 1.0, 0.05],
     "Poor man's outpainting": [64, 4, 0, ["left", "right"]],
 }
 
@@ -134,10 +134,10 @@ def test_an_image_made_of_several_generations_has_no_candidates(server, kind, sc
     for name, settings in (("alone", CHOSEN), ("auditioned", AUDITION)):
         server.txt2img(kind)
         server.probe()
-        side = 128 if script == "SD upscale" else 64
-        body = server.request(kind, init_images=[make_image((90, 120, 60), side=side)], denoising_strength=0.7)
-        arguments = OUTPAINTING.get(script, server.facts.upscale)
-        body |= {"script_name": script, "script_args": list(arguments), "save_images": saved}
+        body = server.request(kind, init_images=[make_image((90, 120, 60), side=128)], denoising_strength=0.7)
+        body |= {"script_name": script, "script_args": list(OUTPAINTING.get(script, server.facts.upscale))}
+        # The tiles of SD upscale are 64 x 64.
+        body |= {"width": 128, "height": 128, "save_images": saved} if script in OUTPAINTING else {"save_images": saved}
         body["alwayson_scripts"] = {"noise order": {"args": [settings]}}
         # Outpainting mk2 draws colours from numpy's global generator: numbers of evaluations are compared, not images.
         answers[name] = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))

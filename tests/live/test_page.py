@@ -575,7 +575,6 @@ def test_send_to_img2img_takes_our_settings_along(page):
     fill(page, f"{OURS}erase", 9)
     fill(page, f"{OURS}variant", 2)
     generate(page)
-    page.locator("#txt2img_gallery img").first.click()
     page.locator("#txt2img_send_to_img2img").click()
     page.wait_for_function(
         """() => ['erase', 'variant'].map((name) => document.querySelector(
@@ -621,12 +620,12 @@ def test_with_logins_and_seeds_as_text(server, browser):
             infotext = generate(page)
             assert f"Seed: {BIG}" in infotext
             assert "Noise Order variant: 1" in infotext
-            page.locator(f"{OURS}outcome").get_by_text(re.compile("^Noise: ")).first.wait_for()
+            page.locator(f"{OURS}outcome").first.get_by_text(re.compile("^Noise: ")).wait_for()
             # Nobody sees another's noise.
             for user, text in (("ann", f"Seed {BIG}"), ("bob", "Nothing to inspect")):
                 pages[user].locator(f"{OURS}inspector > .label-wrap").click()
                 pages[user].locator(f"{OURS}inspected").get_by_text(text).wait_for()
-            assert not pages["bob"].locator(f"{OURS}outcome").inner_text().strip()
+            assert not pages["bob"].locator(f"{OURS}outcome").first.inner_text().strip()
             for page in pages.values():
                 page.context.close()
     finally:
