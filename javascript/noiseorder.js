@@ -158,7 +158,8 @@
     const chosen = (id) => document.querySelector(`#${id} input`)?.value || "Automatic";
     const asked = {}; // what each tab's line was asked for
 
-    // "9 candidates at 6 of 20 steps: 2.7 images": the server knows the sampler's schedule.
+    // "9 candidates at 6 of 20 steps: 2.7 images per image": the server knows the sampler's schedule, on Forge not
+    // before a model is loaded.
     function price({ours, tab}) {
         const line = document.querySelector(`#${ours}sheet .noiseorder-price`);
         if (!line) return;
@@ -170,6 +171,8 @@
             candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
             evaluations: state?.dataset.injected || 0,
             parts: parts(`#${tab}prompt textarea`),
+            images: (number(tab + "batch_count") || 1) * (number(tab + "batch_size") || 1),
+            settled, // with another one the server tells it anew
         }).toString();
         if (query.includes("NaN") || asked[ours] === query) return;
         asked[ours] = query;

@@ -21,7 +21,7 @@ class Session:
     adapter: the class of the batches' denoisers, None with `why_not` where this WebUI is not supported.
     options: reads the settings page, as it is now or as a request overrides it.
     outcomes: by tab, "txt2img" or "img2img", and user (None without a login), what was done in the last generation;
-    nothing where we were off.
+    nothing where we were off. Inspections are by user alone: the panels of both tabs show the last one.
     """
 
     def __init__(self) -> None:

@@ -35,6 +35,8 @@ IMAGES = (
 """What of a generation says which images it makes."""
 LISTS = ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds")
 """What the hosts' results have for each image."""
+WHOLE = ("xyz_grid", "prompts_from_file", "prompt_matrix", "loopback", "img2imgalt")
+"""The hosts' scripts whose generations make whole images, by the names of their files."""
 Images = tuple[list[Any], list[str]]
 """Images and their infotexts."""
 
@@ -192,12 +194,13 @@ def why_not(p: Any) -> str:
 def in_pieces(p: Any) -> str:
     """Why an audition would choose for parts of one image (SD upscale, outpainting); empty where it would not.
 
-    Scripts that make an image of several generations do not let the host save the parts.
+    Scripts that make an image of several generations do not let the host save the parts. Nor does a request to the API
+    that wants no files: so the hosts' own scripts that make whole images are known by name.
     """
     script = script_of(p)
     if script is None or not p.do_not_save_samples or not hasattr(script, "filename"):
         return ""
-    if Path(script.filename).name in ("xyz_grid.py", "prompts_from_file.py"):
+    if Path(script.filename).stem in WHOLE:
         return ""
     return (
         f'the script "{script.title()}" makes one image of several generations, each of which would choose a variant '

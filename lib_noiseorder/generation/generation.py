@@ -144,7 +144,7 @@ class Generation:
             return
         if self.is_own(p):
             self.session.outcomes.pop(self.whose(p), None)
-            self.session.inspections.forget()
+            self.session.inspections.forget(self.whose(p)[1])
         children.settle(p, self.settled)
         if self.refusal or not self.active:
             if self.refusal:
@@ -189,7 +189,7 @@ class Generation:
             denoiser = self.session.adapter(p, noise, c, uc, None if x is noise else x)  # type: ignore[misc]
             look = None
             if self.options.inspector and self.is_own(p) and self.candidate is None and not self.comparison:
-                look = Look(self, denoiser, noise)
+                look = Look(self, self.whose(p)[1], denoiser, noise)
             result, report = modulate(
                 noise,
                 modulation(self.config),
@@ -422,8 +422,8 @@ class Generation:
 class Look:
     """The inspector's look at one batch: copies beforehand, and afterwards what the model sees in both noises."""
 
-    def __init__(self, generation: Generation, denoiser: Any, noise: Tensor) -> None:
-        self.generation, self.denoiser, self.before = generation, denoiser, noise.clone()
+    def __init__(self, generation: Generation, user: str | None, denoiser: Any, noise: Tensor) -> None:
+        self.generation, self.user, self.denoiser, self.before = generation, user, denoiser, noise.clone()
 
     def watch(self, erased: Tensor) -> None:
         self.erased = erased.clone()
@@ -433,7 +433,7 @@ class Look:
         denoiser, generation = self.denoiser, self.generation
         inspections = generation.session.inspections
         noises = {"before": self.before, "erased": self.erased, "after": after}
-        if not inspections.room(denoiser.stage):
+        if not inspections.room(self.user, denoiser.stage):
             return
         previous = denoiser.evaluations
         try:
@@ -443,7 +443,7 @@ class Look:
             log.exception("the inspector failed")
             images = inspector.observe(denoiser.seeds, denoiser.stage, noises)
         cost = denoiser.evaluations - previous
-        inspections.keep(generation.config, cost, images)
+        inspections.keep(self.user, generation.config, cost, images)
         if generation.options.console != ERRORS:
             log.info(f"inspector: {cost} more evaluations per image")
 

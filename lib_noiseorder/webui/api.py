@@ -175,8 +175,9 @@ def register(
     presets: the built-in ones and the user's own, as they are now; sheets, inspections, outcomes: what is shown; busy:
     whether the host is at a job.
     Programs' routes that show anybody's work ask for what the host's own API asks for, and the page's for what the page
-    asks for. With a login a page is told outcomes of its own user's generations alone, by (tab, user), and a sheet by
-    its name, which only the page that asked for it knows.
+    asks for. With a login a page is told outcomes, by (tab, user), and inspections of its own user's generations
+    alone, and a sheet by its name, which only the page that asked for it knows. A program has no login: it is told of
+    inspections what programs made.
     """
     all_sheets = sheets or sheet.Sheets()
     seen = inspections or inspector.Inspections()
@@ -197,13 +198,17 @@ def register(
         candidates: int = Query(4, ge=1, le=16),
         depth: float = Query(DEPTH, ge=0.05, le=1),
         evaluations: int = Query(0, ge=0, le=64),
+        images: int = Query(1, ge=1, le=10_000),
     ) -> dict[str, Any]:
-        """What an audition will cost, for the line on the page; evaluations: of Inject, for each candidate."""
+        """What an audition will cost, for the line on the page.
+
+        evaluations: of Inject, for each candidate; images: of all batches.
+        """
         plan = rates.plan(Job(steps, cfg, strength, parts, sampler, scheduler, width, height, strength < 1), depth)
         if plan is None:
             return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
         price = cost_in_images(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
-        return {"told": sheet.words(candidates, plan, price)}
+        return {"told": sheet.words(candidates, plan, price, images)}
 
     login, user_of = page_login(app)
     name: Any = Depends(user_of)
@@ -219,11 +224,12 @@ def register(
         """Every preset as an object that can be sent as it is."""
         return {name: dataclasses.asdict(preset) for name, preset in presets().items()}
 
-    def inspect() -> dict[str, Any]:
-        """What the noise of the last generation was; 404 says why there is nothing to tell."""
-        if seen.last is None:
+    def inspect(user: Any = name) -> dict[str, Any]:
+        """What the noise of this user's last generation was; 404 says why there is nothing to tell."""
+        record = seen.last.get(user or None)
+        if record is None:
             raise HTTPException(404, inspector.NOTHING if rates.inspects() else inspector.OFF)
-        return inspector.describe(seen.last)
+        return inspector.describe(record)
 
     def done(tab: str, user: Any = name) -> dict[str, str]:
         """What was done in the last generation of a tab by this user, for the line on the page."""

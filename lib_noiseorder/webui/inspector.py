@@ -63,23 +63,27 @@ class Record:
 
 
 class Inspections:
-    """What is kept of the last generation of this WebUI; `last` is None when there is nothing to show."""
+    """What is kept of each user's last generation, where there is something to show; the user None has no login."""
 
     def __init__(self) -> None:
-        self.last: Record | None = None
+        self.last: dict[str | None, Record] = {}
 
-    def forget(self) -> None:
+    def forget(self, user: str | None) -> None:
         """A generation begins."""
-        self.last = None
+        self.last.pop(user, None)
 
-    def keep(self, config: NoiseOrderConfig, evaluations: int, images: Sequence[Inspection]) -> None:
+    def keep(self, user: str | None, config: NoiseOrderConfig, evaluations: int, images: Sequence[Inspection]) -> None:
         """Remember images of this generation, after those of its earlier batches and passes."""
-        previous = self.last.images if self.last is not None else []
-        self.last = Record(config, evaluations, [*previous, *images[: self.room(images[0].stage)]])
+        kept = images[: self.room(user, images[0].stage)]
+        self.last[user] = Record(config, evaluations, [*self.images(user), *kept])
 
-    def room(self, stage: str) -> int:
+    def images(self, user: str | None) -> Sequence[Inspection]:
+        """The images of the user's last generation that are kept."""
+        return self.last[user].images if user in self.last else ()
+
+    def room(self, user: str | None, stage: str) -> int:
         """How many more images of this pass are kept."""
-        return LIMIT - sum(image.stage == stage for image in (self.last.images if self.last is not None else []))
+        return LIMIT - sum(image.stage == stage for image in self.images(user))
 
 
 def noise_image(noise: Tensor) -> Image.Image:
@@ -279,6 +283,7 @@ def panel(
 ) -> None:
     """The folded panel; javascript/inspector.js presses its button after a generation and when it is opened.
 
+    It shows a user's own generations alone, where the WebUI has a login.
     enabled: whether the inspector is on; switch: turns it on or off, raising SettingError where that cannot be.
     """
     with gr.Accordion(TITLE, open=False, elem_id=elem_id("inspector"), elem_classes="noiseorder-fold"):
@@ -288,24 +293,23 @@ def panel(
         inside = gr.HTML(elem_id=elem_id("inspected"))
     box.do_not_save_to_config = True
 
-    def refresh() -> tuple[bool, str]:
+    def refresh(request: gr.Request) -> tuple[bool, str]:
         on = enabled()
+        images = inspections.images(request.username or None)
         off = "" if on else f"<p>{html.escape(OFF)}</p>"
-        return on, off + page(
-            inspections.last.images
-        ) if inspections.last is not None else off or f"<p>{html.escape(NOTHING)}</p>"
+        return on, off + page(images) if images else off or f"<p>{html.escape(NOTHING)}</p>"
 
-    def change(on: bool) -> tuple[bool, str]:
+    def change(on: bool, request: gr.Request) -> tuple[bool, str]:
         try:
             switch(on)
         except SettingError as error:
             return enabled(), f"<p>⚠ {html.escape(str(error))}</p>"
-        return refresh()
+        return refresh(request)
 
     presses = itertools.count()
 
-    def answer() -> tuple[bool, str]:
-        on, content = refresh()
+    def answer(request: gr.Request) -> tuple[bool, str]:
+        on, content = refresh(request)
         # Never the same twice: javascript/inspector.js sees that an answer came, and Gradio shows only what is new.
         return on, f'{content}<i class="noiseorder-answer" data-number="{next(presses)}" hidden></i>'
 

@@ -69,11 +69,13 @@ class Sheet:
         """What was made and what it cost, in words; before the first preview nothing is known of steps."""
         if self.plan is None:
             return f"{self.candidates} candidates"
-        return words(self.candidates, self.plan, self.cost)
+        return words(self.candidates, self.plan, self.cost, self.images)
 
 
-def words(candidates: int, plan: Plan, cost: float) -> str:
-    return f"{candidates} candidates at {plan.words}: {cost:.1f} images"
+def words(candidates: int, plan: Plan, cost: float, images: int) -> str:
+    """The cost of the candidates of one image, in whole images, and of all images where there are several."""
+    total = f" for each image, {images * cost:.1f} for all {images}" if images > 1 else ""
+    return f"{candidates} candidates at {plan.words}: {cost:.1f} images{total}"
 
 
 def ticket(sheet: Sheet) -> str:

@@ -13,6 +13,7 @@ from serving import blocks, serve
 
 from lib_noiseorder.job import Plan
 from lib_noiseorder.webui import api, sheet
+from lib_noiseorder.webui.cost import Rates
 
 SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
 MILLISECONDS = 30_000
@@ -56,6 +57,7 @@ class Host:
         self.whole = 0
         self.running = threading.Semaphore(1)
         self.is_busy = False
+        self.plan: Plan | None = None
 
     def generate(self, ticket, seed):
         self.presses.append((ticket, seed))
@@ -92,7 +94,8 @@ def served(request):
         button = gr.Button("Generate", elem_id="txt2img_generate")
         button.click(lambda *values: host.generate(*values), [ticket, seed], None)
     with serve(page) as address:
-        api.register(page.app_of_test, dict, sheets=host.sheets, busy=lambda: host.is_busy)
+        rates = Rates(lambda job, depth: host.plan)
+        api.register(page.app_of_test, dict, rates, host.sheets, busy=lambda: host.is_busy)
         yield host, address
 
 
@@ -188,8 +191,9 @@ def test_two_presses_make_one_sheet(page, host):
     cell(page, 1).wait_for()
     host.end()
     wait_for_end(page, host)
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1500)
     assert (len(host.presses), host.whole) == (1, 0)
+    assert page.locator(f"{PANEL}sheet .noiseorder-told").inner_text().startswith("9 candidates at 6 of 20 steps")
     # And again when it is done.
     press(page)
     host.make(0)
@@ -293,7 +297,7 @@ def test_a_page_that_is_loaded_again_finds_its_sheet(page, host):
     page.reload(wait_until="domcontentloaded")
     begin(page)
     cell(page, 1).wait_for()
-    told(page, "9 candidates at 6 of 20 steps: 2.7 images")
+    told(page, "9 candidates at 6 of 20 steps: 2.7 images for each image, 5.4 for all 2")
     assert len(host.presses) == 1
     # A server that was started anew knows nothing of it.
     host.sheets.by_id.clear()
@@ -316,3 +320,29 @@ def test_a_sheet_s_name_cannot_be_guessed(page, host):
     names = list(host.sheets.by_id)
     assert len({*names}) == 2
     assert all(len(name) >= 32 for name in names)
+
+
+TAB = """values => {
+    for (const [name, value] of Object.entries(values)) {
+        const field = document.createElement("div");
+        field.id = name;
+        field.innerHTML = `<input type="number" value="${value}">`;
+        document.body.appendChild(field);
+    }
+    const outcome = document.createElement("div");
+    outcome.id = "script_txt2img_noise_order_outcome";
+    outcome.innerHTML = '<p class="noiseorder-outcome"></p>';
+    document.body.appendChild(outcome);
+}"""
+FIELDS = {"steps": 20, "width": 512, "height": 512, "cfg_scale": 7, "batch_count": 2, "batch_size": 2}
+
+
+def test_the_price_is_asked_for_again_when_a_generation_has_loaded_a_model(page, host):
+    page.evaluate(TAB, {f"txt2img_{name}": value for name, value in FIELDS.items()})
+    price = page.locator(f"{PANEL}sheet .noiseorder-price")
+    price.get_by_text("9 candidates down to 0.75 of the schedule").wait_for()
+    host.plan = Plan(6, 20)
+    page.evaluate("document.dispatchEvent(new CustomEvent('noiseorder-generated', {detail: 'txt2img'}))")
+    price.get_by_text("9 candidates at 6 of 20 steps: 2.7 images for each image, 10.8 for all 4").wait_for()
+    host.plan = None
+    assert page.errors == []

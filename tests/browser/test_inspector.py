@@ -30,11 +30,11 @@ AROUND = """() => {
 
 def record(seed, size=16):
     """What the hook leaves behind."""
-    INSPECTIONS.forget()
+    INSPECTIONS.forget(None)
     generator = torch.Generator().manual_seed(seed)
     noises = {name: torch.randn(1, 4, size, size, generator=generator) for name in inspector.STATES}
     previews = [LevelPreview(Level(0.9, 11.5), noises["before"], noises["after"])]
-    INSPECTIONS.keep(NoiseOrderConfig(True, inject=0.05), 2, inspector.observe([seed], "", noises, previews))
+    INSPECTIONS.keep(None, NoiseOrderConfig(True, inject=0.05), 2, inspector.observe([seed], "", noises, previews))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def url():
 
 @pytest.fixture(autouse=True)
 def clear_inspector():
-    INSPECTIONS.forget()
+    INSPECTIONS.forget(None)
     STATE["on"] = False
 
 

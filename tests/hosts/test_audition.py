@@ -732,7 +732,7 @@ def test_no_inspector_and_nothing_beside_a_sheet(host):
     args[14] = True
     generate(host, *args)
     assert len(host.steps_run) == 3
-    assert host.loaded.session.inspections.last is None
+    assert host.loaded.session.inspections.last == {}
 
 
 def test_infotexts_that_another_script_took_away_are_missing(a1111):
@@ -942,6 +942,27 @@ def test_a_script_that_makes_one_image_of_several(host):
         assert host.steps_run == [10] * (len(args) == 1)
         assert ("SD upscale" in result.comments) is (len(args) == 1)
         assert "auditioned" not in "".join(result.infotexts)
+
+
+@pytest.mark.parametrize(
+    ("name", "saved", "auditions"),
+    [
+        *(
+            (name, saved, True)
+            for name in ("prompt_matrix", "prompts_from_file", "loopback")
+            for saved in (True, False)
+        ),
+        ("another", True, True),
+        ("another", False, False),
+    ],
+)
+def test_a_script_that_makes_whole_images(host, name, saved, auditions):
+    """A request to the API need not have them saved; of another script one cannot know then."""
+    script = type("Script", (), {"filename": f"/webui/scripts/{name}.py", "title": lambda self: name})()
+    scripts = type("Runner", (), {"selectable_scripts": [script], "alwayson_scripts": []})()
+    p = processing(host, {**SETTINGS, "audition": 3}, scripts=scripts, do_not_save_samples=not saved)
+    p.script_args = (1, *p.script_args[1:])
+    assert ("auditioned: 3" in host.process_images(p).infotexts[0]) is auditions
 
 
 def test_a_refiner_that_takes_over_before_the_preview(host):

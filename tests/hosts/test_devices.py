@@ -66,7 +66,7 @@ def test_nothing_on_the_device_is_float64(device_host, where, direction, normali
 def test_the_inspector_too(device_host):
     device_host.opts.data["noiseorder_inspector"] = True
     result = device_host.txt2img(ON)
-    record = device_host.loaded.session.inspections.last
+    record = device_host.loaded.session.inspections.last[None]
     assert result.errors == []
     assert len(record.images) == 1
     assert record.evaluations == 4

@@ -44,8 +44,8 @@ def test_sees_the_noise_before_erased_and_after(host, inspections, erase):
     batch = {"seeds": [1, 2], "prompts": ["a", "b"], "negative": ["", ""]}
     erased = host.txt2img({"erase": erase, "inject": 0}, **batch)
     result = host.txt2img({"inject": 0.05, "erase": erase}, **batch)
-    assert len(inspections.last.images) == 2
-    for k, image in enumerate(inspections.last.images):
+    assert len(inspections.last[None].images) == 2
+    for k, image in enumerate(inspections.last[None].images):
         assert image.seed == k + 1
         assert torch.equal(image.noises["before"], result.untouched[k].float())
         assert torch.equal(image.noises["erased"], erased.noise[k].float())
@@ -60,8 +60,8 @@ def test_asks_for_both_noises_at_each_key_level(host, inspections, settings):
     host.opts.data["noiseorder_inspector"] = True
     host.txt2img({**settings})
     assert host.network.rows == 2 * own + 2 * 3
-    assert inspections.last.evaluations == 6
-    image = inspections.last.images[0]
+    assert inspections.last[None].evaluations == 6
+    image = inspections.last[None].images[0]
     assert [level for level, *_ in image.previews] == pytest.approx([0.9, 0.8, 0.7])
     assert all(before.tobytes() != after.tobytes() for _, _, before, after in image.previews)
 
@@ -72,23 +72,33 @@ def test_off_keeps_nothing_and_asks_nothing(host, inspections):
     rows = host.network.rows
     host.txt2img({"inject": 0})
     assert host.network.rows == rows
-    assert inspections.last is None
+    assert inspections.last == {}
 
 
 @pytest.mark.parametrize("args", [(False,), ({"inject": 0.05, "erase": 0.5},)])
 def test_a_generation_without_us_leaves_nothing_to_show(host, inspections, args):
     host.txt2img(True, 4.0, 0.05)
-    assert inspections.last is not None
+    assert None in inspections.last
     host.txt2img(*args)
-    assert inspections.last is None
+    assert inspections.last == {}
 
 
 def test_passes_and_batches_are_kept_side_by_side(host, inspections):
     host.txt2img({"inject": 0.05, "passes": "both"}, hires=True)
-    assert [image.stage for image in inspections.last.images] == ["", "hires"]
-    assert inspections.last.images[1].noises["after"].shape[-1] == 16
+    assert [image.stage for image in inspections.last[None].images] == ["", "hires"]
+    assert inspections.last[None].images[1].noises["after"].shape[-1] == 16
     generate(host, True, 4.0, 0.05, batch_size=3, n_iter=2)
-    assert [image.seed for image in inspections.last.images] == [1, 2, 3, 4]
+    assert [image.seed for image in inspections.last[None].images] == [1, 2, 3, 4]
+
+
+def test_each_user_s_last_generation_is_kept(host, inspections):
+    """With a login the hosts write its name on the processing object."""
+    for user, seed in (("ann", 1), ("bob", 2), ("bob", 3), ("", 4)):
+        host.txt2img({"inject": 0.05}, seeds=[seed], user=user)
+    seeds = {user: [image.seed for image in record.images] for user, record in inspections.last.items()}
+    assert seeds == {"ann": [1], "bob": [3], None: [4]}
+    host.txt2img(False, user="ann")
+    assert inspections.last.keys() == {"bob", None}
 
 
 def test_no_model_is_asked_for_images_beyond_those_kept(host, inspections):
@@ -98,9 +108,9 @@ def test_no_model_is_asked_for_images_beyond_those_kept(host, inspections):
 
 def test_what_is_made_beside_the_image_is_not_looked_at(host, inspections):
     generate(host, ALL)
-    assert len(inspections.last.images) == 1
-    assert inspections.last.config.compare_original
-    assert inspections.last.config.erase == 4
+    assert len(inspections.last[None].images) == 1
+    assert inspections.last[None].config.compare_original
+    assert inspections.last[None].config.erase == 4
 
 
 @pytest.mark.parametrize("call", [1, 2])
@@ -117,8 +127,8 @@ def test_a_failing_look_leaves_the_image_and_the_numbers(host, inspections, call
     assert torch.equal(result.noise, plain.noise)
     assert result.infotext["Noise Order"] == "1"
     assert (result.errors, result.comments) == ([], [])
-    assert inspections.last.images[0].previews == []
-    assert torch.equal(inspections.last.images[0].noises["after"], result.noise[0].float())
+    assert inspections.last[None].images[0].previews == []
+    assert torch.equal(inspections.last[None].images[0].noises["after"], result.noise[0].float())
 
 
 def test_interrupted_while_looking(host, inspections):

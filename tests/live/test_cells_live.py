@@ -93,3 +93,56 @@ def test_a_single_step_around_an_image_has_a_preview(server, kind):
     settings = {**CHOSEN, "variant": variant_of(answer.infotext)}
     alone = img2img(server, kind, settings, steps=20, denoising_strength=0.04)
     assert (answer.pixels[-1] == alone.pixels[-1]).all()
+
+
+@pytest.mark.only("a1111", "forge")  # Neo and ersatzForge make another grid of it
+def test_a_prompt_matrix_is_as_long_as_its_prompts(server, kind):
+    """Four prompts in batches of three: the second batch has one image, and each image is its variant asked for."""
+    matrix = {
+        "prompt": "a cat|red|on grass",
+        "batch_size": 3,
+        "script_name": "Prompt matrix",
+        "script_args": [False, False, "positive", "comma", 0],
+    }
+    answer = server.txt2img(kind, AUDITION, **matrix)
+    assert answer.info["index_of_first_image"] == 1
+    texts, images = answer.infotexts[1:], answer.pixels[1:]
+    prompts = ["a cat", "a cat, red", "a cat, on grass", "a cat, red, on grass"]
+    assert [text.splitlines()[0] for text in texts] == prompts
+    # Two batches, and three candidates of each before.
+    assert answer.record["job_counts"] == [8] * 2
+    for k, text in enumerate(texts):
+        assert "Noise Order auditioned: 3" in text
+        alone = server.txt2img(kind, {**CHOSEN, "variant": variant_of(text)}, **matrix)
+        assert (images[k] == alone.pixels[1 + k]).all(), prompts[k]
+
+
+OUTPAINTING = {
+    "Outpainting mk2": ["", 64, 4, ["left", "right"], 1.0, 0.05],
+    "Poor man's outpainting": [64, 4, 0, ["left", "right"]],
+}
+
+
+@pytest.mark.only("a1111", "forge")  # the other hosts have no outpainting
+@pytest.mark.parametrize("script", ["SD upscale", *OUTPAINTING])
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_image_made_of_several_generations_has_no_candidates(server, kind, script, saved):
+    """Said in the console; the image is made without them, at the price of an image."""
+    answers, said = {}, []
+    sentence = f'Nothing was auditioned. the script "{script}" makes one image of several generations'
+    server.load(kind)
+    for name, settings in (("alone", CHOSEN), ("auditioned", AUDITION)):
+        server.txt2img(kind)
+        server.probe()
+        body = server.request(kind, init_images=[make_image((90, 120, 60), side=128)], denoising_strength=0.7)
+        body |= {"script_name": script, "script_args": list(OUTPAINTING.get(script, server.facts.upscale))}
+        # The tiles of SD upscale are 64 x 64.
+        body |= {"width": 128, "height": 128, "save_images": saved} if script in OUTPAINTING else {"save_images": saved}
+        body["alwayson_scripts"] = {"noise order": {"args": [settings]}}
+        # Outpainting mk2 draws colours from numpy's global generator: numbers of evaluations are compared, not images.
+        answers[name] = Answer(server.post("/sdapi/v1/img2img", body), server.get("/noiseorder-probe"))
+        said.append(server.log.read_text(errors="replace").count(sentence))
+    assert "auditioned" not in "".join(answers["auditioned"].infotexts)
+    rows = [answer.record["all_rows"] for answer in answers.values()]
+    assert rows[0] == rows[1] > 0
+    assert said[0] < said[1]

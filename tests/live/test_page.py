@@ -12,21 +12,32 @@ MILLISECONDS = 120_000
 OURS = "#script_txt2img_noise_order_"
 
 
+SEED = "#txt2img_seed input, #txt2img_seed textarea"
+
+
 @pytest.fixture
 def page(browser, server):
     server.load(server.kinds[0])
     page = browser.new_page(viewport={"width": 1400, "height": 1800})
     page.set_default_timeout(MILLISECONDS)
+    open_page(page, server)
+    yield page
+    page.close()
+
+
+def open_page(page, server, seed=1):
     page.goto(server.url, wait_until="domcontentloaded")
-    page.locator("#txt2img_generate").wait_for()
-    page.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
+    wait_until_built(page)
     page.locator("#txt2img_prompt textarea").fill("a red cat")
     for name, value in (("steps", 4), ("width", 64), ("height", 64), ("cfg_scale", 7)):
         fill(page, f"#txt2img_{name}", value)
-    page.locator("#txt2img_seed input[type=number]").fill("1")
-    page.locator("#txt2img_seed input[type=number]").press("Tab")
-    yield page
-    page.close()
+    page.locator(SEED).first.fill(str(seed))
+    page.locator(SEED).first.press("Tab")
+
+
+def wait_until_built(page):
+    page.locator("#txt2img_generate").wait_for()
+    page.wait_for_function("() => typeof inputAccordionChecked === 'function' && uiCurrentTab !== null")
 
 
 def fill(page, selector, value):
@@ -416,6 +427,7 @@ def test_audition(page):
         re.compile(r"^3 candidates at \d of 4 steps: ")
     ).wait_for()
     price = page.locator(f"{OURS}sheet .noiseorder-price").inner_text()
+    assert price.endswith(" images")
     page.locator(f"{OURS}audition_button").click()
     cells = page.locator(f"{OURS}sheet .noiseorder-cell")
     cells.nth(2).wait_for()
@@ -463,3 +475,158 @@ def test_what_cannot_be_auditioned_is_told_in_the_panel(page):
     page.locator(f"{OURS}sheet .noiseorder-told").get_by_text("set Erase above 1").wait_for()
     fill(page, f"{OURS}erase", 4)
     assert "Noise Order erase: 4" in generate(page)
+
+
+BUTTON = f"document.querySelector('{OURS}audition_button')"
+
+
+def prepare_audition(page, candidates):
+    """Open the panel, and set images so large that a preview takes a while."""
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
+    for name, value in (("steps", 20), ("width", 256), ("height", 256)):
+        fill(page, f"#txt2img_{name}", value)
+    fill(page, f"{OURS}audition_candidates", candidates)
+    page.locator(f"{OURS}sheet .noiseorder-price").get_by_text(f"{candidates} candidates").wait_for()
+
+
+def wait_for_end(page):
+    page.wait_for_function(f"() => !document.querySelector('{OURS}audition_button[aria-disabled=true]')")
+
+
+def cells_of(page):
+    return page.locator(f"{OURS}sheet .noiseorder-cell")
+
+
+def told_of(page):
+    return page.locator(f"{OURS}sheet .noiseorder-told").inner_text()
+
+
+def previews_of(page):
+    """What the server has made of the last sheet."""
+    return page.evaluate(
+        "fetch('noiseorder/v1/audition/sheet/' + sessionStorage.getItem('noiseorder_txt2img_audition'))"
+        ".then((answer) => answer.json()).then(({previews}) => previews.length)"
+    )
+
+
+def saved(server):
+    """How many whole images the page has had saved; previews are none."""
+    return len([*server.data.glob("output*/txt2img-images/**/*.png")])
+
+
+def test_two_presses_make_one_sheet(page, server):
+    prepare_audition(page, 3)
+    before = saved(server)
+    page.evaluate(f"() => {{ {BUTTON}.click(); setTimeout(() => {BUTTON}.click(), 120) }}")
+    cells_of(page).nth(0).wait_for()
+    page.evaluate(f"() => {BUTTON}.click()")
+    wait_for_end(page)
+    page.wait_for_timeout(3000)
+    assert server.get("/sdapi/v1/progress")["state"]["job_count"] <= 0, "nothing goes on"
+    assert cells_of(page).count() == 3
+    assert told_of(page).startswith("3 candidates at ")
+    assert saved(server) == before
+
+
+def test_an_interrupted_sheet_shows_all_that_was_made(page, server):
+    """A1111 and Forge end it after the candidate that runs ("Interrupting..."), Neo at once."""
+    prepare_audition(page, 9)
+    before = saved(server)
+    page.locator(f"{OURS}audition_button").click()
+    cells_of(page).nth(1).wait_for()
+    page.locator("#txt2img_interrupt").click(force=True)
+    wait_for_end(page)
+    page.locator(f"{OURS}sheet .noiseorder-told").get_by_text("interrupted").wait_for()
+    assert 2 <= cells_of(page).count() == previews_of(page) < 9
+    cells_of(page).nth(1).click()
+    wait_for_value(page, "variant", 1)
+    assert saved(server) == before
+
+
+def test_a_page_loaded_anew_during_an_audition_follows_it(page, server):
+    prepare_audition(page, 5)
+    page.locator(f"{OURS}audition_button").click()
+    cells_of(page).nth(0).wait_for()
+    page.reload(wait_until="domcontentloaded")
+    wait_until_built(page)
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    cells_of(page).nth(4).wait_for()
+    wait_for_end(page)
+    assert told_of(page).startswith("5 candidates at ")
+    assert cells_of(page).count() == previews_of(page) == 5
+    cells_of(page).nth(3).click()
+    wait_for_value(page, "variant", 3)
+    assert page.locator(SEED).first.input_value() == "1"
+
+
+def test_the_variant_of_an_automatic_audition_is_told_in_the_panel(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
+    fill(page, f"{OURS}audition", 3)
+    variant = re.search(r"Noise Order variant: (\d+)", generate(page)).group(1)
+    outcome = page.locator(f"{OURS}outcome").first
+    outcome.get_by_text(re.compile(rf"^Noise: .* Went on with variant {variant}, best of 3$")).wait_for()
+
+
+def test_send_to_img2img_takes_our_settings_along(page):
+    page.locator(f"{OURS}enabled > .label-wrap").click()
+    page.locator(f"{OURS}advanced > .label-wrap").click()
+    fill(page, f"{OURS}erase", 9)
+    fill(page, f"{OURS}variant", 2)
+    generate(page)
+    page.locator("#txt2img_send_to_img2img").click()
+    page.wait_for_function(
+        """() => ['erase', 'variant'].map((name) => document.querySelector(
+            `#script_img2img_noise_order_${name} input[type=number]`)?.value).join() === '9,2'"""
+    )
+    page.locator("#script_img2img_noise_order_erase").wait_for(state="visible")
+
+
+BIG = 2**53 + 1
+"""What the browser's numbers cannot hold."""
+
+
+def test_with_logins_and_seeds_as_text(server, browser):
+    """--gradio-auth and --use-textbox-seed, in a second server on the same data folder."""
+    again = WebUI(server.folder, server.python, server.data)
+    again.kinds, again.neighbours, again.precision = server.kinds, server.neighbours, server.precision
+    again.flags = ("--gradio-auth", "ann:a,bob:b", "--use-textbox-seed")
+    server.post("/sdapi/v1/options", {"noiseorder_inspector": True})
+    try:
+        with again.running(extension=True):
+            pages = {}
+            for user, password in (("ann", "a"), ("bob", "b")):
+                context = browser.new_context(viewport={"width": 1400, "height": 1800})
+                context.request.post(f"{again.url}/login", form={"username": user, "password": password})
+                pages[user] = page = context.new_page()
+                page.set_default_timeout(MILLISECONDS)
+                open_page(page, again, BIG)
+                page.locator(f"{OURS}enabled > .label-wrap").click()
+            page = pages["ann"]
+            page.locator(f"{OURS}advanced > .label-wrap").click()
+            fill(page, f"{OURS}audition_candidates", 2)
+            price = page.locator(f"{OURS}sheet .noiseorder-price")
+            price.get_by_text("2 candidates").wait_for()
+            # Forge loads its model with the first generation.
+            assert ("down to 0.75" in price.inner_text()) is server.facts.is_forge
+            page.locator(f"{OURS}audition_button").click()
+            cells_of(page).nth(1).wait_for()
+            wait_for_end(page)
+            price.get_by_text(re.compile("^2 candidates at .* images$")).wait_for()
+            page.locator(SEED).first.fill("-1")
+            cells_of(page).nth(1).click()
+            assert page.locator(SEED).first.input_value() == str(BIG)
+            infotext = generate(page)
+            assert f"Seed: {BIG}" in infotext
+            assert "Noise Order variant: 1" in infotext
+            page.locator(f"{OURS}outcome").first.get_by_text(re.compile("^Noise: ")).wait_for()
+            # Nobody sees another's noise.
+            for user, text in (("ann", f"Seed {BIG}"), ("bob", "Nothing to inspect")):
+                pages[user].locator(f"{OURS}inspector > .label-wrap").click()
+                pages[user].locator(f"{OURS}inspected").get_by_text(text).wait_for()
+            assert not pages["bob"].locator(f"{OURS}outcome").first.inner_text().strip()
+            for page in pages.values():
+                page.context.close()
+    finally:
+        server.post("/sdapi/v1/options", {"noiseorder_inspector": False})

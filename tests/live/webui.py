@@ -227,6 +227,8 @@ class WebUI:
     baselines: dict[str, str]
     neighbours: Sequence[Path] = ()
     """Folders of other extensions, linked in beside ours."""
+    flags: Sequence[str] = ()
+    """Further ones of the WebUI's own."""
     precision = "fp32"
     """Of the model: fp32, bf16, fp16, or gguf, where its numbers are stored as Q8_0."""
 
@@ -316,7 +318,7 @@ class WebUI:
         command = [self.python, "launch.py", *COMMON, *SERVE, *flags(self.host, self.precision)]
         if set(self.kinds) & set(self.facts.quad):
             command = ["--attention-quad" if part == "--attention-pytorch" else part for part in command]
-        command += ["--data-dir", self.data, "--port", str(port)]
+        command += ["--data-dir", self.data, "--port", str(port), *self.flags]
         if self.facts.is_forge:
             # With a data folder of its own, Forge refuses its page the scripts of its own folder.
             command += ["--gradio-allowed-path", self.folder]

@@ -8,18 +8,22 @@ from typing import Any
 import gradio as gr
 import pytest
 import requests
+import torch
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from fastapi.testclient import TestClient
 from PIL import Image
 from pydantic import BaseModel
 
-from lib_noiseorder.webui import api, sheet
+from lib_noiseorder.config import NoiseOrderConfig
+from lib_noiseorder.webui import api, inspector, sheet
 
 PROGRAMS = ("presets", "inspect", "audition")
 PAGE = ("outcome?tab=txt2img", "audition/cost?sampler=Euler", "audition/sheet/mine")
 OPEN = ("schema", "version")
 USERS = [("ann", "a"), ("bob", "b")]
+SEEDS = {"ann": 111, "bob": 222, None: 333}
+"""Of each user's last generation; None is whoever has no login."""
 
 
 def made():
@@ -30,7 +34,16 @@ def made():
     return {
         "sheets": sheets,
         "outcomes": {("txt2img", "ann"): "what ann made", ("txt2img", None): "what somebody made"},
+        "inspections": inspected(),
     }
+
+
+def inspected():
+    inspections = inspector.Inspections()
+    for user, seed in SEEDS.items():
+        images = inspector.observe([seed], "", {name: torch.ones(1, 4, 8, 8) for name in inspector.STATES})
+        inspections.keep(user, NoiseOrderConfig(True), 2, images)
+    return inspections
 
 
 def ask(session, address, name):
@@ -40,9 +53,9 @@ def ask(session, address, name):
 
 @pytest.fixture(scope="module")
 def served():
-    """A page with a login, and the name of what launches it."""
+    """A page with a login and the inspector's panel, and its app."""
     with gr.Blocks(analytics_enabled=False) as page:
-        gr.Textbox()
+        inspector.panel(lambda name: name, inspected(), lambda: True, lambda on: None)
     app, address, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=USERS)
     api.register(app, dict, **made())
     yield address.rstrip("/"), app
@@ -63,7 +76,7 @@ def test_with_a_login_nothing_is_shown_to_anybody_else(served, name):
     stranger = requests.Session()
     stranger.cookies.update({"access-token": "x", "access-token-unsecure": "x"})
     assert ask(stranger, address, name).status_code == 401
-    # 404: no inspection was made, and no API of the host's is there.
+    # 404: no API of the host's is there.
     assert ask(logged_in(address, USERS[0]), address, name).status_code in (200, 404)
 
 
@@ -78,6 +91,27 @@ def test_a_user_is_told_what_was_done_for_this_user(served):
         assert ask(logged_in(address, user), address, PAGE[0]).json() == {"told": told}
 
 
+def seeds_shown(text):
+    return [seed for seed in SEEDS.values() if str(seed) in text]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_user_sees_the_noise_of_this_user_s_generation(served, user):
+    """By the panel's three events (the page loads, the button, the box), and by the route behind the login."""
+    address, _ = served
+    session = logged_in(address, user)
+    config = session.get(f"{address}/config").json()
+    for k, event in enumerate(config["dependencies"]):
+        answer = session.post(
+            f"{address}{config.get('api_prefix', '')}/run/predict",
+            json={"fn_index": event.get("id", k), "data": [True] * len(event["inputs"]), "session_hash": "x"},
+        )
+        assert seeds_shown(answer.json()["data"][1]) == [SEEDS[user[0]]]
+    assert len(config["dependencies"]) == 3
+    images = ask(session, address, "inspect").json()["images"]
+    assert [image["seed"] for image in images] == [SEEDS[user[0]]]
+
+
 def test_without_a_login_it_is_open():
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Textbox()
@@ -87,6 +121,7 @@ def test_without_a_login_it_is_open():
     assert [ask(requests, address, name).status_code for name in PAGE] == [200] * 3
     assert ask(requests, address, PAGE[0]).json() == {"told": "what somebody made"}
     assert ask(requests, address, "presets").status_code == 200
+    assert ask(requests, address, "inspect").json()["images"][0]["seed"] == SEEDS[None]
     page.close()
 
 
@@ -119,6 +154,16 @@ def test_programs_need_the_password_of_the_host_s_api(name):
     assert ask(client, "", name).status_code == 401
     client.auth = ("me", "secret")
     assert ask(client, "", name).status_code != 401
+
+
+def test_a_program_inspects_what_programs_made():
+    """They are nobody to the page's login, as the hosts' own API leaves the user empty."""
+    app = FastAPI()
+    with_password(app)
+    api.register(app, dict, **made())
+    client = TestClient(app)
+    client.auth = ("me", "secret")
+    assert [image["seed"] for image in ask(client, "", "inspect").json()["images"]] == [SEEDS[None]]
 
 
 def test_a_login_that_is_not_understood_lets_nobody_in():

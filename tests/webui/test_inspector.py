@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -18,6 +19,9 @@ from lib_noiseorder.config import NoiseOrderConfig, SettingError
 from lib_noiseorder.core import Level, LevelPreview
 from lib_noiseorder.webui import api, inspector
 from lib_noiseorder.webui.cost import Rates
+
+NOBODY = SimpleNamespace(username=None)
+"""A request to a page without a login."""
 
 
 def noise(batch=2, channels=4, seed=1):
@@ -33,7 +37,7 @@ def remember(inspections, batch=2, stage="", count=1):
     noises = {"before": noise(batch), "erased": noise(batch, seed=2), "after": noise(batch, seed=3)}
     previews = [LevelPreview(Level(0.9, 11.5), noise(batch, seed=4), noise(batch, seed=5))] * count
     images = inspector.observe(list(range(batch)), stage, noises, previews, inspector.noise_image)
-    inspections.keep(NoiseOrderConfig(True, inject=0.05), 2 * count, images)
+    inspections.keep(None, NoiseOrderConfig(True, inject=0.05), 2 * count, images)
     return noises
 
 
@@ -79,11 +83,11 @@ def test_a_few_images_of_each_pass_are_kept(inspections):
     remember(inspections, batch=3)
     remember(inspections, batch=3)
     remember(inspections, batch=6, stage="hires")
-    assert [image.stage for image in inspections.last.images] == [""] * 4 + ["hires"] * 4
-    assert inspections.room("") == 0
-    inspections.forget()
-    assert inspections.last is None
-    assert inspections.room("") == 4
+    assert [image.stage for image in inspections.last[None].images] == [""] * 4 + ["hires"] * 4
+    assert inspections.room(None, "") == 0
+    inspections.forget(None)
+    assert inspections.last == {}
+    assert inspections.room(None, "") == 4
 
 
 def test_what_is_kept_is_a_copy():
@@ -170,7 +174,7 @@ def test_what_stands_out_is_told_and_nothing_else():
 
 def test_the_default_settings_stay_white_and_the_printed_formula_does_not(inspections):
     remember(inspections)
-    verdicts = [image["after"]["verdict"] for image in inspector.describe(inspections.last)["images"]]
+    verdicts = [image["after"]["verdict"] for image in inspector.describe(inspections.last[None])["images"]]
     assert verdicts == [inspector.WHITE] * 2
     strong = inspector.observe([1], "", {name: 1.5 * noise() for name in inspector.STATES})
     page = inspector.page(strong)
@@ -179,7 +183,7 @@ def test_the_default_settings_stay_white_and_the_printed_formula_does_not(inspec
 
 def test_the_page_shows_every_image(inspections):
     remember(inspections)
-    page = inspector.page(inspections.last.images)
+    page = inspector.page(inspections.last[None].images)
     assert page.count("<h4>") == 2
     assert page.count("<img") == 2 * (3 + 1 + 2)
     assert "first pass" in page
@@ -196,14 +200,16 @@ def test_the_panel_says_that_it_is_off_and_is_switched_on_there(inspections):
     with gr.Blocks() as page:
         inspector.panel(lambda name: f"id_{name}", inspections, lambda: state["on"], lambda on: state.update(on=on))
     load, _, change = handlers(page)
-    assert load() == (False, f"<p>{html.escape(inspector.OFF)}</p>")
-    on, message = change(True)
+    assert load(NOBODY) == (False, f"<p>{html.escape(inspector.OFF)}</p>")
+    on, message = change(True, NOBODY)
     assert on
     assert state["on"]
     assert message == f"<p>{inspector.NOTHING}</p>"
     remember(inspections)
-    assert load()[1].startswith("<style")
-    assert change(False)[1].startswith(f"<p>{html.escape(inspector.OFF)}</p><style"), "what was kept is still shown"
+    assert load(NOBODY)[1].startswith("<style")
+    assert change(False, NOBODY)[1].startswith(f"<p>{html.escape(inspector.OFF)}</p><style"), (
+        "what was kept is still shown"
+    )
 
 
 def test_a_switch_that_cannot_be_set_goes_back_and_says_why(inspections):
@@ -212,7 +218,7 @@ def test_a_switch_that_cannot_be_set_goes_back_and_says_why(inspections):
 
     with gr.Blocks() as page:
         inspector.panel(lambda name: name, inspections, lambda: False, switch)
-    assert handlers(page)[2](True) == (False, "<p>⚠ frozen &lt;here&gt;</p>")
+    assert handlers(page)[2](True, NOBODY) == (False, "<p>⚠ frozen &lt;here&gt;</p>")
 
 
 def test_the_panel_is_folded_and_empty(inspections):

@@ -224,6 +224,15 @@ def test_what_json_has_no_word_for_is_no_score(client, host, score):
     assert [each["score"] for each in told] == [None] * 2
 
 
+def test_a_sheet_tells_the_cost_of_each_image_and_of_all():
+    made = sheet.Sheet("a", 9)
+    assert made.told == "9 candidates"
+    made.plan, made.cost, made.images = Plan(6, 20), 2.66, 1
+    assert made.told == "9 candidates at 6 of 20 steps: 2.7 images"
+    made.images = 4
+    assert made.told == "9 candidates at 6 of 20 steps: 2.7 images for each image, 10.6 for all 4"
+
+
 def test_the_hosts_password_guards_it(client, host):
     host.password = False
     assert client.post("/noiseorder/v1/audition", json={}).status_code == 401
@@ -243,6 +252,7 @@ def test_the_price_beforehand(client):
     assert client.get(f"{url}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images"}
     assert client.get(f"{url}Euler&evaluations=0").json()["told"].endswith("2.7 images")
     assert client.get(f"{url}Euler&cfg=1").json()["told"].endswith("3.3 images"), "one evaluation a step"
+    assert client.get(f"{url}Euler&images=4").json()["told"].endswith(": 3.0 images for each image, 12.0 for all 4")
     assert client.get(f"{url}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
 
 
