@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_audition import audition
+from auditions import audition
 from test_passes import hires, img2img
 from webui import at_once
 

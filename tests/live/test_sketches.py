@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_audition import AUTOMATIC, SETTINGS, assert_winner_is_the_variant_alone, audition, decode, get_variant
+from auditions import AUTOMATIC, SETTINGS, assert_winner_is_the_variant_alone, audition, decode, get_variant
 
 DETERMINISTIC = ["Euler", "DPM++ 2M", "Heun", "LMS", "DPM2", "DDIM", "PLMS", "UniPC", "DEIS", "IPNDM", "Res Multistep"]
 DRAWING = ["Euler a", "DPM++ 2M SDE", "DPM++ SDE", "DPM2 a", "LCM"]
