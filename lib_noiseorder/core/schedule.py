@@ -10,13 +10,20 @@ DEPTH = 0.75
 """How far down the schedule the preview of an audition goes, where nothing else is said."""
 
 
-SKETCH = 0.5
-"""Steps of a sketch, as a share of the image's: a coarser run of the same deterministic sampler, ended early."""
+SKETCH = 7
+"""Steps of a sketch: a coarser run of the same deterministic sampler, ended early. Chosen in docs/evidence.md."""
+DEEPER = 0.1
+"""How much further down the schedule a sketch goes than the image's own first steps do: its steps are so long."""
 
 
-def sketch_steps(steps: int) -> int:
-    """The steps of a sketch of an image with so many."""
-    return max(round(SKETCH * steps), 1)
+def sketch_steps(strength: float = 1.0) -> int:
+    """The steps of a sketch, of which img2img runs a share; strength: of its denoising."""
+    return round(SKETCH / max(strength, 1e-3))
+
+
+def sketch_depth(depth: float) -> float:
+    """The position below which a sketch's last step begins, where the image's own first steps would go to `depth`."""
+    return max(depth - DEEPER, 0.05)
 
 
 def first_below(positions: Sequence[float], depth: float) -> int:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
-from ..core.schedule import sketch_steps
+from ..core.schedule import sketch_depth, sketch_steps
 from ..core.streams import keep_generators
 from ..job import Job, Plan
 from ..presets import DISTILLED
@@ -103,14 +103,14 @@ class WebUIDenoiser:
                 return planned(cls.table(model), model, *sampler, size, strength, cls.extra_steps)
 
             def plan_of(run: Planned, sketch: int = 0) -> Plan:
-                preview = run.schedule.preview_steps(depth, distilled)
+                preview = run.schedule.preview_steps(sketch_depth(depth) if sketch else depth, distilled)
                 return Plan(preview, len(image.schedule.indices), run.trace.calls, image.trace.total, sketch)
 
             image = planned_with(job.steps)
             plan = plan_of(image)
-            if not sketches or image.trace.draws or plan.preview == 1:
+            coarse = sketch_steps(job.strength)
+            if not sketches or image.trace.draws or coarse >= job.steps or plan.preview == 1:
                 return plan
-            coarse = sketch_steps(job.steps)
             sketch = plan_of(planned_with(coarse), coarse)
         except Exception:  # of a sampler without such a schedule, or while a model is being loaded
             return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..config import (
     NoiseOrderConfig,
 )
-from ..core.schedule import DEPTH, first_below, sketch_steps
+from ..core.schedule import DEPTH, SKETCH, first_below, sketch_depth
 from ..job import Job, Plan
 from ..names import (
     BOTH,
@@ -63,9 +63,8 @@ def cost_in_images(count: int, plan: Plan, each: int, injection_cost: int, scori
 def guess(steps: int) -> Plan:
     """The plan of a sampler whose steps are even and ask once, as the playground's."""
     whole = first_below([1 - step / steps for step in range(steps)], DEPTH)
-    coarse = sketch_steps(steps)
-    preview = first_below([1 - step / coarse for step in range(coarse)], DEPTH)
-    return Plan(preview, steps, sketch=coarse) if preview < whole else Plan(whole, steps)
+    preview = first_below([1 - step / SKETCH for step in range(SKETCH)], sketch_depth(DEPTH))
+    return Plan(preview, steps, sketch=SKETCH) if preview < whole else Plan(whole, steps)
 
 
 def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, dict[str, int]]:

@@ -37,6 +37,9 @@ def variant_of(text):
     return int(text.partition("Noise Order variant: ")[2].partition(",")[0])
 
 
+SKETCHED = {"sampler_name": "Euler", "steps": 20}
+
+
 def test_off_is_absent(host):
     result = generate(host, SETTINGS)
     assert "audition" not in result.infotexts[0]
@@ -519,10 +522,10 @@ def test_the_estimate_is_what_is_then_run(host, depth):
     steps = host.steps_run[0]
     assert host.loaded.session.adapter.plan(*arguments) == (steps, 10, tuple(range(1, 11)), 10, 0)
     host.steps_run.clear()
-    host.process_images(processing(host, *ticket(host, id="b", depth=depth), sampler_name="Euler"))
-    plan = host.loaded.session.adapter.plan(Job(10, width=8, height=8), depth)
-    sketch = (tuple(range(1, 6)), 10, 5) if depth < 1 else (tuple(range(1, 11)), 10, 0)  # as dear: the image's own
-    assert plan == (host.steps_run[0], 10, *sketch)
+    host.process_images(processing(host, *ticket(host, id="b", depth=depth), **SKETCHED))
+    plan = host.loaded.session.adapter.plan(Job(20, width=8, height=8), depth)
+    sketch = (tuple(range(1, 8)), 20, 7) if depth < 1 else (tuple(range(1, 21)), 20, 0)  # as dear: the image's own
+    assert plan == (host.steps_run[0], 20, *sketch)
 
 
 def test_the_estimate_asks_for_the_schedule_of_this_image(host, monkeypatch):
@@ -609,6 +612,32 @@ def test_a_sampler_is_tried_with_a_model_that_costs_nothing(host, func, options,
     assert host.network.rows == 0
 
 
+@pytest.mark.parametrize(
+    ("job", "sketch"),
+    [
+        ({"steps": 20}, (4, 7)),
+        ({"steps": 50}, (4, 7)),
+        ({"steps": 30, "img2img": True, "strength": 0.75}, (4, 9)),
+        ({"steps": 10}, (4, 0)),
+        ({"steps": 7}, (3, 0)),
+        ({"steps": 20, "img2img": True, "strength": 0.5}, (None, 0)),
+    ],
+    ids=str,
+)
+def test_a_sketch_has_few_steps_whatever_the_image_has(host, job, sketch):
+    """None where the image's own first steps are as cheap."""
+    from lib_noiseorder.job import Job
+
+    host.model_data.sd_model = host.model(host.processing([], [], []))
+    plan = host.loaded.session.estimate(Job(**job), 0.75)
+    if type(host).__name__ != "Ersatz" or not job.get("img2img"):  # its img2img has a step less
+        assert plan.sketch == sketch[1]
+        assert sketch[0] in (plan.preview, None)
+    if plan.sketch:
+        own = host.loaded.session.adapter.plan(Job(**job), 0.75, False)
+        assert plan.preview_cost < own.preview_cost
+
+
 def test_the_hosts_own_torch_is_put_back(host, monkeypatch):
     """A1111's draws from the numbers of the last generation, which may be the one that goes on."""
     import sys
@@ -643,12 +672,9 @@ def test_nothing_is_estimated_while_the_host_samples(host):
     assert session.estimate(Job(10, sampler="Euler a"), 0.75) is not None
     with lock:
         assert session.estimate(Job(10), 0.75) is None
-    assert session.estimate(Job(10), 0.75).sketch == 5
+    assert session.estimate(Job(20), 0.75).sketch == 7
     host.opts.data["noiseorder_sketches"] = False
-    assert session.estimate(Job(10), 0.75).sketch == 0
-
-
-SKETCHED = {"sampler_name": "Euler"}
+    assert session.estimate(Job(20), 0.75).sketch == 0
 
 
 @pytest.mark.parametrize("hires", [False, True])
@@ -664,9 +690,9 @@ def test_a_sketch_is_a_coarser_run_of_which_nothing_stays(host, hires):
     torch.manual_seed(0)
     p = processing(host, {**SETTINGS, "audition": 3}, **SKETCHED, enable_hr=hires)
     result = host.process_images(p)
-    assert seen == [(True, 5, False)] * 3 + [(False, 10, hires)]
-    assert host.steps_run[:4] == [2, 2, 2, 10]
-    assert p.steps == 10
+    assert seen == [(True, 7, False)] * 3 + [(False, 20, hires)]
+    assert host.steps_run[:4] == [4, 4, 4, 20]
+    assert p.steps == 20
     variant = variant_of(result.infotexts[0])
     alone = generate(host, {**SETTINGS, "variant": variant}, **SKETCHED, enable_hr=hires)
     assert same(result.images, alone.images)
@@ -675,8 +701,8 @@ def test_a_sketch_is_a_coarser_run_of_which_nothing_stays(host, hires):
 def test_a_sheet_of_sketches_says_so(host):
     generate(host, *ticket(host), **SKETCHED)
     sheet = sheets(host)["a"]
-    assert sheet.told.startswith("3 candidates at step 2 of a sketch of 5 steps: ")
-    assert sheet.cost == pytest.approx(3 * (2 * 2 + 2 + 1) / (2 * 10 + 2))
+    assert sheet.told.startswith("3 candidates at step 4 of a sketch of 7 steps: ")
+    assert sheet.cost == pytest.approx(3 * (2 * 4 + 2 + 1) / (2 * 20 + 2))
 
 
 def test_after_an_error_in_a_sketch_the_steps_are_the_image_s(host):
@@ -687,14 +713,14 @@ def test_after_an_error_in_a_sketch_the_steps_are_the_image_s(host):
     host.sampled = fail
     p = processing(host, {**SETTINGS, "audition": 3}, **SKETCHED)
     host.process_images(p)
-    assert p.steps == 10
-    assert host.steps_run == [10]
+    assert p.steps == 20
+    assert host.steps_run == [20]
 
 
 @pytest.mark.parametrize("prompts", [{"prompt": "[a:b:.5]"}, {"negative_prompt": "[a:b:.5]"}])
 def test_a_prompt_that_changes_with_the_steps_is_shown_at_the_image_s_own(host, prompts):
     generate(host, {**SETTINGS, "audition": 2}, **SKETCHED, **prompts)
-    assert host.steps_run == [4, 4, 10]
+    assert host.steps_run == [6, 6, 20]
 
 
 def test_the_estimate_of_img2img_begins_where_it_does(host):

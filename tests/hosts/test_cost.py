@@ -17,9 +17,9 @@ def load(host):
     host.model_data.sd_model = host.model(host.processing([], [], []))
 
 
-def estimate(host, settings, cfg=5.0, **job):
+def estimate(host, settings, cfg=5.0, steps=10, **job):
     rates = host.loaded.session.rates()
-    plain, added = evaluations(NoiseOrderConfig(True, **settings), Job(steps=10, cfg=cfg, **job), rates)
+    plain, added = evaluations(NoiseOrderConfig(True, **settings), Job(steps=steps, cfg=cfg, **job), rates)
     return plain + sum(added.values()), added
 
 
@@ -55,9 +55,9 @@ def test_an_audition_costs_what_is_told(host, sampler):
     """A sketch where the sampler is deterministic, the image's own first steps where it draws noise."""
     load(host)
     settings = {"audition": 3}
-    total, added = estimate(host, settings, sampler=sampler)
-    assert count(host, settings, 1, sampler_name=sampler) == total, added
-    assert added["Audition"] == 3 * ({"Euler": 2, "Euler a": 4}[sampler] * 2 + 1)
+    total, added = estimate(host, settings, steps=20, sampler=sampler)
+    assert count(host, settings, 1, sampler_name=sampler, steps=20) == total, added
+    assert added["Audition"] == 3 * ({"Euler": 4, "Euler a": 6}[sampler] * 2 + 1)
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)

@@ -99,7 +99,7 @@ def test_the_sheet(server, kind):
     assert [(each["image"], each["variant"]) for each in sheet["previews"]] == [
         (k, v) for v in range(3) for k in range(count)
     ]
-    assert 1 <= sheet["steps"] < sheet["of"] == 4
+    assert 1 <= sheet["steps"] < sheet["of"] == 4, sheet["told"]
     assert len({each["picture"] for each in sheet["previews"]}) == 3 * count
     for each in sheet["previews"]:
         assert decode(each).shape == (64, 64, 3)

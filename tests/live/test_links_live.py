@@ -38,9 +38,12 @@ def test_images_of_a_batch_are_those_made_alone(server, kind):
 
 @pytest.mark.parametrize("passes", ["first", "both"])
 def test_hires(server, kind, passes):
-    answer = hires(server, kind, {**SETTINGS, "passes": passes})
+    settings = {**SETTINGS, "passes": passes}
+    answer = hires(server, kind, settings)
     assert "Noise Order error" not in answer.infotexts[0]
-    assert server.paste(kind, answer.infotexts[0]).digest == answer.digest
+    assert f"Noise Order chain: {CHAIN}" in answer.infotexts[0]
+    assert hires(server, kind, settings).digest == answer.digest
+    assert hires(server, kind, {**settings, "chain": ""}).digest != answer.digest
 
 
 def test_img2img(server, kind):

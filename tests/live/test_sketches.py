@@ -8,7 +8,7 @@ from auditions import AUTOMATIC, SETTINGS, assert_winner_is_the_variant_alone, a
 
 DETERMINISTIC = ["Euler", "DPM++ 2M", "Heun", "LMS", "DPM2", "DDIM", "PLMS", "UniPC", "DEIS", "IPNDM", "Res Multistep"]
 DRAWING = ["Euler a", "DPM++ 2M SDE", "DPM++ SDE", "DPM2 a", "LCM"]
-STEPS = 10
+STEPS = 20
 
 
 @pytest.fixture(scope="module")
