@@ -2,12 +2,13 @@
 
     python benchmarks/sketches.py tuning [--count 128] [--seed 4000000] [--models unet dit] [--cfg 3]
     python benchmarks/sketches.py fresh [--count 1024] [--seed 4100000] [--models unet dit] [--cfg 3]
+    python benchmarks/sketches.py critics [--count 1024] [--seed 4100000] [--models unet dit] [--cfg 3]
 
 Images have 20 steps. Each prompt has four candidates (Erase n = 4, nothing injected, variants 0 to 3), all of them
 finished, so that any choice can be told; "4 of 7" is the x̂0 of the fourth of 7 steps. Every row is compared prompt by
 prompt with the mean of the four, which is an image as it comes. The tuning tells what sketch and which level of the
-critic to take, fresh seeds what that brings, beside what the same evaluations bring elsewhere. Prints Markdown tables.
-Keeps what it has made in --store and goes on there.
+critic to take, fresh seeds what that brings, beside what the same evaluations bring elsewhere, and what other critics
+see in the sketches. Prints Markdown tables. Keeps what it has made in --store and goes on there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from audition import Candidates, correlation, per_step, pick  # noqa: E402
-from ideas import consistency  # noqa: E402
+from ideas import consistency, scores, wish, words  # noqa: E402
 from quality import Rows, interval, join_files, keep, make, paired_differences, store_files, tell  # noqa: E402
 
 from lib_noiseorder.core import Modulation, modulate, self_consistency  # noqa: E402
@@ -72,27 +73,32 @@ def look(batch: Candidates, noise: Tensor, steps: int, at: Sequence[int]) -> dic
 
 
 def candidates(batch: Candidates, looks: Sequence[Look], critics: dict[str, Critic]) -> Rows:
-    """Per prompt and candidate what was found in the finished image, and of each look: what the checker thinks of it,
-    each critic, and its correlation with the finished image."""
+    """Per prompt and candidate of each look what the checker thinks of it, and each critic; where the finished image is
+    among them, what was found in it, and each look's correlation with it."""
     results: dict[str, list[Any]] = {}
     for variant in range(COUNT):
         noise, _ = modulate(batch.host.fresh_noise(batch.seeds), Modulation(erase=4.0, variant=variant), batch.host)
         seen: dict[Look, Tensor] = {}
-        for steps in {steps for _, steps in (*looks, WHOLE)}:
-            seen |= look(batch, noise, steps, [at for at, of in (*looks, WHOLE) if of == steps])
-        found: dict[str, Any] = {"found": [(x.objects, x.both, x.score) for x in batch.check(seen[WHOLE])]}
-        for at, of in looks:
-            name, shown = name_of((at, of)), seen[at, of]
-            found[f"{name}, checker"] = [each.both + each.score for each in batch.check(shown)]
-            found[f"{name}, like"] = correlation(shown, seen[WHOLE]).float().numpy()
-            found |= {f"{name}, {critic}": by(shown, batch.host) for critic, by in critics.items()}
-        for key, values in found.items():
+        for steps in {steps for _, steps in looks}:
+            seen |= look(batch, noise, steps, [at for at, of in looks if of == steps])
+        told: dict[str, Any] = {}
+        for each, shown in seen.items():
+            checks, name = batch.check(shown), name_of(each)
+            told[f"{name}, checker"] = [check.both + check.score for check in checks]
+            told |= {f"{name}, {critic}": by(shown, batch.host) for critic, by in critics.items()}
+            if WHOLE in seen:
+                told[f"{name}, like"] = correlation(shown, seen[WHOLE]).float().numpy()
+            if each == WHOLE:
+                told["found"] = [(check.objects, check.both, check.score) for check in checks]
+        for key, values in told.items():
             results.setdefault(key, []).append(values)
     return {key: np.stack(values, axis=1).astype(float) for key, values in results.items()}
 
 
 def tuning(batch: Candidates) -> Rows:
-    return candidates(batch, TRIED, {f"{level:g}": partial(consistency, fractions=(level,)) for level in LEVELS})
+    return candidates(
+        batch, [*TRIED, WHOLE], {f"{level:g}": partial(consistency, fractions=(level,)) for level in LEVELS}
+    )
 
 
 def fresh(batch: Candidates) -> Rows:
@@ -100,8 +106,29 @@ def fresh(batch: Candidates) -> Rows:
 
 
 def drafts(batch: Candidates) -> Rows:
-    """What people do by hand: everything with half the steps, the best one again with all of them."""
+    """What people do by hand: everything with half the steps; the best one is made again with all of them."""
     return candidates(batch, [DRAFT], {"model": self_consistency})
+
+
+def critics(batch: Candidates) -> Rows:
+    """Other critics of the sketches, per prompt and candidate."""
+    before, coarser = (SKETCH[0] - 1, SKETCH[1]), (3, 5)
+    results: dict[str, list[Any]] = {}
+    for variant in range(COUNT):
+        noise, _ = modulate(batch.host.fresh_noise(batch.seeds), Modulation(erase=4.0, variant=variant), batch.host)
+        seen = look(batch, noise, SKETCH[1], [before[0], SKETCH[0]]) | look(batch, noise, coarser[1], [coarser[0]])
+        shown = seen[SKETCH]
+        told = {
+            "last step": scores((shown - seen[before]).square()),
+            "second sketch": scores((shown - seen[coarser]).square()),
+            "consistency 0.35": consistency(shown, batch.host, (0.35,)),
+            "wish 0.35": wish(shown, batch.host, 0.35),
+            "wish 0.6": wish(shown, batch.host, 0.6),
+            "words 0.6": words(shown, batch.host, 0.6),
+        }
+        for key, values in told.items():
+            results.setdefault(key, []).append(values)
+    return {key: np.stack(values, axis=1).astype(float) for key, values in results.items()}
 
 
 def longer(cfg: float) -> int:
@@ -120,9 +147,10 @@ PARTS: dict[str, Callable[[Candidates], Rows]] = {
     "fresh": fresh,
     "drafts": drafts,
     "more": more_steps,
+    "critics": critics,
 }
 """What is made, and kept, together."""
-COMMANDS = {"tuning": ["tuning"], "fresh": ["fresh", "drafts", "more"]}
+COMMANDS = {"tuning": ["tuning"], "fresh": ["fresh", "drafts", "more"], "critics": ["fresh", "critics"]}
 
 
 def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
@@ -216,11 +244,59 @@ def tell_sketch(tables: dict[str, Rows]) -> None:
             print(f"| {' | '.join(cells)} |")
 
 
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Of each candidate among those of its prompt, 0 for the lowest, (n, M)."""
+    return values.argsort(axis=1).argsort(axis=1)
+
+
+def tell_critics(all_results: dict[str, Rows], cfg: float) -> None:
+    """Print what choosing by each critic of the sketches brings, beside the built-in one and the checker."""
+    built_in = f"{name_of(SKETCH)}, model"
+    extra = {"last step": 0, "second sketch": 3 * per_step(cfg), "consistency 0.35": 1, "wish 0.35": 2, "wish 0.6": 2}
+
+    def judged(results: Rows) -> dict[str, tuple[np.ndarray, str]]:
+        """Per critic its scores, and what it asks of the model for a candidate."""
+        own, low = results[built_in], results["wish 0.35"]
+        return {
+            "the checker": (results[f"{name_of(SKETCH)}, checker"], "–"),
+            "built in: consistency 0.6": (own, "1"),
+            **{name: (results[name], str(asks)) for name, asks in extra.items()},
+            "words 0.6": (results["words 0.6"], "a word each, and 1"),
+            "consistency 0.6 + wish 0.35": (own + low, "3"),
+            "consistency 0.6 + wish 0.35, by ranks": (ranks(own) + ranks(low) + 1e-6 * ranks(own), "3"),
+            "consistency 0.6 + last step, by ranks": (
+                ranks(own) + ranks(results["last step"]) + 1e-6 * ranks(own),
+                "1",
+            ),
+            "consistency 0.6 + consistency 0.35": (own + results["consistency 0.35"], "2"),
+            "wish 0.35 + wish 0.6": (low + results["wish 0.6"], "4"),
+        }
+
+    def gains(results: Rows, critic: str) -> np.ndarray:
+        return gain(results | {critic: judged(results)[critic][0]}, critic)
+
+    all_results = {
+        name: {key: values[: len(results["last step"])] for key, values in results.items()}
+        for name, results in all_results.items()
+        if "last step" in results
+    }
+    heads = ["critic", "evaluations", *(f"{name}, N = {len(x['found'])}" for name, x in all_results.items())]
+    heads += ["mean of the models", "mean against the built-in one"]
+    print(f"Δ both against the mean of the four candidates, after {name_of(SKETCH)} steps.\n")
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for critic, (_, asks) in judged(next(iter(all_results.values()))).items():
+        each = [gains(results, critic) for results in all_results.values()]
+        others = [gains(results, "built in: consistency 0.6") for results in all_results.values()]
+        cells = [critic, asks, *(f"{values.mean():+.3f}" for values in each), pooled(each)]
+        cells.append(pooled([values - other for values, other in zip(each, others, strict=True)]))
+        print(f"| {' | '.join(cells)} |")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=list(COMMANDS))
-    parser.add_argument("--count", type=int, help="prompts: tuning 128, fresh 1024")
-    parser.add_argument("--seed", type=int, help="of the first prompt: tuning 4000000, fresh 4100000")
+    parser.add_argument("--count", type=int, help="prompts: tuning 128, else 1024")
+    parser.add_argument("--seed", type=int, help="of the first prompt: tuning 4000000, else 4100000")
     parser.add_argument("--cfg", type=float, default=3.0)
     ordinary = [name for name, about in MODELS.items() if not about.distilled]
     parser.add_argument("--models", nargs="+", choices=ordinary, default=ordinary)
@@ -246,11 +322,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         make(make_part, dict(sorted(tasks.items(), key=lambda task: task[1][4])), options.processes)
     all_results: dict[str, Rows] = {}
     for (_, name), paths in files.items():
-        # What was found is in several parts: the first one's stands.
-        all_results[name] = join_files(paths) | all_results.get(name, {})
+        all_results.setdefault(name, {}).update(join_files(paths))
     all_results = {name: results for name, results in all_results.items() if "found" in results}
     if tunes:
         tell_tuning(all_results, options.cfg)
+        return
+    if options.command == "critics":
+        tell_critics(all_results, options.cfg)
         return
     tables = {
         f"{name}, {STEPS} steps, CFG {options.cfg:g}": rows_of(results, options.cfg)

@@ -37,17 +37,18 @@ def test_a_sketch_is_the_beginning_of_a_coarser_run(sketches):
 
 def test_what_is_found_in_candidates(sketches, monkeypatch):
     monkeypatch.setattr(sketches, "COUNT", 2)
+    monkeypatch.setattr(sketches, "WHOLE", (5, 5))
     batch = sketches.Candidates("dit", 3.0, 20, 7, 2)
-    results = sketches.candidates(batch, [(1, 3), (20, 20)], {"model": lambda x, host: x.flatten(1).sum(1).tolist()})
+    results = sketches.candidates(batch, [(1, 3), (5, 5)], {"model": lambda x, host: x.flatten(1).sum(1).tolist()})
     assert results["found"].shape == (2, 2, 3)
-    image = first_image(batch, 20)
+    image = first_image(batch, 5)
     checks = np.array([(each.objects, each.both, each.score) for each in batch.check(image)], float)
     assert results["found"][:, 0] == pytest.approx(checks)
-    assert results["20 of 20, like"] == pytest.approx(1)
+    assert results["5 of 5, like"] == pytest.approx(1)
     assert (results["1 of 3, like"] < 0.99).all()
     sums = [pytest.approx(each, abs=0.01) for each in image.flatten(1).sum(1).tolist()]
-    assert results["20 of 20, model"][:, 0].tolist() == sums
-    whole = results["20 of 20, checker"]
+    assert results["5 of 5, model"][:, 0].tolist() == sums
+    whole = results["5 of 5, checker"]
     assert whole == pytest.approx(results["found"][..., 1] + results["found"][..., 2])
 
 
@@ -126,3 +127,44 @@ def test_what_is_in_the_store_is_not_made_again(sketches, tmp_path, capsys):
     sketches.main(["fresh", *arguments])
     assert "3/3" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made
+
+
+def test_other_critics(sketches, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sketches, "COUNT", 2)
+    batch = sketches.Candidates("clutter-dit", 3.0, 20, 7, 2)
+    before = batch.model.evaluations
+    results = sketches.critics(batch)
+    # Per image two runs, of 4 and of 3 steps, then 1 + 2 + 2 questions and one for each word and for them all.
+    assert batch.model.evaluations - before == 2 * 2 * (2 * (4 + 3) + 5 + batch.tokens.shape[1] + 1)
+    assert {values.shape for values in results.values()} == {(2, 2)}
+    assert all((values < 0).all() for values in results.values())
+
+    options = argparse.Namespace(seed=100, count=3, store=tmp_path, bfloat16=False)
+    found = made_up(sketches)
+    blind, sees = np.zeros((2, 4)), found["found"][:2, :, 1]
+    scored = dict.fromkeys(results, blind) | {"wish 0.35": 2 * sees}
+    for part, values in (("fresh", found), ("critics", scored)):
+        (path,) = sketches.store_files(options, part, "dit", 3.0, 20)
+        np.savez(path, **values)
+    sketches.main(["critics", "--processes", "0", "--store", str(tmp_path), "--seed", "100", "--count", "3"])
+    output = capsys.readouterr().out
+    assert "dit, N = 2 |" in output
+    assert "| built in: consistency 0.6 | 1 | -0.250 |" in output
+    assert "| wish 0.35 | 2 | +0.750 | +0.750 ± 0.000 | +1.000 ± 0.000 |" in output
+    assert "| consistency 0.6 + wish 0.35 | 3 | +0.750 |" in output
+    assert "| last step | 0 | -0.250 |" in output
+
+
+def test_a_missing_word_is_what_the_model_still_adds(sketches, monkeypatch):
+    batch = sketches.Candidates("dit", 3.0, 20, 7, 2)
+    asked = []
+
+    def denoise(x, sigma, tokens):
+        asked.append(tokens)
+        # Each missing word takes away as much as its place says; the second image lacks nothing.
+        return (tokens == 0).float() @ torch.arange(1.0, 6) * torch.tensor([1.0, 0]) + torch.zeros(3, 16, 16, 1)
+
+    monkeypatch.setattr(batch.model, "denoise", lambda *arguments: denoise(*arguments).permute(3, 0, 1, 2))
+    assert sketches.words(torch.zeros(2, 3, 16, 16), batch.host, 0.6) == [-25, 0]
+    assert [(tokens == 0).sum().item() for tokens in asked] == [0, 2, 2, 2, 2, 2]
+    assert (batch.tokens != 0).all()
