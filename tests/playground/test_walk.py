@@ -29,6 +29,10 @@ def test_each_image_s_noise_is_its_own_chain():
 def test_tables(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(walk, "STEPS", 2)
     monkeypatch.setattr(walk, "SKETCH", (1, 2))
+    monkeypatch.setattr(walk, "FARTHER", (1.2,))
+    monkeypatch.setattr(walk, "BOXES", {"a quarter": walk.BOXES["a quarter"]})
+    monkeypatch.setattr(walk, "LARGE", 3)
+    monkeypatch.setattr(walk, "SMALL", 2)
     batch = Candidates("unet", 3.0, 2, 5, 2)
     far, sheets = walk.far(batch), walk.sheets(batch)
     assert all((np.abs(values) <= 1 + 1e-6).all() for values in far.values())
@@ -39,4 +43,4 @@ def test_tables(monkeypatch, tmp_path, capsys):
     walk.tell_sheets({"unet": sheets}, 3.0)
     told = capsys.readouterr().out
     assert "| n | unet, N = 2 |" in told
-    assert "one sheet of 9, against the first candidate" in told
+    assert "one sheet of 3, against the first candidate" in told
