@@ -23,8 +23,8 @@ class _Reached(Exception):
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A row for every seed, a column for every variant; the lists go row by row.
+class Candidates:
+    """A row for every seed, a column for every variant of the last erasure; the lists go row by row.
 
     steps, of: of a preview and of the whole image; cost: of all previews of one seed, in images.
     """
@@ -76,7 +76,7 @@ def audition(
     cfg_scale: float,
     config: NoiseOrderConfig,
     enlarge: int = 8,
-) -> Sheet:
+) -> Candidates:
     """Preview the candidates of every seed that the settings ask for, the critic's evaluation not counted in the cost.
 
     Raises ValueError for a prompt that is not a caption of the model's world, no seeds, or steps < 1.
@@ -84,7 +84,7 @@ def audition(
     if not seeds:
         raise ValueError("no seeds: give at least one")
     config.check_candidates(config.audition)
-    variants = range(config.variant, config.variant + config.audition)
+    variants = range(config.first_variant, config.first_variant + config.audition)
     rows = [seed for seed in seeds for _ in variants]
     world = model.world
     scenes = [world.parse_caption(prompt)] * len(rows)
@@ -106,7 +106,7 @@ def audition(
     (denoised,) = previews
     each = 1 if cfg_scale == 1 else 2
     ours = report.evaluations
-    return Sheet(
+    return Candidates(
         tuple(seeds),
         tuple(variants),
         to_uint8(denoised, enlarge),

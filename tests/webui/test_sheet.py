@@ -54,7 +54,7 @@ class Host:
         if self.refusal:
             audition.notes.append(self.refusal)
         else:
-            image = Image.new("RGB", (512, 256), "red")
+            image = Image.new("RGB", (1024, 512), "red")
             audition.previews = [
                 sheet.Preview(0, self.seed, config.variant + k, image, -0.5 * k if self.score == -0.5 else self.score)
                 for k in range(2)
@@ -260,7 +260,7 @@ def test_the_page_gets_only_what_it_has_not_yet(client, host):
     (sheet_id,) = host.sheets.by_id
     first = client.get(f"/noiseorder/v1/audition/sheet/{sheet_id}").json()
     assert [each["variant"] for each in first["previews"]] == [0, 1]
-    assert decode(first["previews"][0]).size == (256, 128), "small"
+    assert decode(first["previews"][0]).size == (512, 256), "small"
     assert first["done"]
     assert (first["candidates"], first["depth"], first["images"], first["steps"], first["of"]) == (4, 0.75, 1, 6, 20)
     assert [
