@@ -368,6 +368,7 @@ def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, ho
     told(page, "Variant 1 is chosen")
     # Also one that was made meanwhile.
     page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")
+    page.wait_for_timeout(300)  # an answer under way
     host.end()
     with host.running:
         page.reload(wait_until="domcontentloaded")
