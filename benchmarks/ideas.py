@@ -18,6 +18,7 @@ from lib_noiseorder.core.injection import inject
 from lib_noiseorder.core.modulate import apply_cfg, sample_euler
 from lib_noiseorder.core.streams import derive_seed
 from lib_noiseorder.playground.host import PlaygroundDenoiser
+from lib_noiseorder.playground.world import NULL_TOKEN
 
 REDRAWN = 1 / 3
 """The share of an image that is drawn anew where the model disagrees with itself."""
@@ -153,6 +154,26 @@ def relative(denoised: Tensor, host: PlaygroundDenoiser, fraction: float) -> lis
     """`−mean (x̂0' − x̂0)² / busyness`: the error of a busy image is larger by itself."""
     error = torch.tensor(consistency(denoised, host, (fraction,)))
     return (error / busyness(denoised).float().clamp_min(1e-6)).tolist()
+
+
+def wish(denoised: Tensor, host: PlaygroundDenoiser, fraction: float) -> list[float]:
+    """`−mean (c − u)²`, with and without the prompt, of x̂0 under fresh noise: what does the prompt still change?"""
+    level = host.level(fraction)
+    answer = host.denoise(host.noise_scaling(draw(host, 1), level, denoised), level, True)
+    assert answer.uncond is not None
+    return scores((answer.cond - answer.uncond).square())
+
+
+def words(denoised: Tensor, host: PlaygroundDenoiser, fraction: float) -> list[float]:
+    """`−max mean (c − c')²` over all c' whose prompt lacks a word: is there one that the model still has to add?"""
+    level = host.level(fraction)
+    x = host.noise_scaling(draw(host, 1), level, denoised)
+    whole, missing = host.model.denoise(x, level.sigma, host.tokens), []
+    for word in range(host.tokens.shape[1]):
+        tokens = host.tokens.clone()
+        tokens[:, word] = NULL_TOKEN
+        missing.append(scores((whole - host.model.denoise(x, level.sigma, tokens)).square()))
+    return torch.tensor(missing).amin(dim=0).tolist()
 
 
 CRITICS: dict[str, tuple[Callable[[Tensor, PlaygroundDenoiser], Sequence[float]], int]] = {

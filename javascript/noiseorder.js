@@ -1,6 +1,6 @@
 // Draws the key levels, which the server writes, in words and as numbers, into .noiseorder-curve, and tells the server
-// what the page is set to, for the cost. It also opens the list of presets anew when there are new ones. The playground's
-// page loads it too.
+// what the page is set to, for the cost. It also opens the list of presets anew when there are new ones. What follows a
+// press of Audition is in sheet.js. The playground's page loads both.
 (function() {
     "use strict";
     const SVG = "http://www.w3.org/2000/svg";
@@ -181,199 +181,19 @@
             .catch(() => { asked[ours] = ""; });
     }
 
-    const runs = {}; // by panel, the audition that is followed from the press to its end
-
     // One of these three is shown while the tab generates: the last one while an interrupted batch goes on.
     const generates = (tab) => ["interrupt", "skip", "interrupting"].some((name) => {
         const button = document.getElementById(tab + name);
         return button && getComputedStyle(button).display !== "none";
     });
 
-    // A ticket into the hidden component, then the tab's own Generate button: queue, progress bar, interruption and
-    // gallery are the host's. The server takes a ticket once, whatever happens to the component afterwards. Gradio 4
-    // queues a second press, and with a used ticket that makes whole images: so one at a time.
-    function audition(panel) {
-        const {ours, tab} = panel;
-        if (runs[ours]) return;
-        if (generates(tab)) {
-            say(panel, "This tab is generating: press Audition when it has ended");
-            return;
-        }
-        const ticket = `#${ours}audition_ticket textarea, #${ours}audition_ticket input`;
-        const button = document.getElementById(`${tab}generate`);
-        if (!document.querySelector(ticket) || !button) {
-            say(panel, "This page is not complete yet: press Audition once more");
-            return;
-        }
-        // Who knows the name is shown the sheet.
-        const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
-        const run = begin(panel, bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(""));
-        const request = JSON.stringify({
-            id: run.id, candidates: number(ours + "audition_candidates"), depth: number(ours + "audition_depth"),
-        });
-        put(ticket, request);
-        remember(tab, run.id);
-        say(panel, "Waiting for the first preview");
-        setTimeout(() => {
-            // A press of Generate in between has taken the ticket with it.
-            if (!generates(tab)) {
-                put(ticket, request); // an answer of the server may have put the component back
-                button.click();
-            }
-            follow(panel, run);
-        }, 200);
-    }
-
-    // have: previews that are shown; idle: how often nothing was going on; seed: of the first image; said: of the sheet.
-    function begin(panel, id) {
-        const cells = document.querySelector(`#${panel.ours}sheet .noiseorder-cells`);
-        cells.replaceChildren();
-        document.getElementById(`${panel.ours}audition_button`).setAttribute("aria-disabled", "true");
-        return runs[panel.ours] = {id, cells, have: 0, idle: 0, seed: null, said: "", begun: false, resumed: false};
-    }
-
-    // Gradio reads the ticket when it comes to the press, which on a busy machine is late: it stays until it is taken.
-    function forget({ours}) {
-        put(`#${ours}audition_ticket textarea, #${ours}audition_ticket input`, "");
-    }
-
-    function end({ours}) {
-        forget({ours});
-        delete runs[ours];
-        document.getElementById(`${ours}audition_button`).removeAttribute("aria-disabled");
-    }
-
-    // The page may be loaded anew while an audition is under way. Some browsers keep nothing for a page in a frame.
-    function remember(tab, id) {
-        try {
-            if (id) sessionStorage.setItem(`noiseorder_${tab}audition`, id);
-            return sessionStorage.getItem(`noiseorder_${tab}audition`);
-        } catch (error) {
-            return null;
-        }
-    }
-
-    const resumed = new Set(); // panels that were looked at after loading
-    function resume(panel) {
-        if (!panel.tab || resumed.has(panel.ours)) return;
-        if (!document.querySelector(`#${panel.ours}sheet .noiseorder-cells`)) return;
-        resumed.add(panel.ours);
-        const id = !runs[panel.ours] && remember(panel.tab);
-        if (id) follow(panel, Object.assign(begin(panel, id), {resumed: true}));
-    }
-
-    const say = ({ours}, text) => {
-        const line = document.querySelector(`#${ours}sheet .noiseorder-told`);
-        if (line.textContent !== text) line.textContent = text;
-    };
-
-    // Until the server says that the sheet is done, or nothing is going on any more. The buttons tell what this page has
-    // begun, the server (`busy`) what goes on without them: after loading anew, or after they are hidden too early.
-    async function follow(panel, run) {
-        let told = {};
-        try {
-            const answer = await fetch(`noiseorder/v1/audition/sheet/${run.id}?have=${run.have}`);
-            if (answer.ok) told = await answer.json();
-        } catch (error) { /* the server is not reached: as if it told nothing */ }
-        if (told.begun) {
-            if (!run.begun) forget(panel);
-            run.begun = true;
-            for (const preview of told.previews) add(run, told, preview);
-            run.have += told.previews.length;
-            const text = [told.told, ...told.notes].join(". ");
-            if (run.said !== text) say(panel, run.said = text); // not over what a choice has said since
-        }
-        const goes = generates(panel.tab) || (told.busy && (run.begun || run.resumed));
-        run.idle = goes ? 0 : run.idle + 1;
-        if (told.begun && told.done) return end(panel);
-        if (run.idle < (run.resumed ? 3 : 40)) return setTimeout(() => follow(panel, run), 300);
-        if (run.begun) say(panel, `${run.said}. The generation ended early`);
-        else if (!run.resumed) say(panel, "The audition did not begin");
-        end(panel);
-    }
-
-    // A row for every image, a column for every variant.
-    function add(run, told, preview) {
-        const {cells} = run, seed = preview.seed_text; // a number of JavaScript's is not exact above 2^53
-        if (!cells.firstChild) {
-            const table = make(cells, "table", {style: "border-collapse: separate; border-spacing: 2px; width: auto"});
-            const head = make(make(table, "thead"), "tr");
-            make(head, "th");
-            for (const variant of told.variants) make(head, "th", {scope: "col"}, `Variant ${variant}`);
-            const body = make(table, "tbody");
-            for (let row = 0; row < told.images; row++) {
-                const line = make(body, "tr");
-                make(line, "th", {scope: "row"});
-                for (const _ of told.variants) make(line, "td");
-            }
-        }
-        if (preview.image === 0) run.seed = run.seed ?? seed;
-        const line = cells.querySelectorAll("tbody tr")[preview.image];
-        line.firstChild.textContent = `Seed ${seed}`;
-        const cell = make(line.children[1 + told.variants.indexOf(preview.variant)], "button", {
-            type: "button", class: "noiseorder-cell", "aria-pressed": "false",
-            "data-variant": preview.variant, "data-seed": run.seed ?? seed, // where the first image was skipped
-            "aria-label": `Choose variant ${preview.variant}, seed ${seed}`,
-            tabindex: cells.querySelector("button") ? -1 : 0,
-            style: "padding: 3px; border: 0; border-radius: 6px; background: none; cursor: pointer; display: block",
-        });
-        make(cell, "img", {
-            src: `data:image/png;base64,${preview.picture}`, alt: "", style: "display: block; width: 144px",
-        });
-    }
-
-    function choose(panel, cells, cell) {
-        const {variant, seed} = cell.dataset;
-        put(`#${panel.ours}variant input[type=number]`, variant);
-        // One drawn at random. With --use-textbox-seed the field takes text.
-        put(`#${panel.tab}seed input, #${panel.tab}seed textarea`, seed);
-        for (const each of cells.querySelectorAll("button")) {
-            each.setAttribute("aria-pressed", each === cell);
-            each.style.background = each === cell ? "var(--color-accent, orange)" : "none";
-        }
-        reach(cells, cell);
-        say(panel, `Variant ${variant} is chosen: Generate makes its whole image`);
-    }
-
-    function reach(cells, cell) {
-        for (const each of cells.querySelectorAll("button")) each.tabIndex = each === cell ? 0 : -1;
-        cell.focus();
-    }
-
-    function move(event, cells, cell) {
-        const [across, down] = {
-            ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-        }[event.key] || [0, 0];
-        if (!across && !down) return;
-        event.preventDefault();
-        const place = cell.closest("td"), rows = [...cells.querySelectorAll("tbody tr")];
-        const row = rows[rows.indexOf(place.parentElement) + down];
-        const next = row?.children[[...place.parentElement.children].indexOf(place) + across]?.querySelector("button");
-        if (next) reach(cells, next);
-    }
-
-    document.addEventListener("click", (event) => {
-        const panel = PANELS.find(({ours}) => event.target.closest?.(`#${ours}audition_button`));
-        if (panel?.tab) audition(panel);
-        const {panel: of, cells, cell} = sheet(event);
-        if (of) choose(of, cells, cell);
-    });
     document.addEventListener("noiseorder-generated", ({detail}) => tell(PANELS.find(({tab}) => tab === `${detail}_`)));
-    document.addEventListener("keydown", (event) => {
-        const {cells, cell} = sheet(event);
-        if (cells) move(event, cells, cell);
-    });
-
-    // Whose preview this is; the playground's server draws its own.
-    function sheet(event) {
-        const cell = event.target.closest?.(".noiseorder-cell"), cells = cell?.closest(".noiseorder-cells");
-        const panel = cells && PANELS.find(({ours}) => cells.closest(`#${ours}sheet`));
-        return panel ? {panel, cells, cell} : {};
-    }
+    // What javascript/sheet.js, which is loaded after this, needs; it adds what is to be done for each panel.
+    window.noiseorder = {PANELS, number, put, make, generates, drawSheet: () => {}};
 
     function refresh() {
         for (const {ours, tab} of PANELS) {
-            resume({ours, tab});
+            window.noiseorder.drawSheet({ours, tab});
             price({ours, tab});
             job({ours, tab});
             show({ours});

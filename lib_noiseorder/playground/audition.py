@@ -11,8 +11,9 @@ import torch
 
 from ..config import NoiseOrderConfig
 from ..core import modulate, self_consistency
-from ..core.schedule import DEPTH, first_below
+from ..job import Plan
 from ..modulation import modulation
+from ..webui.cost import guess
 from .host import PlaygroundDenoiser, seed_noise
 from .models import PlaygroundModel
 from .world import CheckResult, to_uint8
@@ -23,10 +24,10 @@ class _Reached(Exception):
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A row for every seed, a column for every variant; the lists go row by row.
+class Candidates:
+    """A row for every seed, a column for every variant of the last erasure; the lists go row by row.
 
-    steps, of: of a preview and of the whole image; cost: of all previews of one seed, in images.
+    plan: where the previews end; cost: of all previews of one seed, in images.
     """
 
     seeds: tuple[int, ...]
@@ -34,8 +35,7 @@ class Sheet:
     images: np.ndarray
     results: list[CheckResult]
     scores: list[float]
-    steps: int
-    of: int
+    plan: Plan
     cost: float
 
     def best(self, row: int) -> int:
@@ -54,7 +54,7 @@ class Sheet:
         by_model = sum(self.of_seed(row)[self.best(row)].both for row in rows)
         any_right = sum(any(result.both for result in self.of_seed(row)) for row in rows)
         return (
-            f"{len(self.variants)} candidates at {self.steps} of {self.of} steps: {self.cost:.1f} images per seed. "
+            f"{len(self.variants)} candidates at {self.plan.words}: {self.cost:.1f} images per seed. "
             f"Right: {first} of {count} as they come, {by_model} of {count} as the model chooses, "
             f"{any_right} of {count} with the best chosen by eye"
         )
@@ -76,7 +76,7 @@ def audition(
     cfg_scale: float,
     config: NoiseOrderConfig,
     enlarge: int = 8,
-) -> Sheet:
+) -> Candidates:
     """Preview the candidates of every seed that the settings ask for, the critic's evaluation not counted in the cost.
 
     Raises ValueError for a prompt that is not a caption of the model's world, no seeds, or steps < 1.
@@ -84,7 +84,7 @@ def audition(
     if not seeds:
         raise ValueError("no seeds: give at least one")
     config.check_candidates(config.audition)
-    variants = range(config.variant, config.variant + config.audition)
+    variants = range(config.first_variant, config.first_variant + config.audition)
     rows = [seed for seed in seeds for _ in variants]
     world = model.world
     scenes = [world.parse_caption(prompt)] * len(rows)
@@ -93,26 +93,25 @@ def audition(
         uncond = world.encode([world.parse_caption(negative)] * len(rows))
     host = PlaygroundDenoiser(model, rows, tokens, uncond, cfg_scale)
     noise, report = modulate(seed_noise(rows), modulation(config), host, variants=[*variants] * len(seeds))
-    until = first_below([1 - step / steps for step in range(steps)], DEPTH)
+    plan = guess(steps)
     previews: list[torch.Tensor] = []
 
     def stop(step: int, total: int, denoised: torch.Tensor) -> None:
-        if step + 1 == until:
+        if step + 1 == plan.preview:
             previews.append(denoised)
             raise _Reached
 
     with contextlib.suppress(_Reached):
-        model.sample(noise, tokens, uncond, cfg_scale, steps, stop)
+        model.sample(noise, tokens, uncond, cfg_scale, plan.sketch or steps, stop)
     (denoised,) = previews
     each = 1 if cfg_scale == 1 else 2
     ours = report.evaluations
-    return Sheet(
+    return Candidates(
         tuple(seeds),
         tuple(variants),
         to_uint8(denoised, enlarge),
         world.check(denoised, scenes),
         self_consistency(denoised, host),
-        until,
-        steps,
-        len(variants) * (each * until + ours) / (each * steps + ours),
+        plan,
+        len(variants) * (each * plan.preview + ours) / (each * steps + ours),
     )

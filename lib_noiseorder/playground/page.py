@@ -7,8 +7,10 @@ import contextlib
 import html
 import inspect
 import io
+import json
 import os
 import re
+import secrets
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,10 +26,10 @@ from starlette.middleware import Middleware
 from ..config import NoiseOrderConfig
 from ..core import Unsupported
 from ..presets import PRESETS, follow
-from ..webui import accordion, inspector
+from ..webui import accordion, inspector, sheet
 from ..webui.sheet import GRADIO_6
 from ..webui.userpresets import Presets
-from .audition import Sheet, audition
+from .audition import Candidates, audition
 from .comparison import CANDIDATES, CFG_SCALE, COUNT, MODEL, STEPS, Comparison, Side, compare, load
 from .models import MODELS, Description
 from .world import to_uint8
@@ -47,9 +49,11 @@ WORLD = "\n".join(
         *(f"* {world.ABOUT} ({'; '.join(d.words for d in MODELS.values() if d.world is world)})" for world in WORLDS),
     ]
 )
+CHOOSE = "Dashed frame: what the model chooses. Click the one you like"
 MAX_IMAGES = 16
-SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
-STYLE = Path(__file__).parents[2] / "style.css"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = [ROOT / "javascript" / name for name in ("noiseorder.js", "sheet.js")]
+STYLE = ROOT / "style.css"
 PHONE = """
 @media (max-width: 640px) {
     #controls { display: contents !important; }
@@ -116,22 +120,32 @@ def preview(
     count: float,
     steps: float,
     cfg_scale: float,
+    request: str,
     *settings: Any,
 ) -> tuple[Any, str]:
-    """The Audition button: earlier results hidden, and the sheet of the candidates, as many as Audition is set to."""
-    if seed is None:
-        raise gr.Error("Seed is empty: give a whole number")
+    """The Audition button: earlier results hidden, and what javascript/sheet.js draws.
+
+    request: as a WebUI gets it, whose settings count more than the controls; empty where the button itself was pressed.
+    """
+    contact_sheet = sheet.Sheet(secrets.token_hex(8), CANDIDATES, done=True)
+    drawn: dict[str, Any] = {}
     try:
-        config, _ = follow(NoiseOrderConfig(True, *settings), MODELS[NAMES[model]].family)
+        if seed is None:
+            raise ValueError("Seed is empty: give a whole number")
+        asked = json.loads(request).get("settings", {}) if request else {}
+        config, _ = follow(NoiseOrderConfig(True, *settings).replace(**asked), MODELS[NAMES[model]].family)
         config = config if config.audition else config.replace(audition=CANDIDATES)
-        sheet = sheet_of(model, prompt, negative, int(seed), int(count), int(steps), float(cfg_scale), config)
+        candidates = candidates_of(model, prompt, negative, int(seed), int(count), int(steps), float(cfg_scale), config)
+        drawn = draw(contact_sheet, candidates, config)
     except (ValueError, Unsupported) as error:
-        raise gr.Error(str(error)) from error
-    return gr.update(visible=False), cells(sheet)
+        contact_sheet.notes.append(str(error))
+        drawn = {**sheet.drawn(contact_sheet), "told": "No audition"}
+    drawn["id"] = contact_sheet.id  # a page is told of the same sheet twice, and must notice
+    return gr.update(visible=False), f'<div data-sheet="{html.escape(json.dumps(drawn))}"></div>'
 
 
 @lru_cache(maxsize=8)
-def sheet_of(
+def candidates_of(
     model: str,
     prompt: str,
     negative: str,
@@ -140,38 +154,36 @@ def sheet_of(
     steps: int,
     cfg_scale: float,
     config: NoiseOrderConfig,
-) -> Sheet:
+) -> Candidates:
     """The previews of the seeds from `seed` on; the last ones are remembered, as every page opens with the same."""
     seeds = range(seed, seed + count)
     return audition(load(NAMES[model]), prompt, negative, seeds, steps, cfg_scale, config)
 
 
-def cells(sheet: Sheet) -> str:
-    """A sheet as HTML that javascript/noiseorder.js lets a user choose from; what the model chooses has a frame."""
-    rows = []
-    for row, seed in enumerate(sheet.seeds):
-        line = ""
-        for column, variant in enumerate(sheet.variants):
-            k = row * len(sheet.variants) + column
-            result, frame = sheet.results[k], "orange" if column == sheet.best(row) else "transparent"
-            line += (
-                f'<td style="vertical-align:top;padding:4px"><button type="button" class="noiseorder-cell" '
-                f'data-variant="{variant}" data-seed="{sheet.seeds[0]}" aria-pressed="false" '
-                f'aria-label="Choose variant {variant}, seed {seed}" tabindex="{0 if k == 0 else -1}" '
-                f'style="padding:3px;border:3px solid {frame};border-radius:6px;cursor:pointer" '
-                f'title="the model\'s own score: {sheet.scores[k]:.4f}">'
-                f'<img src="{data_url(sheet.images[k])}" width="128" height="128" alt=""></button>'
-                f'<div style="font-size:12px;line-height:1.3;width:136px">{"✓" if result.both else "✗"} '
-                f"{html.escape(result.verdict)}</div></td>"
+def draw(contact_sheet: sheet.Sheet, candidates: Candidates, config: NoiseOrderConfig) -> dict[str, Any]:
+    """The sheet as a WebUI's page gets it, with what the checker found in each preview, and which the model chooses."""
+    contact_sheet.images, contact_sheet.variants = len(candidates.seeds), candidates.variants
+    contact_sheet.candidates, contact_sheet.plan = config.audition, candidates.plan
+    notes = []
+    for k, result in enumerate(candidates.results):
+        row, column = divmod(k, len(candidates.variants))
+        chain = config.with_variant(candidates.variants[column])
+        contact_sheet.previews.append(
+            sheet.Preview(
+                row,
+                candidates.seeds[row],
+                candidates.variants[column],
+                Image.fromarray(candidates.images[k]),
+                candidates.scores[k],
+                {"variant": chain.variant, "chain": chain.chain},
             )
-        rows.append(f'<tr><th scope="row">Seed {seed}</th>{line}</tr>')
-    head = "".join(f'<th scope="col">Variant {variant}</th>' for variant in sheet.variants)
-    return (
-        f"<p>{html.escape(sheet.tally())}. Framed: what the model chooses. Click the one you like.</p>"
-        '<div class="noiseorder-cells" style="overflow-x:auto"><table style="width:auto">'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        '<p class="noiseorder-told" role="status"></p>'
-    )
+        )
+        note = f"{'✓' if result.both else '✗'} {result.verdict}"
+        title = f"the model's own score: {candidates.scores[k]:.4f}"
+        notes.append({"note": note, "title": title, "best": column == candidates.best(row)})
+    drawn = sheet.drawn(contact_sheet)
+    drawn["previews"] = [preview | note for preview, note in zip(drawn["previews"], notes, strict=True)]
+    return {**drawn, "told": f"{candidates.tally()}. {CHOOSE}"}
 
 
 def data_url(image: np.ndarray) -> str:
@@ -285,16 +297,21 @@ def build(data: Path | None = None) -> gr.Blocks:
                                 contents.append(gr.HTML(elem_id=name))
                             columns.append(column)
                     inside = gr.HTML(visible=False, elem_id="inspected")
-                sheet = gr.HTML(elem_id="noiseorder_sheet")
+                gr.HTML(sheet.SHEET, elem_id="noiseorder_sheet")
+                answer = gr.HTML("", visible=sheet.HIDDEN, elem_id="noiseorder_sheet_data")
+                request = sheet.keep_out(
+                    gr.Textbox("", visible=sheet.HIDDEN, elem_id="noiseorder_audition_ticket", label="Audition ticket")
+                )
         model.change(suit, [model, prompt], [prompt, steps, cfg_scale])
         inputs = [model, prompt, negative, seed, count, steps, cfg_scale]
         button.click(generate, [*inputs, look, *settings], [results, summary, *columns, *contents, inside])
         fit_event = examples.load_input_event.then(fit, [model, prompt], [model], show_progress="hidden")
         for event in (page.load, auditions.click, fit_event.then):
-            event(preview, [*inputs, *settings], [results, sheet])
-        # A WebUI loads the file by itself. Gradio 4 renamed the argument.
+            event(preview, [*inputs, request, *settings], [results, answer])
+        # A WebUI loads the files by itself. Gradio 4 renamed the argument.
+        code = "\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
         keyword = "js" if "js" in inspect.signature(page.load).parameters else "_js"
-        page.load(None, None, None, **{keyword: f"() => {{{SCRIPT.read_text(encoding='utf-8')}}}"})
+        page.load(None, None, None, **{keyword: f"() => {{{code}}}"})
     return page
 
 
@@ -334,7 +351,9 @@ class Local:
 
 def launch(port: int | None = None, browser: bool = True, data: Path | None = None, **options: Any) -> Any:
     """Serve the page on this machine only; what it opens with is made beforehand."""
-    preview(MODELS[MODEL].words, EXAMPLES[0], "", 1, COUNT, STEPS, CFG_SCALE, *accordion.values_of(PRESETS["Default"]))
+    preview(
+        MODELS[MODEL].words, EXAMPLES[0], "", 1, COUNT, STEPS, CFG_SCALE, "", *accordion.values_of(PRESETS["Default"])
+    )
     return (
         build(data)
         .queue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .audition import Sheet
+from .audition import Candidates
 from .comparison import Comparison
 
 MARGIN, LINE, FONT = 8, 16, 12
@@ -41,7 +41,7 @@ def grid(comparison: Comparison, title: str, columns: int = 8) -> Image.Image:
     return sheet
 
 
-def contact_sheet(sheet: Sheet, title: str) -> Image.Image:
+def contact_sheet(sheet: Candidates, title: str) -> Image.Image:
     """The previews, labelled; the checker's words under each, and a frame around the one the model chooses."""
     side, count = sheet.images.shape[1], len(sheet.variants)
     cell, left = max(side, 144) + MARGIN, 60

@@ -26,6 +26,15 @@ GRADIO_6 = int(gr.__version__.split(".")[0]) >= 6
 HIDDEN: Any = "hidden" if GRADIO_6 else False
 """In the document and not to be seen; Gradio 6 leaves out what is not visible, and what is folded."""
 THUMBNAIL = 512
+SHEET = (
+    '<nav class="noiseorder-crumbs" aria-label="How this noise was reached" hidden></nav>'
+    '<div class="noiseorder-chosen" role="group" aria-label="The chosen preview" hidden></div>'
+    '<p class="noiseorder-told" role="status"></p>'
+    '<p class="noiseorder-stale" role="status"></p>'
+    '<div class="noiseorder-cells" role="group" aria-label="Previews"></div>'
+    '<p class="noiseorder-made"></p>'
+)
+"""Where javascript/sheet.js shows a sheet."""
 
 
 @dataclass(frozen=True)
@@ -113,19 +122,16 @@ class Sheets:
         sheet = self.by_id.get(id)
         if sheet is None:
             return {"previews": [], "begun": False}
-        new = sheet.previews[have:]
-        return {
-            **summary(sheet),
-            "previews": [
-                {
-                    **describe_preview(preview),
-                    "picture": png(small(preview.picture)),
-                    "seed_text": str(preview.seed),
-                }
-                for preview in new
-            ],
-            "begun": True,
-        }
+        return drawn(sheet, have)
+
+
+def drawn(sheet: Sheet, have: int = 0) -> dict[str, Any]:
+    """A sheet as the page draws it, with the previews after the first `have`, small."""
+    previews = [
+        {**describe_preview(each), "picture": png(small(each.picture)), "seed_text": str(each.seed)}
+        for each in sheet.previews[have:]
+    ]
+    return {**summary(sheet), "previews": previews, "begun": True}
 
 
 def check(candidates: object, depth: object) -> None:
@@ -184,15 +190,13 @@ def best(scores: Sequence[float | None]) -> int | None:
 
 
 def panel(elem_id: Callable[[str], str]) -> Any:
-    """Button and an empty sheet, which javascript/noiseorder.js makes work; returns the hidden ticket.
+    """Button and an empty sheet, which javascript/sheet.js makes work; returns the hidden ticket.
 
     Not in Gradio: its events could neither read the tab's own settings nor take their place in the host's queue.
     """
     gr.Button("Audition", elem_id=elem_id("audition_button"))
     gr.HTML(
-        '<p class="noiseorder-price" aria-live="polite"></p>'
-        '<div class="noiseorder-cells" style="overflow-x: auto"></div>'
-        '<p class="noiseorder-told" role="status"></p>',
+        f'<p class="noiseorder-price" aria-live="polite"></p>{SHEET}',
         elem_id=elem_id("sheet"),
     )
     return keep_out(gr.Textbox("", label="Audition ticket", visible=HIDDEN, elem_id=elem_id("audition_ticket")))

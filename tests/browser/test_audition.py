@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from PIL import Image
 from serving import blocks, serve
 
+from lib_noiseorder.chain import read_chain, with_variant, write_chain
 from lib_noiseorder.job import Plan
 from lib_noiseorder.webui import api, sheet
 from lib_noiseorder.webui.cost import Rates
 
-SCRIPT = Path(__file__).parents[2] / "javascript" / "noiseorder.js"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = [ROOT / "javascript" / name for name in ("noiseorder.js", "sheet.js")]
 MILLISECONDS = 30_000
 OURS = "script_txt2img_noise_order_"
 PANEL = f"#{OURS}"
@@ -54,31 +57,50 @@ class Host:
         self.sheets = sheet.Sheets()
         self.orders: queue.Queue = queue.Queue()
         self.presses: list[tuple[str, object]] = []
+        self.controls: list[tuple[object, str]] = []
         self.whole = 0
         self.running = threading.Semaphore(1)
         self.is_busy = False
         self.plan: Plan | None = None
+        self.images = 1
 
-    def generate(self, ticket, seed):
+    def generate(self, ticket, seed, variant, chain):
+        self.controls.append((variant, chain))
         self.presses.append((ticket, seed))
         with self.running:
             contact_sheet = self.sheets.claim(ticket)
             if contact_sheet is None:
                 self.whole += 1
                 return
-            contact_sheet.images, contact_sheet.variants = 2, tuple(range(contact_sheet.candidates))
+            contact_sheet.images, contact_sheet.variants = self.images, tuple(range(contact_sheet.candidates))
             contact_sheet.plan, contact_sheet.cost = Plan(6, 20), 2.7
             self.is_busy = True
+            links = read_chain(contact_sheet.settings.get("chain", chain))
             while (order := self.orders.get()) is not None:
-                contact_sheet.previews.append(order)
+                if isinstance(order, str):
+                    contact_sheet.notes.append(order)
+                    continue
+                image, seed, variant = order
+                chosen = {"chain": write_chain(with_variant(links, variant))} if links else {"variant": variant}
+                picture = Image.new("RGB", (8, 8), (255, 9 * variant, 0))
+                contact_sheet.previews.append(sheet.Preview(image, seed, variant, picture, settings=chosen))
             contact_sheet.done = True
             self.is_busy = False
 
     def make(self, variant, seed=7, image=0):
-        self.orders.put(sheet.Preview(image, seed, variant, Image.new("RGB", (8, 8), "red")))
+        self.orders.put((image, seed, variant))
+
+    def refuse(self, reason):
+        self.orders.put(reason)
+        self.end()
 
     def end(self):
         self.orders.put(None)
+
+    @property
+    def asked(self):
+        """The settings of the last request."""
+        return json.loads(self.presses[-1][0]).get("settings")
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +108,16 @@ def served(request):
     """A page with a number for its seed, or with text, as with --use-textbox-seed."""
     host = Host()
     textbox = getattr(request, "param", "number") == "textbox"
-    with blocks() as page:
+    with blocks((ROOT / "style.css").read_text(encoding="utf-8")) as page:
+        gr.Textbox("a cat", lines=2, elem_id="txt2img_prompt", interactive=True)
+        gr.Number(4, elem_id=f"{OURS}erase", interactive=True)
         seed = gr.Textbox("", elem_id="txt2img_seed") if textbox else gr.Number(-1, precision=0, elem_id="txt2img_seed")
-        gr.Number(0, precision=0, elem_id=f"{OURS}variant")
+        variant = gr.Number(0, precision=0, elem_id=f"{OURS}variant")
+        chain = gr.Textbox("", max_lines=1, elem_id=f"{OURS}chain")
         ticket = sheet.panel(lambda name: OURS + name)
         sheet.sliders(lambda name: OURS + name)
         button = gr.Button("Generate", elem_id="txt2img_generate")
-        button.click(lambda *values: host.generate(*values), [ticket, seed], None)
+        button.click(lambda *values: host.generate(*values), [ticket, seed, variant, chain], None)
     with serve(page) as address:
         rates = Rates(lambda job, depth: host.plan)
         api.register(page.app_of_test, dict, rates, host.sheets, busy=lambda: host.is_busy)
@@ -103,7 +128,8 @@ def served(request):
 def host(served):
     host = served[0]
     host.presses.clear()
-    host.whole = 0
+    host.controls.clear()
+    host.whole, host.images = 0, 1
     yield host
     host.end()
     with host.running:
@@ -136,7 +162,8 @@ def begin(page):
     for name in (f"{PANEL}audition_button", f"{PANEL}audition_ticket", "#txt2img_generate", SEED):
         page.locator(name).first.wait_for(state="attached")
     page.evaluate(AROUND)
-    page.add_script_tag(path=SCRIPT)
+    for script in SCRIPTS:
+        page.add_script_tag(path=script)
 
 
 def press(page):
@@ -148,8 +175,60 @@ def told(page, text):
     page.locator(f"{PANEL}sheet .noiseorder-told").get_by_text(text).wait_for()
 
 
+def made(page, text):
+    page.locator(f"{PANEL}sheet .noiseorder-made").get_by_text(text).wait_for()
+
+
 def cell(page, number):
     return page.locator(f"{PANEL}sheet .noiseorder-cell").nth(number)
+
+
+def choose(page, number):
+    """Click a preview, and wait until its controls are written."""
+    cell(page, number).click()
+    page.locator(f"{PANEL}sheet .noiseorder-cell[aria-pressed=true]").wait_for()
+
+
+def act(page, text):
+    page.locator(f"{PANEL}sheet .noiseorder-chosen button").get_by_text(text, exact=True).click()
+
+
+def captions(page):
+    return page.locator(f"{PANEL}sheet .noiseorder-cell span").all_inner_texts()
+
+
+def crumbs(page):
+    """What the line of crumbs says, the place where one is in brackets."""
+    found = page.locator(f"{PANEL}sheet .noiseorder-crumbs button").evaluate_all(
+        "all => all.map(e => e.ariaCurrent ? `[${e.textContent}]` : e.textContent)"
+    )
+    return " → ".join(found)
+
+
+def controls(page):
+    """Variant, chain and seed, as they stand in the controls."""
+    names = (f"{PANEL}variant input", f"{PANEL}chain input, {PANEL}chain textarea", SEED)
+    return tuple(page.locator(name).first.input_value() for name in names)
+
+
+def sheet_of(page, host, *variants, seed=7):
+    """A whole sheet, made."""
+    for variant in variants:
+        host.make(variant, seed)
+    host.end()
+    page.wait_for_function(
+        f"() => document.querySelectorAll('{PANEL}sheet .noiseorder-cell').length >= {len(variants)}"
+    )
+    wait_for_end(page, host)
+
+
+def vary(page, host, text, *variants):
+    """Press a button beneath the chosen preview, and make the sheet that is asked for."""
+    count = len(host.presses)
+    act(page, text)
+    while len(host.presses) == count:
+        page.wait_for_timeout(20)
+    sheet_of(page, host, *variants)
 
 
 def wait_for_end(page, host):
@@ -197,7 +276,7 @@ def test_two_presses_make_one_sheet(page, host):
     # And again when it is done.
     press(page)
     host.make(0)
-    told(page, "9 candidates at 6 of 20 steps")
+    made(page, "9 candidates at 6 of 20 steps")
     host.end()
     wait_for_end(page, host)
     assert (len(host.presses), host.whole) == (2, 0)
@@ -280,7 +359,7 @@ def test_what_the_page_asks_is_no_error(page, host):
     assert page.errors == []
 
 
-def test_a_page_that_is_loaded_again_finds_its_sheet(page, host):
+def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, host):
     press(page)
     host.make(0)
     cell(page, 0).wait_for()
@@ -292,22 +371,305 @@ def test_a_page_that_is_loaded_again_finds_its_sheet(page, host):
     host.make(1)
     cell(page, 1).click()
     told(page, "Variant 1 is chosen")
+    # Also one that was made meanwhile.
+    page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")
+    page.wait_for_timeout(300)  # an answer under way
     host.end()
-    wait_for_end(page, host)
-    page.reload(wait_until="domcontentloaded")
+    with host.running:
+        page.reload(wait_until="domcontentloaded")
     begin(page)
     cell(page, 1).wait_for()
-    told(page, "9 candidates at 6 of 20 steps: 2.7 images for each image, 5.4 for all 2")
+    made(page, "9 candidates at 6 of 20 steps: 2.7 images")
+    wait_for_end(page, host)
     assert len(host.presses) == 1
-    # A server that was started anew knows nothing of it.
-    host.sheets.by_id.clear()
+    # What this page has seen made is gone with it.
     page.reload(wait_until="domcontentloaded")
     begin(page)
     page.wait_for_timeout(1000)
+    is_empty(page)
+    assert page.errors == []
+
+
+def test_a_page_that_is_loaded_again_after_the_server_was_is_empty(page, host):
+    press(page)
+    host.make(0)
+    cell(page, 0).wait_for()
+    page.reload(wait_until="domcontentloaded")
+    host.end()
+    with host.running:
+        host.sheets.by_id.clear()
+    begin(page)
+    page.wait_for_timeout(1000)
+    is_empty(page)
+    assert page.errors == []
+
+
+def is_empty(page):
     assert cell(page, 0).count() == 0
+    assert page.locator(f"{PANEL}sheet .noiseorder-waiting").count() == 0
     assert page.locator(f"{PANEL}sheet .noiseorder-told").inner_text() == ""
     assert page.locator(f"{PANEL}audition_button[aria-disabled=true]").count() == 0
+
+
+def test_a_walk(page, host):
+    """Choose, vary, vary again, back and to and fro, and the image of where one is."""
+    press(page)
+    sheet_of(page, host, 0, 1, 2)
+    assert captions(page) == ["Variant 0", "Variant 1", "Variant 2"]
+    assert not page.locator(f"{PANEL}sheet .noiseorder-chosen").is_visible()
+    choose(page, 1)
+    large = page.locator(f"{PANEL}sheet .noiseorder-picture img")
+    assert large.get_attribute("src") == cell(page, 1).locator("img").get_attribute("src")
+    assert controls(page) == ("1", "", "7")
+    assert crumbs(page) == "seed 7 → [variant 1]"
+
+    act(page, "Vary (subtle)")
+    page.locator(f"{PANEL}sheet .noiseorder-waiting").get_by_text("9 still to come").wait_for()
+    assert captions(page) == ["As it was"], "the one it came from is not paid for"
+    assert large.get_attribute("src") == cell(page, 0).locator("img").get_attribute("src")
+    host.make(0)
+    page.locator(f"{PANEL}sheet .noiseorder-waiting").get_by_text("8 still to come").wait_for()
+    assert host.presses[1:] == [(host.presses[1][0], 7)]
+    assert host.asked == {"variant": 1, "chain": "1.2 v0"}
+    assert host.controls[1] == (1, ""), "what it came from"
+    sheet_of(page, host, 1)
+    assert captions(page) == ["As it was", "Varied 0", "Varied 1"]
+    assert page.locator(f"{PANEL}sheet .noiseorder-waiting").count() == 0
+    choose(page, 2)
+    assert controls(page) == ("1", "1.2 v1", "7")
+    assert crumbs(page) == "seed 7 → variant 1 → [varied 1]"
+
+    vary(page, host, "Vary (strong)", 0, 1)
+    assert host.asked == {"variant": 1, "chain": "1.2 v1; 2 v0"}
+    choose(page, 1)
+    assert controls(page) == ("1", "1.2 v1; 2 v0", "7")
+    assert crumbs(page) == "seed 7 → variant 1 → varied 1 → [varied 0]"
+
+    act(page, "Back")
+    assert captions(page) == ["As it was", "Varied 0", "Varied 1"]
+    assert cell(page, 2).get_attribute("aria-pressed") == "true"
+    assert controls(page) == ("1", "1.2 v1", "7")
+    line = page.locator(f"{PANEL}sheet .noiseorder-crumbs")
+    line.get_by_text("seed 7").click()
+    assert controls(page) == ("0", "", "7")
+    assert captions(page) == ["Variant 0", "Variant 1", "Variant 2"]
+    assert page.locator(f"{PANEL}sheet .noiseorder-cell[aria-pressed=true]").count() == 0
+    assert not page.locator(f"{PANEL}sheet .noiseorder-chosen").is_visible()
+    line.get_by_text("varied 0").click()
+    assert controls(page) == ("1", "1.2 v1; 2 v0", "7")
+    assert crumbs(page) == "seed 7 → variant 1 → varied 1 → [varied 0]"
+    assert len(host.presses) == 3, "nothing is paid for twice"
+
+    # Of another choice nothing else has come yet.
+    line.get_by_text("variant 1").click()
+    choose(page, 2)
+    assert crumbs(page) == "seed 7 → [variant 2]"
+    assert controls(page) == ("2", "", "7")
+    line.get_by_text("variant 2").click()
+    act(page, "Generate this")
+    page.wait_for_timeout(500)
+    assert host.presses[3:] == [("", 7)]
+    assert host.controls[3:] == [(2, "")]
+    act(page, "Back")
+    assert not page.locator(f"{PANEL}sheet .noiseorder-chosen").is_visible()
     assert page.errors == []
+
+
+def test_a_preview_as_it_was_has_the_settings_that_made_it(page, host):
+    press(page)
+    sheet_of(page, host, 3)
+    choose(page, 0)
+    vary(page, host, "Vary (subtle)", 5)
+    choose(page, 1)
+    vary(page, host, "Vary (subtle)", 0)
+    choose(page, 1)
+    choose(page, 0)
+    assert controls(page) == ("3", "1.2 v5", "7")
+    vary(page, host, "Vary (strong)", 0)
+    assert host.asked == {"variant": 3, "chain": "1.2 v5; 2 v0"}
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "touch"])
+def test_a_part_is_drawn(page, host, touch):
+    press(page)
+    sheet_of(page, host, 3)
+    choose(page, 0)
+    act(page, "Change a part")
+    picture = page.locator(f"{PANEL}sheet .noiseorder-picture")
+    picture.scroll_into_view_if_needed()
+    frame = picture.bounding_box()
+    corners = [(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]) for x, y in ((0.9, 0.2), (0.4, 0.7))]
+    if touch:
+        device = page.context.new_cdp_session(page)
+        for kind, points in zip(("touchStart", "touchMove", "touchEnd"), (corners[:1], corners[1:], []), strict=True):
+            points = [{"x": x, "y": y} for x, y in points]
+            device.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    else:
+        page.mouse.move(*corners[0])
+        page.mouse.down()
+        page.mouse.move(*corners[1], steps=3)
+        page.mouse.up()
+    sides = page.locator(f"{PANEL}sheet .noiseorder-part input")
+    drawn = [int(side.input_value()) for side in sides.all()]
+    assert all(abs(a - b) <= 1 for a, b in zip(drawn, (40, 20, 90, 70), strict=True)), drawn
+    box = picture.locator(".noiseorder-box").bounding_box()
+    assert box["x"] - frame["x"] == pytest.approx(drawn[0] / 100 * frame["width"], abs=2)
+    assert box["height"] == pytest.approx((drawn[3] - drawn[1]) / 100 * frame["height"], abs=2)
+    vary(page, host, "Audition this part", 2)
+    assert host.asked == {"variant": 3, "chain": "64 v0 @ " + " ".join(f"{side / 100:.2f}" for side in drawn)}
+    choose(page, 1)
+    assert crumbs(page) == "seed 7 → variant 3 → [part 2]"
+    assert not picture.locator(".noiseorder-box").is_visible()
+    assert page.errors == []
+
+
+def test_a_part_is_set_by_the_keyboard(page, host):
+    press(page)
+    sheet_of(page, host, 3)
+    cell(page, 0).focus()
+    page.keyboard.press("Enter")
+    page.locator(f"{PANEL}sheet .noiseorder-chosen button").get_by_text("Change a part").focus()
+    page.keyboard.press("Enter")
+
+    def write(*sides):
+        for side in sides:
+            page.keyboard.press("Control+A")
+            page.keyboard.type(str(side))
+            page.keyboard.press("Tab")
+
+    def read():
+        return [side.input_value() for side in page.locator(f"{PANEL}sheet .noiseorder-part input").all()]
+
+    write(50, 10, 95, 60)
+    assert read() == ["50", "10", "95", "60"]
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => document.querySelector('{PANEL}audition_button[aria-disabled=true]')")
+    sheet_of(page, host, 1)
+    assert host.asked == {"variant": 3, "chain": "64 v0 @ 0.50 0.10 0.95 0.60"}
+    # What cannot be is put right: too small, turned round, outside, empty.
+    page.locator(f"{PANEL}sheet .noiseorder-chosen button").get_by_text("Change a part").focus()
+    page.keyboard.press("Enter")
+    write(98, "", 99, 120)
+    assert read() == ["94", "25", "99", "100"]
+    page.locator(f"{PANEL}sheet .noiseorder-part input").nth(0).focus()
+    write(99)
+    assert read() == ["95", "25", "100", "100"]
+
+
+def test_what_is_refused_leads_back(page, host):
+    press(page)
+    sheet_of(page, host, 3)
+    choose(page, 0)
+    act(page, "Vary (subtle)")
+    host.refuse("this cannot be")
+    told(page, "this cannot be")
+    wait_for_end(page, host)
+    assert crumbs(page) == "seed 7 → [variant 3]"
+    assert captions(page) == ["Variant 3"]
+    assert controls(page) == ("3", "", "7")
+    # Nor is anything asked while the tab generates.
+    page.evaluate("show('interrupt', 'skip')")
+    for text, answer in (("Generate this", "press Generate this when"), ("Vary (subtle)", "press Audition when")):
+        act(page, text)
+        told(page, answer)
+    page.wait_for_timeout(500)
+    assert len(host.presses) == 2
+
+
+def test_while_one_is_made_no_other_is_and_what_it_came_from_stays(page, host):
+    press(page)
+    sheet_of(page, host, 0, 1)
+    choose(page, 0)
+    act(page, "Vary (subtle)")
+    host.make(0)
+    cell(page, 1).wait_for()
+    for name in ("strong", "subtle"):
+        page.locator(f"{PANEL}sheet [data-action={name}][aria-disabled=true]").click(force=True)
+    page.locator(f"{PANEL}sheet .noiseorder-crumbs").get_by_text("variant 0").click()
+    cell(page, 1).click()
+    told(page, "choose another when it has ended")
+    page.locator(f"{PANEL}sheet .noiseorder-crumbs").get_by_text("varied").click()
+    sheet_of(page, host, 1)
+    assert captions(page) == ["As it was", "Varied 0", "Varied 1"]
+    assert len(host.presses) == 2
+
+
+def test_a_sheet_made_with_other_settings_is_greyed(page, host):
+    stale = page.locator(f"{PANEL}sheet .noiseorder-stale")
+
+    def opacity():
+        page.wait_for_timeout(200)
+        return page.locator(f"{PANEL}sheet .noiseorder-cells").evaluate("e => getComputedStyle(e).opacity")
+
+    press(page)
+    sheet_of(page, host, 0, 1)
+    assert (opacity(), stale.inner_text()) == ("1", ""), "a random seed"
+    choose(page, 1)
+    assert opacity() == "1", "what choosing writes"
+    prompt, erase, seed = (
+        page.locator(name).first for name in ("#txt2img_prompt textarea", f"{PANEL}erase input", SEED)
+    )
+    for field, other, own in ((prompt, "a dog", "a cat"), (erase, "9", "4"), (seed, "8", "7"), (seed, "8", "-1")):
+        field.fill(other)
+        stale.get_by_text("Made with other settings: press Audition again").wait_for()
+        assert float(opacity()) < 0.6
+        field.fill(own)
+        assert opacity() == "1"
+    # A new one is made with the new settings; and what it came from is no longer what it would be.
+    prompt.fill("a dog")
+    vary(page, host, "Vary (subtle)", 0)
+    assert captions(page) == ["Varied 0"]
+    assert opacity() == "1"
+    assert crumbs(page) == "seed 7 → variant 1 → [varied]"
+    page.locator(f"{PANEL}sheet .noiseorder-crumbs").get_by_text("variant 1").click()
+    assert float(opacity()) < 0.6
+
+
+@pytest.mark.parametrize(("width", "column", "least", "columns"), [(1280, 600, 140, 3), (400, 400, 120, 2)])
+def test_previews_are_as_large_as_the_panel_allows(page, host, width, column, least, columns):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.add_style_tag(content=f"{PANEL}sheet {{ max-width: {column}px; }}")
+    press(page)
+    sheet_of(page, host, *range(9))
+    boxes = [each.bounding_box() for each in page.locator(f"{PANEL}sheet .noiseorder-cell img").all()]
+    assert min(box["width"] for box in boxes) >= least
+    assert len({box["x"] for box in boxes}) == columns
+    choose(page, 0)
+    act(page, "Change a part")
+    grid = page.locator(f"{PANEL}sheet .noiseorder-cells")
+    assert grid.evaluate("e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight"), (
+        "no scrolling for 9"
+    )
+    large = page.locator(f"{PANEL}sheet .noiseorder-picture img").bounding_box()["width"]
+    assert large == 512 if column > 512 else large > 300
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = page.locator(f"{PANEL}sheet *").evaluate_all(
+        "(all, width) => all.filter(e => e.checkVisibility() && e.getBoundingClientRect().right > width).length", width
+    )
+    assert wide == 0
+    # By the keyboard, row by row.
+    cell(page, 1).focus()
+    for key, number in (("ArrowDown", 1 + columns), ("ArrowRight", 2 + columns), ("ArrowUp", 2), ("ArrowLeft", 1),
+                        ("ArrowUp", 1), ("End", 8), ("ArrowDown", 8), ("ArrowRight", 8), ("Home", 0)):  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.dataset.variant") == str(number), key
+    assert page.locator(f"{PANEL}sheet .noiseorder-cell[tabindex='0']").count() == 1
+
+
+def test_a_long_sheet_scrolls_inside_image_by_image(page, host):
+    host.images = 4
+    press(page)
+    for variant in range(16):
+        for image in range(4):
+            host.make(variant, 7 + image, image)
+    cell(page, 63).wait_for()
+    host.end()
+    wait_for_end(page, host)
+    assert captions(page)[:18:17] == ["Variant 0 · seed 7", "Variant 1 · seed 8"]
+    grid = page.locator(f"{PANEL}sheet .noiseorder-cells")
+    assert grid.evaluate("e => e.scrollHeight > e.clientHeight && e.clientHeight <= 0.8 * innerHeight")
+    choose(page, 17)
+    assert controls(page) == ("1", "", "7"), "the seed of the first image"
 
 
 def test_a_sheet_s_name_cannot_be_guessed(page, host):

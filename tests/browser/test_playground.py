@@ -20,7 +20,7 @@ from PIL import Image
 from lib_noiseorder.config import NoiseOrderConfig
 from lib_noiseorder.core.schedule import key_levels
 from lib_noiseorder.playground.audition import audition
-from lib_noiseorder.playground.comparison import CANDIDATES, CFG_SCALE, COUNT, MODEL, STEPS, load
+from lib_noiseorder.playground.comparison import CANDIDATES, CFG_SCALE, COUNT, MODEL, STEPS, compare, load
 from lib_noiseorder.playground.page import EXAMPLES
 from lib_noiseorder.presets import TWO_STEP
 
@@ -142,7 +142,7 @@ def test_opens_with_the_result_of_its_first_example_beside_the_controls(browser,
     page = visit(browser, url)
     sheet = page.locator("#noiseorder_sheet").first
     assert first.tally() in sheet.inner_text()
-    sources = [image.get_attribute("src").partition(",")[2] for image in sheet.locator("img").all()]
+    sources = [image.get_attribute("src").partition(",")[2] for image in sheet.locator(".noiseorder-cell img").all()]
     for encoded, image in zip(sources, first.images, strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
         assert abs(pixels.astype(int) - image).max() <= 1
@@ -663,8 +663,7 @@ def test_audition(page):
     assert len(re.findall("[✓✗]", page.locator("#noiseorder_sheet").first.inner_text())) == 6
     cells.nth(0).click()
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
     page.keyboard.press("Enter")
     page.locator("#noiseorder_sheet .noiseorder-told").get_by_text("Variant 2 is chosen").wait_for()
     choice = page.locator("#noiseorder_sheet .noiseorder-cell[aria-pressed=true]")
@@ -673,3 +672,36 @@ def test_audition(page):
     assert page.locator("#noiseorder_variant input[type=number]").input_value() == "2"
     generate(page)
     assert page.locator("#with figure img").count() == 2
+
+
+def test_a_walk_from_the_closed_panel(page):
+    """Choose, vary and change a part without opening anything, and generate what is shown."""
+    fill(page, "count", 1)
+    fill(page, "steps", 4)
+    sheet = page.locator("#noiseorder_sheet")
+    page.locator("#audition").click()
+    sheet.get_by_text("4 candidates at 3 of 4 steps").wait_for()
+    sheet.locator(".noiseorder-cell").nth(3).click()
+    for press, label in (("subtle", "Choose varied 1, seed 1"), ("part", "Choose part 2, seed 1")):
+        sheet.locator(f"[data-action={press}]").click()
+        if press == "part":
+            sheet.locator("[data-action=audition]").click()
+        sheet.locator(f'.noiseorder-cell[aria-label="{label}"]').click()
+    chain = "1.2 v1; 64 v2 @ 0.25 0.25 0.75 0.75"
+    names = sheet.locator(".noiseorder-crumbs button").all_inner_texts()
+    assert names == ["seed 1", "variant 3", "varied 1", "part 2"]
+    sheet.locator("[data-action=generate]").click()
+    page.locator("#with figure img").first.wait_for()
+    config = NoiseOrderConfig(True, variant=3, chain=chain)
+    result = compare(load("unet"), EXAMPLES[0], "", [1], 4, 1.5, config)
+    assert abs(np.asarray(read_images(page, "with")[0]).astype(int) - result.modulated.images[0]).max() <= 1
+    # Of another prompt it is another.
+    page.locator("#prompt textarea").fill("a yellow square above a green cross")
+    sheet.get_by_text("Made with other settings").wait_for()
+
+
+def test_what_cannot_be_auditioned_is_told_in_the_sheet(page):
+    page.locator("#prompt textarea").fill("a purple elephant left of a blue ring")
+    page.locator("#audition").click()
+    page.locator("#noiseorder_sheet .noiseorder-told").get_by_text("'purple'").wait_for()
+    assert page.locator("#audition[aria-disabled=true]").count() == 0

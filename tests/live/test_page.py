@@ -432,7 +432,7 @@ def test_audition(page):
     cells = page.locator(f"{OURS}sheet .noiseorder-cell")
     cells.nth(2).wait_for()
     message = page.locator(f"{OURS}sheet .noiseorder-told")
-    message.get_by_text(price).wait_for()
+    page.locator(f"{OURS}sheet .noiseorder-made").get_by_text(price).wait_for()
     assert [cell.get_attribute("aria-label") for cell in cells.all()] == [
         f"Choose variant {variant}, seed 1" for variant in range(3)
     ]
@@ -460,7 +460,7 @@ def test_an_audition_of_a_random_seed_is_of_the_image_that_follows(page):
     cell.wait_for()
     seed = cell.get_attribute("aria-label").rpartition(" ")[2]
     assert seed != "-1"
-    page.locator(f"{OURS}sheet .noiseorder-told").get_by_text(re.compile("^2 candidates")).wait_for()
+    page.locator(f"{OURS}sheet .noiseorder-made").get_by_text(re.compile("^2 candidates")).wait_for()
     page.wait_for_function("() => getComputedStyle(document.querySelector('#txt2img_interrupt')).display === 'none'")
     cell.click()
     infotext = generate(page)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lib_noiseorder.config import NoiseOrderConfig
 from lib_noiseorder.core import modulate
+from lib_noiseorder.job import Plan
 from lib_noiseorder.modulation import modulation
 from lib_noiseorder.playground.__main__ import main
 from lib_noiseorder.playground.audition import audition
@@ -26,7 +27,7 @@ SETTINGS = NoiseOrderConfig(True, inject=0.05, audition=3, variant=5)
 def test_a_preview_is_what_its_whole_image_shows_at_that_step(name):
     model = load(name)
     result = audition(model, PROMPT, "", [1, 2], 8, 3.0, SETTINGS, enlarge=1)
-    assert (result.steps, result.of, result.variants, result.seeds) == (4, 8, (5, 6, 7), (1, 2))
+    assert (result.plan, result.variants, result.seeds) == (Plan(4, 8), (5, 6, 7), (1, 2))
     assert result.cost == pytest.approx(3 * (8 + 2) / (16 + 2))
     tokens, uncond = encode([parse_caption(PROMPT)]), null_tokens(1)
     for k, (seed, variant) in enumerate((seed, variant) for seed in (1, 2) for variant in (5, 6, 7)):
@@ -37,6 +38,19 @@ def test_a_preview_is_what_its_whole_image_shows_at_that_step(name):
         assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.images[k]).max() <= 1
         assert torch.isfinite(torch.tensor(result.scores[k]))
     assert result.best(1) == max(range(3), key=lambda column: result.scores[3 + column])
+
+
+def test_a_preview_of_an_image_of_many_steps_is_a_sketch():
+    model = load("unet")
+    result = audition(model, PROMPT, "", [1], 20, 3.0, SETTINGS, enlarge=1)
+    assert result.plan == Plan(4, 20, sketch=7)
+    assert result.cost == pytest.approx(3 * (8 + 2) / (40 + 2))
+    tokens, uncond = encode([parse_caption(PROMPT)]), null_tokens(1)
+    host = PlaygroundDenoiser(model, [1], tokens, uncond, 3.0)
+    noise, _ = modulate(seed_noise([1]), modulation(SETTINGS), host)
+    steps = []
+    model.sample(noise, tokens, uncond, 3.0, 7, lambda step, total, denoised: steps.append(denoised))
+    assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.images[0]).max() <= 1
 
 
 def test_the_command_line_saves_the_sheet(tmp_path, capsys):
