@@ -464,7 +464,6 @@ def tell(tables: dict[str, Rows]) -> None:
                 print(f"| {' | '.join(cells)} |")
 
 
-
 def variants(options: argparse.Namespace) -> None:
     """A table of every variant, per model and CFG scale."""
     for name in options.models:

@@ -1,7 +1,7 @@
 """The results of the benchmarks: kept as data, and made into what docs/ shows of them.
 
-    python benchmarks/tables.py                      the tables in docs/evidence.md and docs/compatibility.md, and docs/gain.png
-    python benchmarks/tables.py keep STUDY FILE      keep the tables that a benchmark has printed into FILE
+    python benchmarks/tables.py                    make the tables in docs/, and docs/gain.png
+    python benchmarks/tables.py keep STUDY FILE    keep the tables that a benchmark has printed into FILE
 
 A study is a file of benchmarks/results with the columns of COLUMNS; its command, seeds and what bold means stand in
 studies.csv. Only the picture needs matplotlib.
@@ -28,12 +28,16 @@ Row = dict[str, str]
 # ---- Printed tables into rows
 
 MEASURE = re.compile(r"(\*\*)?([+-]?[\d.]+) \[([+-]?[\d.]+), ([+-]?[\d.]+)\](?:\*\*)?")
+AROUND = re.compile(r"([+-]?[\d.]+) ± ([\d.]+)")
+PAIR = re.compile(r"([+-]?\d\.\d+)(?:, | / )([+-]?\d\.\d+)")
+NUMBER = re.compile(r"[+-]?\d\.\d+")
+MODEL_HEAD = re.compile(r"### (.+?), (\d+ steps, CFG [\d.]+)")
 NAMES = {"Δ both": ("both", "plain")}
 """What a column of a printed table measures, and against what."""
 
 
 def cells_of(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
 def column(head: str) -> tuple[str, str]:
@@ -49,42 +53,76 @@ def row(**values: str) -> Row:
 
 def measured(cell: str, **values: str) -> Row | None:
     """The row of a cell with a value and its interval; None for any other cell."""
-    found = MEASURE.match(cell)
-    if found is None:
-        return None
-    value, low, high = (number.removeprefix("+") for number in found.groups()[1:])
-    return row(value=value, low=low, high=high, bold="yes" if found[1] else "", **values)
+    if (found := MEASURE.match(cell)) is not None:
+        value, low, high = (number.removeprefix("+") for number in found.groups()[1:])
+        return row(value=value, low=low, high=high, bold="yes" if found[1] else "", **values)
+    if (found := AROUND.fullmatch(cell)) is not None:
+        middle, half, decimals = float(found[1]), float(found[2]), len(found[2].partition(".")[2])
+        ends = {"value": middle, "low": middle - half, "high": middle + half}
+        return row(**{name: f"{end:.{decimals}f}" for name, end in ends.items()}, **values)
+    return None
+
+
+def of_model(heads: Sequence[str], cells: Sequence[str], where: Row) -> list[Row]:
+    """A line of a table under the heading of one model: its first cell says what was done, the others what that did."""
+    counts = dict(zip(heads, cells, strict=True))
+    about = {**where, "what": cells[0], "evaluations": counts.get("extra evaluations", "")}
+    about["n"] = counts.get("N", where.get("n", ""))
+    found = []
+    for head, cell in zip(heads[1:], cells[1:], strict=True):
+        metric, against = column(head)
+        found.append(measured(cell, **about, metric=metric, against=against))
+    return [each for each in found if each is not None]
+
+
+def of_models(heads: Sequence[str], cells: Sequence[str], title: str) -> list[Row]:
+    """A line of a table with a column for each model: its words say what was done, the title what was seen."""
+    figures = [(head, cell) for head, cell in zip(heads, cells, strict=True) if is_figure(cell)]
+    words = [cell for cell in cells if cell and not is_figure(cell)]
+    rows = []
+    for head, cell in figures:
+        model, _, count = head.partition(", N = ")
+        about = {"model": model, "what": ", ".join(words), "n": count}
+        whole = measured(cell, **about, metric=title)
+        pair = PAIR.fullmatch(cell)
+        if whole is not None:
+            rows.append(whole)
+        elif pair is not None:
+            rows += [row(**about, metric=f"{title}: {k}", value=pair[k]) for k in (1, 2)]
+        else:
+            rows.append(row(**about, metric=title, value=cell.removeprefix("+")))
+    return rows
+
+
+def is_figure(cell: str) -> bool:
+    return any(pattern.fullmatch(cell) for pattern in (MEASURE, AROUND, PAIR, NUMBER))
 
 
 def read_printed(text: str) -> list[Row]:
-    """The rows of the tables of `quality.py headline` and of what prints as it does: a heading "model, setting", a line
-    of the plain images, and a table whose first column names what was done."""
+    """The rows of printed tables, of two kinds: with a model and a setting in the heading, a line of its plain images and
+    rows of what was done (`quality.py headline`), or with a title, else a first head, and a column for each model."""
     rows: list[Row] = []
-    where: dict[str, str] = {}
+    where: Row = {}
+    title = ""
     heads: list[str] = []
     for line in text.splitlines():
-        if line.startswith("### "):
-            model, _, setting = line.removeprefix("### ").partition(", ")
-            where = {"model": model, "setting": setting}
+        if line.startswith("| ") and not heads:
+            heads = cells_of(line)
+        elif line.startswith("| "):
+            cells = cells_of(line)
+            rows += of_model(heads, cells, where) if where else of_models(heads, cells, title or heads[0])
         elif line.startswith("Plain: "):
             *shares, count = line.removeprefix("Plain: ").split(", ")
             where["n"] = count.removeprefix("N = ")
             for metric, value in map(str.split, shares):
                 rows.append(row(**where, what="plain", metric=metric, evaluations="0", value=value))
-        elif line.startswith("| "):
-            cells = cells_of(line)
-            if not heads:
-                heads = cells
-                continue
-            counts = dict(zip(heads, cells, strict=True))
-            about = {**where, "what": cells[0], "evaluations": counts.get("extra evaluations", "")}
-            about["n"] = counts.get("N", where.get("n", ""))
-            for head, cell in zip(heads[1:], cells[1:], strict=True):
-                metric, against = column(head)
-                found = measured(cell, **about, metric=metric, against=against)
-                rows += [found] if found else []
-        elif not line.startswith("|"):
-            heads = []
+        elif line and not line.startswith("|"):
+            found = MODEL_HEAD.fullmatch(line)
+            if line.startswith("### "):
+                where = {"model": found[1], "setting": found[2]} if found else {}
+            title = line.removeprefix("### ")
+        elif heads and not line:
+            heads, title = [], ""
     return rows
 
 
@@ -126,21 +164,28 @@ SHOWN = (
     Shown("the paper's formula as printed", "headline", "Paper, as printed"),
     Shown("Look-ahead", "headline", "Look-ahead, δ = 0.08"),
     Shown("Self-correction", "headline", "Self-correction, δ = 0.1"),
-    Shown("audition of 4, the model chooses", "headline", *(AUDITION.format(at, "model") for at in ("7 of 20", "1 of 4"))),
-    Shown("audition of 4, the checker chooses", "headline", *(AUDITION.format(at, "checker") for at in ("7 of 20", "1 of 4"))),
+    Shown(
+        "audition of 4, the model chooses", "headline", *(AUDITION.format(at, "model") for at in ("7 of 20", "1 of 4"))
+    ),
+    Shown(
+        "audition of 4, the checker chooses",
+        "headline",
+        *(AUDITION.format(at, "checker") for at in ("7 of 20", "1 of 4")),
+    ),
     Shown("two finished, the model chooses", "headline", "Best of 2 finished, by the model"),
     Shown("more steps: 50 of 20, 12 of 4", "headline", "50 steps", "12 steps"),
 )
 
 
-def find(rows: Sequence[Row], model: str, what: str) -> Row:
-    """The row of this model against the plain image."""
-    return next(
-        each for each in rows if (each["model"], each["what"], each["against"]) == (model, what, "plain")
-    )
+def find(rows: Sequence[Row], model: str, what: str) -> Row | None:
+    """The row of this model against the plain image; None where it was not measured."""
+    wanted = (model, what, "plain")
+    return next((each for each in rows if (each["model"], each["what"], each["against"]) == wanted), None)
 
 
-def cell(found: Row) -> str:
+def cell(found: Row | None) -> str:
+    if found is None:
+        return ""
     value, low, high = (rounded(found[name]) for name in ("value", "low", "high"))
     text = f"{value} [{low}, {high}]"
     return f"**{text}**" if found["bold"] else text
@@ -161,7 +206,7 @@ def evidence() -> str:
     for words, study, what, few in SHOWN:
         rows = load(study)
         found = [find(rows, model, (few or what) if model == FEW else what) for model in MODELS]
-        costs = " / ".join(dict.fromkeys(each["evaluations"] for each in (found[0], found[-1])))
+        costs = " / ".join(dict.fromkeys(each["evaluations"] for each in (found[0], found[-1]) if each is not None))
         lines.append([words, costs, *map(cell, found)])
     return table(["", "cost", *(f"`{model}`" for model in MODELS)], lines)
 
@@ -179,7 +224,9 @@ def compatibility() -> str:
         [checkpoint, *("<br>".join(run(each) for each in records if of(each) == (host, checkpoint)) for host in HOSTS)]
         for checkpoint in checkpoints
     ]
-    trees = [[each["host"], each["commit"], each["checkpoint"], run(each)] for each in records if each["host"] not in HOSTS]
+    trees = [
+        [each["host"], each["commit"], each["checkpoint"], run(each)] for each in records if each["host"] not in HOSTS
+    ]
     others = table(["another tree", "commit", "checkpoint", "live tests passed"], trees)
     return table(["checkpoint", *HOSTS], matrix) + "\n\n" + others
 

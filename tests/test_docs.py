@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def read(path: str | Path) -> str:
 def anchors(text: str) -> set[str]:
     """The names that GitHub gives to the headings of a page."""
     plain = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
-    heads = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#{1,6} +(.+)$", plain, re.MULTILINE)]
+    heads = [
+        re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#{1,6} +(.+)$", plain, re.MULTILINE)
+    ]
     return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
 
 
@@ -109,4 +112,49 @@ def test_studies_have_one_schema(study):
         assert row["bold"] in ("", "yes")
         if row["low"]:
             assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
-        assert row["value"] and float(row["value"]) == float(row["value"])
+        assert math.isfinite(float(row["value"]))
+
+
+PRINTED = """
+### unet, 20 steps, CFG 3
+
+Plain: objects 0.817, both 0.806, score 0.973, N = 1024
+
+| row | N | extra evaluations | Δ both | against more steps |
+|---|---|---|---|---|
+| CFG 5 | 512 | 0 | **-0.122 [-0.147, -0.099]** |  |
+| Self-correction | 1024 | 4 | +0.096 [+0.067, +0.123] | +0.100 [+0.073, +0.127] |
+
+### What a box keeps: correlation outside / inside
+
+| box, n | dit, N = 256 |
+|---|---|
+| a quarter, 4 | 0.96 / 0.41 |
+
+| judge | look | mean of the models |
+|---|---|---|
+| checker | 4 of 7 | +0.150 ± 0.012 |
+"""
+
+
+def test_what_a_benchmark_prints_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    tables.keep("new", tables.read_printed(PRINTED))
+    rows = tables.load("new")
+    names = ("model", "what", "metric", "against", "n", "evaluations", "value", "low", "high", "bold")
+    assert [tuple(each[name] for name in names) for each in rows] == [
+        ("unet", "plain", "objects", "", "1024", "0", "0.817", "", "", ""),
+        ("unet", "plain", "both", "", "1024", "0", "0.806", "", "", ""),
+        ("unet", "plain", "score", "", "1024", "0", "0.973", "", "", ""),
+        ("unet", "CFG 5", "both", "plain", "512", "0", "-0.122", "-0.147", "-0.099", "yes"),
+        ("unet", "Self-correction", "both", "plain", "1024", "4", "0.096", "0.067", "0.123", ""),
+        ("unet", "Self-correction", "both", "more steps", "1024", "4", "0.100", "0.073", "0.127", ""),
+        ("dit", "a quarter, 4", "What a box keeps: correlation outside / inside: 1", "", "256", "", "0.96", "", "", ""),
+        ("dit", "a quarter, 4", "What a box keeps: correlation outside / inside: 2", "", "256", "", "0.41", "", "", ""),
+        ("mean of the models", "checker, 4 of 7", "judge", "", "", "", "0.150", "0.138", "0.162", ""),
+    ]
+
+
+def test_the_picture_is_drawn(tmp_path):
+    tables.draw(tables.load("headline"), tmp_path / "gain.png")
+    assert (tmp_path / "gain.png").read_bytes().startswith(b"\x89PNG")

@@ -123,7 +123,10 @@ def test_what_is_in_the_store_is_not_made_again(quality, benchmark, tmp_path, ca
     assert "| better | 192 | 3 | **+1.000 [+1.000, +1.000]** | +0.000 [+0.000, +0.000] |" in output
     assert "| CFG 5 | 64 | 0 | **+1.000 [+1.000, +1.000]** |  |" in output
     kept = {(row["what"], row["against"]): row for row in benchmark("tables").read_printed(output)}
-    assert kept["better", "plain"] | {"n": "192", "evaluations": "3", "value": "1.000", "bold": "yes"} == kept["better", "plain"]
+    assert (
+        kept["better", "plain"] | {"n": "192", "evaluations": "3", "value": "1.000", "bold": "yes"}
+        == kept["better", "plain"]
+    )
     assert kept["better", "CFG 5"]["n"] == "192"
     assert kept["CFG 5", "plain"]["n"] == "64"
     assert kept["plain", ""]["value"] == "0.500", "the score, told last"
