@@ -99,8 +99,11 @@ def is_figure(cell: str) -> bool:
 
 
 def read_printed(text: str) -> list[Row]:
-    """The rows of printed tables, of two kinds: with a model and a setting in the heading, a line of its plain images
-    and rows of what was done (`quality.py headline`), or with a title, else a first head, and a column for each model."""
+    """The rows of printed tables, of two kinds.
+
+    With a model and a setting in the heading, a line of its plain images and rows of what was done, as `quality.py
+    headline` prints them; or with a title, else a first head, and a column for each model.
+    """
     rows: list[Row] = []
     where: Row = {}
     title = ""
