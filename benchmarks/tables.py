@@ -195,8 +195,8 @@ def cell(found: Row | None) -> str:
 
 
 def rounded(number: str) -> str:
-    text = f"{float(number):+.2f}"
-    return "0.00" if text[1:] == "0.00" else text.replace("-", "−")
+    """To two decimals, with the sign that tells on which side of 0 it lies."""
+    return f"{float(number):+.2f}".replace("-", "−")
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -248,7 +248,7 @@ def run(record: Row) -> str:
 # ---- The pages
 
 TABLES = {"evidence.md": evidence, "compatibility.md": compatibility}
-MARK = re.compile(r"(<!-- made by benchmarks/tables.py -->\n).*?(\n<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- made by benchmarks/tables.py -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
 
 
 def filled(page: str) -> str:
