@@ -2,7 +2,8 @@
 # make test         sets everything up and runs the tests, in a few minutes
 # make test-all     those and what is slow: long fuzzing, the timing of imports, the quality of the playground's models
 # make mutants      changes the code in one place at a time and tells which changes no test notices; goes on where it was
-# make evidence     measures the headline of docs/evidence.md (goes on where it was stopped); FULL=1: every row, for a day
+# make evidence     measures what docs/evidence.md shows and fills in its table and picture (goes on where it was
+#                   stopped); FULL=1: every row, for a day, into results/every-row.md
 PYTHON ?= python3
 PY := .venv/bin/python
 G4 := .venv-gradio4/bin/python
@@ -33,7 +34,9 @@ test-all: test
 	$(PY) -m pytest -q -n $(WORKERS) -m "not slow" tests/core tests/hosts tests/webui
 
 evidence: .venv/.evidence
-	$(PY) benchmarks/quality.py headline $(if $(FULL),$(WHOLE),--plot docs/gain.png)
+	mkdir -p results
+	$(PY) benchmarks/quality.py headline $(if $(FULL),$(WHOLE)) > results/$(if $(FULL),every-row,headline).md
+	$(if $(FULL),,$(PY) benchmarks/tables.py keep headline results/headline.md && $(PY) benchmarks/tables.py)
 
 lint: .venv/.test
 	$(PY) -m ruff check .

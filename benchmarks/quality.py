@@ -6,7 +6,7 @@
 Every variant is made with the same prompts and the same seeds as the plain row and compared picture by picture; the
 intervals are 95 % bootstrap intervals of the paired difference. Prints Markdown tables. The headline is about normal
 sampling (a distilled model as it was distilled) and puts beside each row what the same evaluations bring elsewhere; it
-keeps what it has made in --store, can be stopped at any time, and goes on there.
+keeps what it has made in --store, can be stopped at any time, and goes on there; `tables.py keep` keeps what it prints.
 """
 
 from __future__ import annotations
@@ -421,7 +421,7 @@ def against(rows: Rows, row: str) -> dict[str, np.ndarray]:
 
 
 def headline(options: argparse.Namespace) -> None:
-    """Make what is not in the store yet, then print a table per model and draw gain against cost."""
+    """Make what is not in the store yet, then print a table per model."""
     if options.processes:
         tasks = {
             path: (part, *model, *batch, options.bfloat16, path)
@@ -436,8 +436,6 @@ def headline(options: argparse.Namespace) -> None:
         if "plain" in (rows := load_rows(options, name, cfg, steps))
     }
     tell(tables)
-    if options.plot:
-        draw(tables, options.plot)
 
 
 def tell(tables: dict[str, Rows]) -> None:
@@ -465,61 +463,6 @@ def tell(tables: dict[str, Rows]) -> None:
                     cells.append(interval(comparisons[key], p_values[key] < 0.05) if key in comparisons else "")
                 print(f"| {' | '.join(cells)} |")
 
-
-KINDS = {
-    "self-correction": (r"Self-correction.*", "black", "*"),
-    "noise modulated": (r"(Inject|Look-ahead|Paper|Erase|.*, K =).*", "tab:blue", "o"),
-    "noise changed in other ways": (r"(ComfyUI|Noise-level|Golden|Idea).*", "tab:pink", "P"),
-    "more steps": (STEPS_ROW, "tab:grey", "s"),
-    "other CFG": (r"CFG .*", "tab:brown", "D"),
-    "audition, by the model": (r"Audition .* by the model", "tab:red", "^"),
-    "audition, by the checker": (r"Audition .* by the checker", "tab:orange", "^"),
-    "best of N finished, by the model": (r"Best .* by the model", "tab:purple", "v"),
-    "best of N finished, by the checker": (r"Best .* by the checker", "tab:green", "v"),
-}
-"""In the picture: which rows, their colour and marker."""
-
-
-def draw(tables: dict[str, Rows], path: Path) -> None:
-    """Gain against cost, a panel per model: the difference of both right over evaluations beyond the plain image."""
-    from matplotlib.figure import Figure
-
-    names = {row for rows in tables.values() for row in rows}
-    kinds = {label: kind for label, kind in KINDS.items() if any(re.fullmatch(kind[0], name) for name in names)}
-    figure = Figure(figsize=(11, 6.5), layout="tight")
-    axes = figure.subplots(2, math.ceil((len(tables) + 1) / 2), sharey=True, squeeze=False)
-    *panels, legend = axes.flat
-    for panel in panels[len(tables) :]:
-        panel.axis("off")
-    for panel, (table, rows) in zip(panels, tables.items(), strict=False):
-        panel.axhline(0, color="black", linewidth=0.8)
-        for label, (pattern, colour, marker) in kinds.items():
-            series = sorted(
-                (values for row, values in rows.items() if re.fullmatch(pattern, row)), key=lambda m: m[0, 3]
-            )
-            differences = [paired_differences(values[:, 1], rows["plain"][:, 1]) for values in series]
-            panel.errorbar(
-                [values[0, 3] for values in series],
-                [each.mean() for each in differences],
-                [1.96 * each.std() / len(each) ** 0.5 for each in differences],
-                color=colour,
-                marker=marker,
-                markersize=5,
-                linestyle="-" if label.startswith(("more", "best")) else "",
-                linewidth=1,
-                capsize=2,
-                label=label,
-            )
-        panel.set_title(f"{table}: {rows['plain'][:, 1].mean():.2f} right", fontsize=10)
-        panel.set_xlabel("evaluations beyond the plain image", fontsize=8)
-        panel.grid(alpha=0.3)
-        panel.tick_params(labelsize=8)
-    for row in axes:
-        row[0].set_ylabel("Δ objects and relation right", fontsize=8)
-    legend.axis("off")
-    legend.legend(*panels[0].get_legend_handles_labels(), loc="center", fontsize=9, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
 
 
 def variants(options: argparse.Namespace) -> None:
@@ -564,7 +507,6 @@ def main() -> None:
         help=f"headline only; twice as fast where the processor has it, which this one does{'' if half else ' not'}",
     )
     parser.add_argument("--store", type=Path, default=Path("results/headline"), help="headline only")
-    parser.add_argument("--plot", type=Path, help="headline only: where to draw gain against cost")
     options = parser.parse_args()
     whole = options.part == "headline"
     options.count = options.count or (1024 if whole else 512)

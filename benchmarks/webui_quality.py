@@ -12,7 +12,7 @@ bootstrap intervals over the prompts, and writes FOLDER/scores.csv and FOLDER/sh
 
 Three measures need nothing installed: sharpness, residue (noise left in the image), colourfulness. They say in what
 the images differ, not which is better. A scorer of yours is a function of a list of PIL images and the list of their
-prompts that returns as many numbers, higher for better; docs/evidence.md has an example.
+prompts that returns as many numbers, higher for better; benchmarks/README.md has an example.
 """
 
 from __future__ import annotations

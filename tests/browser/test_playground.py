@@ -108,7 +108,7 @@ def test_opens_with_the_result_of_its_first_example_beside_the_controls(tab, url
 
 
 def test_the_first_example_shows_what_choosing_is_good_for(first):
-    """Its page and its image in the README say so; what it brings on average is in docs/evidence.md."""
+    """Its page and docs/playground.md say so; what it brings on average is in docs/evidence.md."""
     assert "3 of 4 as they come, 4 of 4 as the model chooses, 4 of 4 with the best chosen by eye" in first.tally()
 
 

@@ -33,9 +33,9 @@ def test_writes_the_grid_and_tells_what_was_found(tmp_path, capsys, model):
         assert len(grid.getcolors(1 << 20)) > 10
 
 
-def test_the_readmes_image_and_result_are_those_of_its_command(tmp_path, capsys):
+def test_the_docs_image_and_result_are_those_of_their_command(tmp_path, capsys):
     root = Path(__file__).parents[2]
-    text = (root / "README.md").read_text(encoding="utf-8")
+    text = (root / "docs" / "playground.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"python -m lib_noiseorder\.playground (--prompt .*)", text)
     arguments = shlex.split(command)
     target = tmp_path / arguments[-1]

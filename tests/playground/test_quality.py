@@ -101,7 +101,7 @@ def store(quality, options, part, start, **rows):
     np.savez(path, **{name.replace("_", " "): np.tile(row, (quality.BATCH, 1)) for name, row in rows.items()})
 
 
-def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
+def test_what_is_in_the_store_is_not_made_again(quality, benchmark, tmp_path, capsys):
     options = argparse.Namespace(
         models=["few"],
         cfg=[3.0, 5.0],
@@ -112,7 +112,6 @@ def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
         processes=0,
         parts=quality.HEADLINE,
         bfloat16=False,
-        plot=tmp_path / "gain.png",
     )
     for start in (100, 164, 228):
         store(quality, options, "modulations", start, plain=[1.0, 0.0, 0.5, 0.0], better=[1.0, 1.0, 1.0, 3.0])
@@ -123,7 +122,11 @@ def test_what_is_in_the_store_is_not_made_again(quality, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "| better | 192 | 3 | **+1.000 [+1.000, +1.000]** | +0.000 [+0.000, +0.000] |" in output
     assert "| CFG 5 | 64 | 0 | **+1.000 [+1.000, +1.000]** |  |" in output
-    assert options.plot.read_bytes().startswith(b"\x89PNG")
+    kept = {(row["what"], row["against"]): row for row in benchmark("tables").read_printed(output)}
+    assert kept["better", "plain"] | {"n": "192", "evaluations": "3", "value": "1.000", "bold": "yes"} == kept["better", "plain"]
+    assert kept["better", "CFG 5"]["n"] == "192"
+    assert kept["CFG 5", "plain"]["n"] == "64"
+    assert kept["plain", ""]["value"] == "0.500", "the score, told last"
     options.processes, options.parts = 1, ["modulations"]
     quality.headline(options)
     assert "3/3" in capsys.readouterr().err

@@ -1,0 +1,112 @@
+"""The documentation: links that lead somewhere, images that are small, tables that are what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import tables  # noqa: E402
+
+LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+PAGES = [ROOT / name for name in LISTED.split()] or sorted(
+    page for page in ROOT.rglob("*.md") if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
+STUDIES = sorted(path.stem for path in tables.RESULTS.glob("*.csv") if path.stem != "studies")
+
+
+def read(path: str | Path) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    plain = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    heads = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#{1,6} +(.+)$", plain, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+def test_anchors_are_named_as_github_does():
+    text = "# Noise Order\n## The method, as implemented\n### [Erase](a.md) (NLN): `n`\n```\n# no heading\n```\n"
+    assert anchors(text) == {"noise-order", "the-method-as-implemented", "erase-nln-n"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    text, lost = read(page), []
+    for target in [first or second for first, second in LINK.findall(text)]:
+        if re.match(r"https?://|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(read(file))):
+            lost.append(target)
+    notes = set(re.findall(r"\[\^([\w-]+)\](?!:)", text)) ^ set(re.findall(r"^\[\^([\w-]+)\]:", text, re.MULTILINE))
+    assert not lost
+    assert not notes, "a footnote without its text, or the other way round"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_exist(page):
+    # Paths from the root, as commands have them.
+    named = set(re.findall(r"\b((?:benchmarks|tests|docs|lib_noiseorder|scripts)/[\w/.-]*\w)", read(page)))
+    assert not {name for name in named if not (ROOT / name).exists() and not (page.parent / name).exists()}
+
+
+@pytest.mark.parametrize("image", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: path.name)
+def test_images_are_small(image):
+    assert image.stat().st_size <= 300 * 1024
+
+
+def test_the_readme_is_read_in_a_minute():
+    text = read("README.md")
+    assert len(text.split()) <= 350
+    assert "    make playground\n" in text
+    assert "    make test\n" in text
+
+
+def test_one_description_everywhere():
+    description = "See what several noises of a seed will become, choose one, refine it, generate exactly that image."
+    assert read("README.md").split("\n\n")[1] == description
+    assert re.findall(r'^description = "(.*)"$', read("pyproject.toml"), re.MULTILINE) == [description]
+    assert json.loads(read("docs/index-entry.json"))["description"] == description
+
+
+@pytest.mark.parametrize("page", sorted(tables.TABLES))
+def test_tables_are_what_the_data_say(page):
+    """Else run `python benchmarks/tables.py`."""
+    assert len(tables.MARK.findall(read(f"docs/{page}"))) == 1
+    assert tables.filled(page) == read(f"docs/{page}")
+
+
+def test_the_evidence_is_one_table_of_ten_rows_at_most():
+    assert len(re.findall(r"^\| ", read("docs/evidence.md"), re.MULTILINE)) - 2 <= 10
+    assert len(read("docs/evidence.md").split()) <= 1200
+
+
+def test_every_study_says_how_it_was_made():
+    described = tables.read(tables.RESULTS / "studies.csv")
+    assert sorted(each["study"] for each in described) == STUDIES
+    assert all(each["command"] and each["bold"] for each in described)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_studies_have_one_schema(study):
+    rows = tables.load(study)
+    assert rows
+    for row in rows:
+        assert tuple(row) == tables.COLUMNS
+        assert row["what"]
+        assert row["metric"]
+        assert row["bold"] in ("", "yes")
+        if row["low"]:
+            assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+        assert row["value"] and float(row["value"]) == float(row["value"])
