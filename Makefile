@@ -9,8 +9,9 @@ PY := .venv/bin/python
 G4 := .venv-gradio4/bin/python
 G3 := .venv-gradio3/bin/python
 WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
-# What Gradio has a part in; the rest is the same with each.
-PAGES := tests/browser $(patsubst %,tests/webui/test_%.py,accordion api auth inspector options sending sheet)
+# What Gradio has a part in; the rest is the same with each. The playground's page is opened with Gradio 6 only.
+PLAYGROUND := tests/browser/test_playground.py
+PAGES := $(filter-out $(PLAYGROUND), $(wildcard tests/browser/test_*.py)) $(patsubst %,tests/webui/test_%.py,accordion api auth inspector options sending sheet)
 WORKERS ?= 2
 PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal -p no:randomly
 
@@ -28,6 +29,7 @@ test: .venv/.test .venv-gradio4/.test .venv-gradio3/.test lint
 
 test-all: test
 	$(PY) $(PYTEST) -m slow
+	for python in $(G4) $(G3); do if [ -x $$python ]; then $$python $(PYTEST) $(PLAYGROUND) || exit 1; fi; done
 	@# Nothing depends on the order of the tests.
 	$(PY) -m pytest -q -n $(WORKERS) -m "not slow" tests/core tests/hosts tests/webui
 

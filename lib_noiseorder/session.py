@@ -7,6 +7,7 @@ from typing import Any
 
 from .core import Critic, self_consistency
 from .generation.generation import Generation, generation_of
+from .hosts.base import Untried
 from .job import Job, Plan
 from .webui.cost import Rates
 from .webui.inspector import Inspections
@@ -33,6 +34,7 @@ class Session:
         self.inspections = Inspections()
         self.outcomes: dict[tuple[str, str | None], str] = {}
         self.critic: Critic = self_consistency
+        self.untried = Untried()
         self.no_prompt_history: bool | None = None
         """The host's --no-prompt-history, while previews are not to be written to params.txt."""
 

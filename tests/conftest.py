@@ -10,6 +10,8 @@ import pytest
 # Every fake WebUI loads the modules that are bound to it anew: compiled once, whatever the environment says.
 sys.dont_write_bytecode = False
 sys.pycache_prefix = tempfile.gettempdir() + "/noiseorder-pycache"
+# The processes are as many as the cores. With threads besides, they wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Gradio looks for a free port and then takes it: two processes that look at once would be given one, and a page would
 # be the other's. Each has a hundred of its own.
 os.environ["GRADIO_SERVER_PORT"] = str(10_000 + os.getpid() % 220 * 100)

@@ -187,6 +187,7 @@ class Generation:
         try:
             # In txt2img the hosts hand over one tensor as both; elsewhere x is the image to start from.
             denoiser = self.session.adapter(p, noise, c, uc, None if x is noise else x)  # type: ignore[misc]
+            denoiser.untried = self.session.untried
             look = None
             if self.options.inspector and self.is_own(p) and self.candidate is None and not self.comparison:
                 look = Look(self, self.whose(p)[1], denoiser, noise)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -24,6 +25,15 @@ from .schedule import Planned, Schedule, planned, schedule
 
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
 """In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
+
+
+@dataclass
+class Untried:
+    """What outlives the batches, of the classes of models that were not tested: those reported in the console, and
+    those that have answered as they should, otherwise to another prompt."""
+
+    reported: set[str] = field(default_factory=set)
+    responsive: set[str] = field(default_factory=set)
 
 
 class WebUIDenoiser:
@@ -48,6 +58,7 @@ class WebUIDenoiser:
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         self.p, self.noise, self.c, self.uc, self.latent = p, noise, c, uc, latent
+        self.untried = Untried()
         self.is_hires = bool(getattr(p, "is_hr_pass", False))
         self.stage = "hires" if self.is_hires else ""
         # The hosts multiply the noise of img2img before the hook; the fresh draws have to be of its size.

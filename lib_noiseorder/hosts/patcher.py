@@ -34,9 +34,6 @@ class PatcherDenoiser(WebUIDenoiser):
     """Its classes of models that are known not to work, and what they do otherwise."""
     step_caches: tuple[str, ...] = ()
     """The host's own caches of what its network made in an earlier step: their keys in the transformer's options."""
-    reported_models: ClassVar[set[str]] = set()
-    responsive_models: ClassVar[set[str]] = set()
-    """Of those not tested: which were reported in the console, and which have answered otherwise to another prompt."""
 
     def __init__(self, p: Any, noise: Tensor, c: Any, uc: Any, latent: Tensor | None = None) -> None:
         super().__init__(p, noise, c, uc, latent)
@@ -71,8 +68,8 @@ class PatcherDenoiser(WebUIDenoiser):
             )
         if getattr(self.unet, "extra_concat_condition", None) is not None:
             raise Unsupported("an image condition set by another extension is not supported: set Inject to 0")
-        if engine not in self.tested and engine not in self.reported_models:
-            self.reported_models.add(engine)
+        if engine not in self.tested and engine not in self.untried.reported:
+            self.untried.reported.add(engine)
             log.warn(
                 f'not tried by us on {self.name}: models of the class "{engine}". Its first answer is '
                 "checked: it has to differ with the prompt"
@@ -81,7 +78,7 @@ class PatcherDenoiser(WebUIDenoiser):
     def denoise(self, x: Tensor, level: Level, with_uncond: bool) -> Denoised:
         """Of a model not tested, the first answer has to differ with the prompt."""
         engine = self.engine()
-        if engine in self.tested or engine in self.responsive_models or not self.has_uncond:
+        if engine in self.tested or engine in self.untried.responsive or not self.has_uncond:
             return super().denoise(x, level, with_uncond)
         denoised, negative = super().denoise(x, level, True)
         assert negative is not None
@@ -92,7 +89,7 @@ class PatcherDenoiser(WebUIDenoiser):
                 "to the negative prompt: write another prompt, or set Inject to 0"
             )
         if bool(denoised.isfinite().all()) and bool(negative.isfinite().all()):
-            self.responsive_models.add(engine)
+            self.untried.responsive.add(engine)
         return Denoised(denoised, negative if with_uncond else None)
 
     @contextmanager

@@ -7,13 +7,13 @@ import time
 import gradio as gr
 import pytest
 import torch
+from handling import open_tab
 from serving import GRADIO_6, blocks, serve
 
 from lib_noiseorder.config import NoiseOrderConfig
 from lib_noiseorder.core import Level, LevelPreview
 from lib_noiseorder.webui import inspector
 
-MILLISECONDS = 180_000
 OURS = "#script_txt2img_noise_order_"
 STATE = {"on": False}
 INSPECTIONS = inspector.Inspections()
@@ -58,24 +58,20 @@ def clear_inspector():
     STATE["on"] = False
 
 
-def open_page(browser, url, pytestconfig, width=1400, theme="light"):
-    page = browser.new_page(viewport={"width": width, "height": 1600})
-    page.set_default_timeout(MILLISECONDS)
-    page.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
+def visit(page, url, pytestconfig):
+    page.goto(f"{url}?__theme=light", wait_until="domcontentloaded")
     page.locator(f"{OURS}inspector .label-wrap").wait_for()
     page.evaluate(AROUND)
     page.add_script_tag(path=pytestconfig.rootpath / "javascript" / "inspector.js")
     page.evaluate("document.body.appendChild(document.createElement('i'))")
     page.locator(f"{OURS}inspector .label-wrap").click()
     page.locator(f"{OURS}inspect").wait_for()
-    return page
 
 
 @pytest.fixture
-def page(browser, url, pytestconfig):
-    page = open_page(browser, url, pytestconfig)
-    yield page
-    page.close()
+def page(tab, url, pytestconfig):
+    visit(tab, url, pytestconfig)
+    return tab
 
 
 def generate(page, seed):
@@ -167,7 +163,8 @@ def test_so_it_is_where_the_answer_under_way_says_what_is_said_already(page, mon
 
 @pytest.mark.parametrize("width", [1400, 400, 320])
 def test_nothing_is_wider_than_the_page(browser, url, pytestconfig, width):
-    page = open_page(browser, url, pytestconfig, width)
+    page = open_tab(browser, width)
+    visit(page, url, pytestconfig)
     generate(page, 5)
     page.locator(f"{OURS}inspected h4").wait_for()
     page.locator(f"{OURS}inspected").get_by_text("white: as a sampler expects").first.wait_for()

@@ -69,6 +69,27 @@ def test_a_neighbour_does_not_notice_us(server, neighbour, batch_size):
         assert difference(with_us, plain) <= difference(again, plain)
 
 
+def sheet_of(server, kind, scripts, first, count, **changes):
+    """The previews of so many candidates from a variant on, after all steps, with these scripts' arguments."""
+    body = server.request(kind, **{"steps": 8, **changes}, candidates=count, depth=0.05)
+    ours = {"noise order": {"args": [{"erase": 4.0, "inject": 0.0, "variant": first}]}}
+    body["alwayson_scripts"] = {name: {"args": args} for name, args in scripts.items()} | ours
+    return [each["picture"] for each in server.post("/noiseorder/v1/audition", body)["previews"]]
+
+
+def test_a_neighbour_is_the_same_for_every_candidate(server, neighbour):
+    """A cache of steps counts from nought for each of them, and for the image after the sheet."""
+    _, kind, scripts = neighbour
+    changes = {"cfg_scale": 1 if kind in DISTILLED else 5}
+    before = ask(server, kind, scripts, **changes)
+    three = sheet_of(server, kind, scripts, 0, 3, **changes)
+    assert difference(before, ask(server, kind, scripts, **changes)) == 0
+    assert sheet_of(server, kind, scripts, 2, 2, **changes)[0] == three[2]
+    assert len(set(three)) == 3
+    # It has a say in them.
+    assert three != sheet_of(server, kind, {}, 0, 3, **changes)
+
+
 def switched_on(entry):
     """A script's default arguments with its first box ticked; None for one that has no box."""
     args = [arg["value"] for arg in entry["args"]]
