@@ -33,7 +33,9 @@ def test_a_deterministic_sampler_is_sketched_and_the_winner_is_that_variant_alon
     answer = assert_winner_is_the_variant_alone(server, lambda settings: server.txt2img(kind, settings, **changes))
     whole = server.txt2img(kind, SETTINGS, **changes).record["rows"]
     assert sheet["cost"] == pytest.approx(rows / whole), "told and counted"
-    assert (sheet["sketch"], sheet["of"] < STEPS) == (True, True), sheet["told"]
+    # With steps that fall as steeply as Karras's on a flow model, the image's own first two are cheaper.
+    assert sheet["sketch"] or sheet["steps"] <= 4, sheet["told"]
+    assert (sheet["of"] < STEPS) == sheet["sketch"]
     assert f"Steps: {STEPS}" in answer.infotexts[0]
     chosen = sheet["previews"][get_variant(answer.infotexts[0])]
     assert f"Steps: {STEPS}," in chosen["infotext"]
