@@ -28,7 +28,7 @@ forget_older_modules()
 from lib_noiseorder.config import FIELDS
 from lib_noiseorder.hosts.detect import find_host
 from lib_noiseorder.session import session
-from lib_noiseorder.webui import accordion, api, infotext, inspector, options, sheet, xyz
+from lib_noiseorder.webui import accordion, api, infotext, inspector, options, xyz
 from lib_noiseorder.webui.userpresets import Presets
 
 session.adapter, session.why_not = find_host(scripts.Script)
@@ -49,15 +49,13 @@ class NoiseOrderScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         with InputAccordion(False, label=accordion.TITLE, elem_id=self.elem_id("enabled")) as enabled:
-            request: list[Any] = []
-            settings = accordion.controls(
+            *settings, ticket = accordion.controls(
                 self.elem_id,
                 PRESETS,
                 session.family,
                 start=session.options().default_preset,
                 text=accordion.about(session.why_not),
-                below_cost=lambda: request.append(sheet.panel(self.elem_id)),
-                advanced=lambda: sheet.sliders(self.elem_id),
+                audition=True,
                 rates=session.rates(),
             )
             inspector.panel(self.elem_id, session.inspections, lambda: session.options().inspector, switch_inspector)
@@ -66,7 +64,7 @@ class NoiseOrderScript(scripts.Script):
             for component, field in zip([enabled, *settings], FIELDS, strict=True)
         ]
         self.paste_field_names = [field.infotext for field in FIELDS]
-        return [enabled, *settings, *request]
+        return [enabled, *settings, ticket]
 
     def before_process(self, p: Any, *args: Any) -> None:
         session.generation(p).before_process(p, args, self.is_img2img)

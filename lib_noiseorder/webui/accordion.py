@@ -19,7 +19,7 @@ from ..config import (
     NoiseOrderConfig,
     SettingError,
 )
-from ..job import read
+from ..job import Job, read
 from ..names import (
     AUTO,
 )
@@ -35,6 +35,8 @@ BESIDE = "Beside the image, the same seeds without Noise Order, with Inject 0, o
 LABEL = "Noise Order preset"
 PRESET = "Sets the controls; Auto follows the loaded model"
 SIMPLE = ("erase", "inject")
+ADVANCED = [field.name for field in FIELDS if field.name not in ("enabled", *SIMPLE, *COMPARE)]
+OF_PRESETS = [name for name in (*SIMPLE, *ADVANCED) if name not in NO_PRESET]
 PLAYGROUND = cost.Rates()
 
 
@@ -53,20 +55,58 @@ def controls(
     family_inputs: Sequence[Any] = (),
     start: str = DEFAULT,
     text: str = "",
-    below_cost: Callable[[], object] = lambda: None,
-    advanced: Callable[[], object] = lambda: None,
+    audition: bool = False,
     rates: cost.Rates = PLAYGROUND,
 ) -> list[Any]:
     """The controls of every setting but "enabled", in the order of FIELDS; call it inside the enclosing block.
 
     elem_id: makes the DOM id of a control from its name. family: tells the family of the loaded model, a key of
     presets.FAMILIES, for the direction "auto", from the values of `family_inputs`. start: the preset whose
-    settings the controls begin with. text: what stands above the controls. below_cost: puts more components under the
-    line that tells the cost, advanced: at the end of Advanced. rates: what the line of the cost has to know.
+    settings the controls begin with. text: what stands above the controls. audition: adds the sheet of an audition,
+    whose ticket comes after the settings. rates: what the line of the cost has to know.
     """
     start, begin = starting(presets, start)
-    components: dict[str, Any] = {}
     gr.Markdown(text or about(), elem_id=elem_id("about"), elem_classes="noiseorder-text")
+    preset, message = preset_choice(elem_id, presets, start)
+    components = simple_controls(elem_id, begin)
+    job, price = readouts(elem_id)
+    ticket = [sheet.panel(elem_id)] if audition else []
+    with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced"), elem_classes="noiseorder-fold"):
+        drawing = gr.HTML(elem_id=elem_id("curve"))
+        components |= advanced_controls(elem_id, begin)
+        if audition:
+            sheet.sliders(elem_id)
+        settings = [components[field.name] for field in FIELDS if field.name != "enabled"]
+        own_presets(elem_id, presets, preset, settings)
+        if not sheet.GRADIO_6:
+            gr.HTML(details(), elem_id=elem_id("help"))
+    if sheet.GRADIO_6:  # javascript/noiseorder.js reads it while all is folded
+        gr.HTML(details(), elem_id=elem_id("help"))
+    for component in [preset, *settings]:
+        # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
+        component.do_not_save_to_config = start != DEFAULT
+
+    def choose(name: object) -> list[Any]:
+        return chosen(presets, name)
+
+    # .input fires for the user alone, so a pasted infotext is not overwritten by a preset.
+    outputs = [*(components[name] for name in OF_PRESETS), message]
+    preset.input(choose, [preset], outputs, show_progress="hidden", queue=False)
+
+    def tell(preset_name: object, job_text: object, *values: Any) -> tuple[str, str]:
+        model_family = family(*values[: len(family_inputs)])
+        return told(presets, preset_name, read(job_text), model_family, values[len(family_inputs) :], rates)
+
+    price.value, drawing.value = tell(start, "", *(component.value for component in family_inputs), *values_of(begin))
+    # Also at first: the host may have put the user's own defaults into the controls.
+    inputs = [preset, job, *family_inputs, *settings]
+    for event in (Context.root_block.load, *(component.change for component in inputs)):
+        event(tell, inputs, [price, drawing], show_progress="hidden", queue=False)
+    return [*settings, *ticket]
+
+
+def preset_choice(elem_id: Callable[[str], str], presets: Presets, start: str) -> tuple[Any, Any]:
+    """The list of presets, and the line beneath it that says what there is to say of the chosen one."""
     preset = gr.Dropdown(
         label=LABEL,
         choices=presets.names(),
@@ -75,83 +115,71 @@ def controls(
         elem_id=elem_id("preset"),
         elem_classes="noiseorder-preset",
     )
-    message = gr.HTML("", visible=False, elem_id=elem_id("said"))
+    return preset, gr.HTML("", visible=False, elem_id=elem_id("said"))
+
+
+def simple_controls(elem_id: Callable[[str], str], begin: NoiseOrderConfig) -> dict[str, Any]:
+    """What is seen at once, by the names of the settings."""
     with gr.Row():
-        for field in FIELDS:
-            if field.name in SIMPLE:
-                components[field.name] = control(field, elem_id, getattr(begin, field.name))
+        components = {name: control(BY_NAME[name], elem_id, getattr(begin, name)) for name in SIMPLE}
+    small = {"container": False, "scale": 0, "min_width": 150}
     with gr.Row(elem_id=elem_id("beside"), elem_classes="noiseorder-beside"):
         for name in COMPARE:
-            small = {"container": False, "scale": 0, "min_width": 150}
             components[name] = gr.Checkbox(
                 getattr(begin, name), label=BY_NAME[name].label, elem_id=elem_id(name), **small
             )
     gr.HTML(f"<small>{BESIDE}</small>", elem_id=elem_id("beside_help"), elem_classes="noiseorder-beside-help")
-    # Of the page; written by javascript/noiseorder.js.
+    return components
+
+
+def readouts(elem_id: Callable[[str], str]) -> tuple[Any, Any]:
+    """What javascript/noiseorder.js tells of the page's own settings, hidden, and the line of the cost."""
     job = sheet.keep_out(gr.Textbox("", visible=sheet.HIDDEN, elem_id=elem_id("job")))
     price = gr.HTML(elem_id=elem_id("cost"), elem_classes="noiseorder-text")
     # javascript/noiseorder.js writes here what was done in the last generation.
     gr.HTML('<div class="noiseorder-outcome" role="status"></div>', elem_id=elem_id("outcome"))
-    below_cost()
-    with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced"), elem_classes="noiseorder-fold"):
-        drawing = gr.HTML(curve(*values_of(begin)), elem_id=elem_id("curve"))
-        for field in FIELDS:
-            if field.name not in ("enabled", *SIMPLE, *COMPARE):
-                components[field.name] = control(field, elem_id, getattr(begin, field.name))
-        advanced()
-        ordered = [components[field.name] for field in FIELDS if field.name != "enabled"]
-        own_presets(elem_id, presets, preset, ordered)
-        if not sheet.GRADIO_6:
-            gr.HTML(details(), elem_id=elem_id("help"))
-    if sheet.GRADIO_6:  # javascript/noiseorder.js reads it while all is folded
-        gr.HTML(details(), elem_id=elem_id("help"))
-    for component in [preset, *ordered]:
-        # Else the defaults that the WebUI wrote down when it first saw the controls would win over the chosen preset.
-        component.do_not_save_to_config = start != DEFAULT
+    return job, price
 
-    names = [field.name for field in FIELDS if field.name not in ("enabled", *NO_PRESET)]
-    settings = [components[name] for name in names]
 
-    def choose(name: object) -> list[Any]:
-        try:
-            config = presets.get(name)
-        except (SettingError, OSError) as error:
-            return [*[gr.update()] * len(names), gr.update(value=words(f"⚠ {error}"), visible=True)]
-        caveat = words(CAVEATS[str(name)]) if name in CAVEATS else ""
-        return [*(getattr(config, each) for each in names), gr.update(value=caveat, visible=bool(caveat))]
+def advanced_controls(elem_id: Callable[[str], str], begin: NoiseOrderConfig) -> dict[str, Any]:
+    """The other ones, by the names of the settings."""
+    return {name: control(BY_NAME[name], elem_id, getattr(begin, name)) for name in ADVANCED}
 
-    # .input fires for the user alone, so a pasted infotext is not overwritten by a preset.
-    preset.input(choose, [preset], [*settings, message], show_progress="hidden", queue=False)
 
-    def is_changed(preset_name: object, config: NoiseOrderConfig) -> bool:
-        try:
-            preset_config = presets.get(preset_name)
-        except (SettingError, OSError):
-            return False
-        return any(getattr(preset_config, name) != getattr(config, name) for name in names)
+def chosen(presets: Presets, name: object) -> list[Any]:
+    """What the controls of OF_PRESETS become when a user chooses this preset, and the line about it."""
+    try:
+        config = presets.get(name)
+    except (SettingError, OSError) as error:
+        return [*[gr.update()] * len(OF_PRESETS), gr.update(value=words(f"⚠ {error}"), visible=True)]
+    caveat = words(CAVEATS[str(name)]) if name in CAVEATS else ""
+    return [*(getattr(config, each) for each in OF_PRESETS), gr.update(value=caveat, visible=bool(caveat))]
 
-    def tell(preset_name: object, job_text: object, *values: Any) -> tuple[str, str]:
-        family_values = values[: len(family_inputs)]
-        try:
-            config = NoiseOrderConfig(True, *values[len(family_inputs) :])
-        except ValueError as error:
-            return state(words(f"⚠ {error}"), set(), False), ""
-        job, model_family = read(job_text), family(*family_values)
-        actual, _ = follow(config, model_family)
-        text = words(cost.line(actual, job, rates))
-        if config.direction == AUTO and config.inject:
-            text += words(automatic(model_family))
-        injection_cost = cost.injection(actual, job.parts, job.cfg, rates.negative[1])
-        return state(text, cost.idle(actual, job), is_changed(preset_name, config), injection_cost), curve(
-            *values_of(actual)
-        )
 
-    price.value, drawing.value = tell(start, "", *(component.value for component in family_inputs), *values_of(begin))
-    # Also at first: the host may have put the user's own defaults into the controls.
-    inputs = [preset, job, *family_inputs, *ordered]
-    for event in (Context.root_block.load, *(component.change for component in inputs)):
-        event(tell, inputs, [price, drawing], show_progress="hidden", queue=False)
-    return ordered
+def told(
+    presets: Presets, preset_name: object, job: Job, family: str | None, values: Sequence[Any], rates: cost.Rates
+) -> tuple[str, str]:
+    """The line of the cost, and the drawing of the key levels, of the controls' values in the order of FIELDS."""
+    try:
+        config = NoiseOrderConfig(True, *values)
+    except ValueError as error:
+        return state(words(f"⚠ {error}"), set(), False), ""
+    actual, _ = follow(config, family)
+    text = words(cost.line(actual, job, rates))
+    if config.direction == AUTO and config.inject:
+        text += words(automatic(family))
+    injection_cost = cost.injection(actual, job.parts, job.cfg, rates.negative[1])
+    line = state(text, cost.idle(actual, job), is_changed(presets, preset_name, config), injection_cost)
+    return line, curve(*values_of(actual))
+
+
+def is_changed(presets: Presets, name: object, config: NoiseOrderConfig) -> bool:
+    """Whether settings are other ones than those of the chosen preset; not of one that cannot be used."""
+    try:
+        preset = presets.get(name)
+    except (SettingError, OSError):
+        return False
+    return any(getattr(preset, each) != getattr(config, each) for each in OF_PRESETS)
 
 
 def own_presets(elem_id: Callable[[str], str], presets: Presets, preset: Any, ordered: list[Any]) -> None:
@@ -261,9 +289,8 @@ def state(text: str, idle: set[str], changed: bool, injection_cost: int = 0) -> 
 
     injection_cost: evaluations of Inject in the first pass.
     """
-    names = " ".join(field.name for field in FIELDS if field.name not in ("enabled", *SIMPLE, *COMPARE))
     mark = "true" if changed else ""
     return (
-        f'<div data-names="{names}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}" '
+        f'<div data-names="{" ".join(ADVANCED)}" data-idle="{" ".join(sorted(idle))}" data-changed="{mark}" '
         f'data-injected="{injection_cost}">{text}</div>'
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from handling import MILLISECONDS, OPTIONS, choose, fill, read_choices, unfold
+from handling import MILLISECONDS, OPTIONS, choose, fill, read_choices, settle, unfold
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from serving import blocks, serve
 
@@ -45,6 +45,7 @@ def visit(tab, url, theme="light"):
     tab.locator("#noiseorder_cost").get_by_text("Costs nothing.").wait_for()
     tab.add_script_tag(path=ROOT / "javascript" / "noiseorder.js")
     tab.wait_for_function(f"() => {JOB}.cfg === 1.5")
+    settle(tab)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from serving import blocks, serve
 
 from lib_noiseorder.config import FIELDS
-from lib_noiseorder.webui import accordion, inspector, sheet
+from lib_noiseorder.webui import accordion, inspector
 from lib_noiseorder.webui.userpresets import Presets
 
 ROOT = Path(__file__).parents[2]
@@ -43,8 +43,7 @@ def url(tmp_path_factory):
             elem_id,
             presets,
             lambda: None,
-            below_cost=lambda: sheet.panel(elem_id),
-            advanced=lambda: sheet.sliders(elem_id),
+            audition=True,
         )
         inspector.panel(elem_id, inspector.Inspections(), lambda: False, lambda on: None)
     with serve(page) as address:
