@@ -70,11 +70,11 @@ def test_a_neighbour_does_not_notice_us(server, neighbour, batch_size):
 
 
 def sheet_of(server, kind, scripts, first, count, **changes):
-    """The previews of so many candidates from a variant on, after all steps, with these scripts' arguments."""
+    """Pictures (coarse) and scores (exact) of so many candidates from a variant on, after all steps."""
     body = server.request(kind, **{"steps": 8, **changes}, candidates=count, depth=0.05)
     ours = {"noise order": {"args": [{"erase": 4.0, "inject": 0.0, "variant": first}]}}
     body["alwayson_scripts"] = {name: {"args": args} for name, args in scripts.items()} | ours
-    return [each["picture"] for each in server.post("/noiseorder/v1/audition", body)["previews"]]
+    return [(each["picture"], each["score"]) for each in server.post("/noiseorder/v1/audition", body)["previews"]]
 
 
 def test_a_neighbour_is_the_same_for_every_candidate(server, neighbour):
