@@ -44,6 +44,7 @@ Critic = Callable[[Tensor, PlaygroundDenoiser], Sequence[float]]
 COUNT, STEPS = 4, 20
 TODAY = (7, STEPS)
 SKETCH = (4, 7)
+OTHERS = [(4, 8), (5, 8), (5, 10)]
 DRAFT, WHOLE = (10, 10), (STEPS, STEPS)
 TRIED = [(3, 5), (3, 6), (4, 6), (4, 7), (4, 8), (5, 8), (4, 9), (4, 10), (5, 10), (6, STEPS), TODAY]
 LEVELS = (0.6, 0.5, 0.4)
@@ -105,6 +106,11 @@ def fresh(batch: Candidates) -> Rows:
     return candidates(batch, [SKETCH, TODAY, WHOLE], {"model": self_consistency})
 
 
+def others(batch: Candidates) -> Rows:
+    """Sketches that were nearly taken."""
+    return candidates(batch, OTHERS, {"model": self_consistency})
+
+
 def drafts(batch: Candidates) -> Rows:
     """What people do by hand: everything with half the steps; the best one is made again with all of them."""
     return candidates(batch, [DRAFT], {"model": self_consistency})
@@ -145,12 +151,13 @@ def more_steps(batch: Candidates) -> Rows:
 PARTS: dict[str, Callable[[Candidates], Rows]] = {
     "tuning": tuning,
     "fresh": fresh,
+    "others": others,
     "drafts": drafts,
     "more": more_steps,
     "critics": critics,
 }
 """What is made, and kept, together."""
-COMMANDS = {"tuning": ["tuning"], "fresh": ["fresh", "drafts", "more"], "critics": ["fresh", "critics"]}
+COMMANDS = {"tuning": ["tuning"], "fresh": ["fresh", "others", "drafts", "more"], "critics": ["fresh", "critics"]}
 
 
 def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
@@ -205,9 +212,10 @@ def rows_of(results: Rows, cfg: float) -> Rows:
         rows[name] = np.column_stack([values, np.full(len(values), extra)])
 
     for judge, question in (("model", 1), ("checker", 0)):
-        for seen in (SKETCH, TODAY):
-            name = f"Audition of {COUNT} after {seen[0]} of {seen[1]} steps, by the {judge}"
-            row(name, pick(found, results[f"{name_of(seen)}, {judge}"]), COUNT * (seen[0] * each + question))
+        for seen in (SKETCH, TODAY, *OTHERS):
+            if (by := results.get(f"{name_of(seen)}, {judge}")) is not None:
+                name = f"Audition of {COUNT} after {seen[0]} of {seen[1]} steps, by the {judge}"
+                row(name, pick(found[: len(by)], by), COUNT * (seen[0] * each + question))
         for count in range(2, COUNT + 1):
             some = found[:, :count]
             by = results[f"{STEPS} of {STEPS}, {judge}"][:, :count]
@@ -234,12 +242,14 @@ def tell_sketch(tables: dict[str, Rows]) -> None:
     print("|---" * (len(tables) + 4) + "|")
     for judge in ("model", "checker"):
         ours = f"Audition of {COUNT} after {SKETCH[0]} of {SKETCH[1]} steps, by the {judge}"
-        others = {
-            name: rows[name] for rows in tables.values() for name in rows if name.endswith(judge) and name != ours
-        }
-        for name, values in others.items():
+        first, *rest = tables.values()
+        rows_of_judge = {name: row for name, row in first.items() if name.endswith(judge) and name != ours}
+        for name, values in rows_of_judge.items():
+            # Those that were made of every model.
+            if not all(name in rows for rows in rest):
+                continue
             differences = [paired_differences(rows[ours][:, 1], rows[name][:, 1]) for rows in tables.values()]
-            cost = f"{values[0, 3]:.0f}, {next(iter(tables.values()))[ours][0, 3]:.0f}"
+            cost = f"{values[0, 3]:.0f}, {first[ours][0, 3]:.0f}"
             cells = [judge, name, cost, *(interval(each, bold=False) for each in differences), pooled(differences)]
             print(f"| {' | '.join(cells)} |")
 

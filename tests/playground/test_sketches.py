@@ -125,7 +125,7 @@ def test_what_is_in_the_store_is_not_made_again(sketches, tmp_path, capsys):
         made[path] = path.stat().st_mtime_ns
     arguments = ["--store", str(tmp_path), "--seed", "100", "--count", "2", "--models", "dit", "--processes", "1"]
     sketches.main(["fresh", *arguments])
-    assert "3/3" in capsys.readouterr().err
+    assert "4/4" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made
 
 
