@@ -20,6 +20,9 @@ def page(browser, server):
     server.load(server.kinds[0])
     page = browser.new_page(viewport={"width": 1400, "height": 1800})
     page.set_default_timeout(MILLISECONDS)
+    page.on(
+        "request", lambda request: setattr(page, "sheet", request.url) if "/audition/sheet/" in request.url else None
+    )
     open_page(page, server)
     yield page
     page.close()
@@ -499,14 +502,14 @@ def cells_of(page):
 
 
 def told_of(page):
-    return page.locator(f"{OURS}sheet .noiseorder-told").inner_text()
+    return page.locator(f"{OURS}sheet .noiseorder-made").inner_text()
 
 
 def previews_of(page):
     """What the server has made of the last sheet."""
     return page.evaluate(
-        "fetch('noiseorder/v1/audition/sheet/' + sessionStorage.getItem('noiseorder_txt2img_audition'))"
-        ".then((answer) => answer.json()).then(({previews}) => previews.length)"
+        "address => fetch(address).then((answer) => answer.json()).then(({previews}) => previews.length)",
+        page.sheet.partition("?")[0],
     )
 
 
@@ -537,7 +540,7 @@ def test_an_interrupted_sheet_shows_all_that_was_made(page, server):
     cells_of(page).nth(1).wait_for()
     page.locator("#txt2img_interrupt").click(force=True)
     wait_for_end(page)
-    page.locator(f"{OURS}sheet .noiseorder-told").get_by_text("interrupted").wait_for()
+    page.locator(f"{OURS}sheet .noiseorder-made").get_by_text("interrupted").wait_for()
     assert 2 <= cells_of(page).count() == previews_of(page) < 9
     cells_of(page).nth(1).click()
     wait_for_value(page, "variant", 1)
