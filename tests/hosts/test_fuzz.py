@@ -56,6 +56,8 @@ def good(field, rng):
         return rng.random() < (0.7 if field.name == "enabled" else 0.2)
     if field.choices:
         return rng.choice(field.choices)
+    if field.name == "chain":
+        return rng.choice(("", "", "2", "1.5 v3", "1.2 v7; 64 v2 @ 0.5 0.1 0.95 0.6", [{"n": 2, "variant": 9_990}]))
     if rng.random() < 0.3:
         return rng.choice((field.minimum, field.maximum, field.default))
     if isinstance(field.default, int):
@@ -71,12 +73,39 @@ def beside(field, rng):
     return rng.choice(HOSTILE)
 
 
+LINK = re.compile(r"(\d+(?:\.\d*)?)(?:\s*v(\d+))?(?:\s*@((?:\s+[01](?:\.\d+)?){4}))?", re.ASCII)
+
+
+def links_of(value):
+    """Of each link its n, variant and box, worked out apart from the code; None for what is no chain."""
+    if isinstance(value, (list, tuple)):
+        known = all(isinstance(each, dict) and set(each) <= {"n", "variant"} and "n" in each for each in value)
+        return [(each["n"], each.get("variant", 0), None) for each in value] if known else None
+    if not isinstance(value, str):
+        return None
+    found = [LINK.fullmatch(part) for part in (each.strip() for each in re.split("[;\n]", value)) if part]
+    if not all(found):
+        return None
+    boxes = [[float(side) for side in each[3].split()] if each[3] else None for each in found]
+    return [(float(each[1]), int(each[2] or 0), box) for each, box in zip(found, boxes, strict=True)]
+
+
+def allowed_chain(value):
+    links = links_of(value)
+    return links is not None and all(
+        1 < n <= 64 and variant < 10_000 and (box is None or (box[0] < box[2] and box[1] < box[3]))
+        for n, variant, box in links
+    )
+
+
 def allowed(field, value):
     """Whether the value is one the documentation allows, worked out apart from the code."""
     if isinstance(field.default, bool):
         return value is True or value is False
     if field.choices:
         return type(value) is str and value in field.choices
+    if field.name == "chain":
+        return allowed_chain(value)
     if type(value) not in (int, float) or not -1e6 < value < 1e6:
         return False
     whole = isinstance(field.default, float) or value in range(10_000)
@@ -109,7 +138,9 @@ def expect(values):
     if not any(settings[name] for name in used):
         return ["layout"]
     count = settings["audition"]
-    if count and (count == 1 or settings["erase"] == 1 or settings["variant"] + count > 10_000):
+    links = links_of(settings["chain"])
+    variant = links[-1][1] if links else settings["variant"]
+    if count and (count == 1 or (settings["erase"] == 1 and not links) or variant + count > 10_000):
         return ["(audition)"]
     return NoiseOrderConfig(**settings)
 

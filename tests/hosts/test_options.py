@@ -26,10 +26,12 @@ def test_settings_page(host):
         "noiseorder_console": "one line per batch",
         "noiseorder_inspector": False,
         "noiseorder_adetailer": False,
+        "noiseorder_sketches": True,
+        "noiseorder_preview_quality": "good",
     }
     assert added["noiseorder_adetailer"].infotext == "Noise Order in ADetailer"
     assert {(info.section, info.category_id) for info in added.values()} == {(("noiseorder", "Noise Order"), "sd")}
-    for key in ("paste", "on_failure", "console"):
+    for key in ("paste", "on_failure", "console", "preview_quality"):
         info = added[f"noiseorder_{key}"]
         assert info.default in info.component_args["choices"]
     assert "reload" in added["noiseorder_default_preset"].comment
