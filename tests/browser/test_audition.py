@@ -272,7 +272,7 @@ def test_two_presses_make_one_sheet(page, host):
     wait_for_end(page, host)
     page.wait_for_timeout(1500)
     assert (len(host.presses), host.whole) == (1, 0)
-    assert page.locator(f"{PANEL}sheet .noiseorder-told").inner_text().startswith("9 candidates at 6 of 20 steps")
+    assert page.locator(f"{PANEL}sheet .noiseorder-made").inner_text().startswith("9 candidates at 6 of 20 steps")
     # And again when it is done.
     press(page)
     host.make(0)
