@@ -7,7 +7,8 @@
     const LINKS = {subtle: "1.2 v0", strong: "2 v0"}; // the erasure that is added to the chain
     const SIDES = ["left", "top", "right", "bottom"];
     const [SMALLEST, LONG] = [5, 20]; // percent of a part's side; cells beyond which the grid scrolls inside
-    const WAITING = "Waiting for the first preview";
+    const [WAITING, CLICK] = ["Waiting for the first preview", "Click a preview to choose it"];
+    const MAKES = "is chosen: Generate makes its whole image";
     const WRITES = ["variant", "chain"]; // the controls that choosing writes, besides the seed
 
     // By panel. sheets: those one has come through; here: the one that is shown; open: whether its choice is shown
@@ -176,7 +177,7 @@
         Object.assign(sheet, {
             told: [told.told, ...told.notes].join(". "), images: told.images || 1, candidates: told.candidates,
         });
-        if (run.have && within(panel, "told").textContent === WAITING) say(panel, "");
+        if (run.have && within(panel, "told").textContent === WAITING) say(panel, CLICK);
         draw(panel);
     }
 
@@ -246,7 +247,7 @@
         const preview = chosenOf(panel);
         write(panel, preview ? whole(sheet, preview) : sheet.base, sheet.seed);
         draw(panel);
-        say(panel, preview ? `${capital(name(sheet, preview))} is chosen: Generate makes its whole image` : "");
+        say(panel, preview ? `${capital(name(sheet, preview))} ${MAKES}` : CLICK);
     }
 
     function choose(panel, index) {
@@ -425,7 +426,8 @@
             const alt = `${capital(name(sheet, preview))}, seed ${preview.seed_text}`;
             set(large.querySelector("img"), {src: `data:image/png;base64,${preview.picture}`, alt});
         }
-        show(large.querySelector(".noiseorder-name"), caption(sheet, preview) + (preview.note ? `: ${preview.note}` : ""));
+        const told = preview.note || sheet.images > 1; // else the line beneath says it all
+        show(large.querySelector(".noiseorder-name"), told ? [caption(sheet, preview), preview.note].filter(Boolean).join(": ") : "");
         const part = large.querySelector(".noiseorder-part");
         part.hidden = box.hidden = !now.part;
         large.querySelector(".noiseorder-picture").classList.toggle("noiseorder-draws", Boolean(now.part));
@@ -491,8 +493,9 @@
 
     function drawStale(panel) {
         const sheet = sheetOf(panel), stale = Boolean(sheet) && walk(panel).run?.sheet !== sheet && isStale(panel, sheet);
-        for (const part of ["cells", "chosen"]) within(panel, part).classList.toggle("noiseorder-old", stale);
+        for (const part of ["cells", "picture"]) within(panel, part).classList.toggle("noiseorder-old", stale);
         show(within(panel, "stale"), stale ? "Made with other settings: press Audition again" : "");
+        if (stale && within(panel, "told").textContent.endsWith(MAKES)) say(panel, "");
     }
 
     // ---- Mouse and keyboard

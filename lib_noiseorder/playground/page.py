@@ -49,7 +49,7 @@ WORLD = "\n".join(
         *(f"* {world.ABOUT} ({'; '.join(d.words for d in MODELS.values() if d.world is world)})" for world in WORLDS),
     ]
 )
-CHOOSE = "Dashed frame: what the model chooses. Click the one you like"
+FRAMED = "Dashed frame: what the model chooses"
 MAX_IMAGES = 16
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [ROOT / "javascript" / name for name in ("noiseorder.js", "sheet.js")]
@@ -183,7 +183,7 @@ def draw(contact_sheet: sheet.Sheet, candidates: Candidates, config: NoiseOrderC
         notes.append({"note": note, "title": title, "best": column == candidates.best(row)})
     drawn = sheet.drawn(contact_sheet)
     drawn["previews"] = [preview | note for preview, note in zip(drawn["previews"], notes, strict=True)]
-    return {**drawn, "told": f"{candidates.tally()}. {CHOOSE}"}
+    return {**drawn, "told": f"{candidates.tally()}. {FRAMED}"}
 
 
 def data_url(image: np.ndarray) -> str:

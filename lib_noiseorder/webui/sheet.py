@@ -127,11 +127,12 @@ class Sheets:
 
 def drawn(sheet: Sheet, have: int = 0) -> dict[str, Any]:
     """A sheet as the page draws it, with the previews after the first `have`, small."""
+    so_far = summary(sheet)  # first: what is done by now has all its previews
     previews = [
         {**describe_preview(each), "picture": png(small(each.picture)), "seed_text": str(each.seed)}
         for each in sheet.previews[have:]
     ]
-    return {**summary(sheet), "previews": previews, "begun": True}
+    return {**so_far, "previews": previews, "begun": True}
 
 
 def check(candidates: object, depth: object) -> None:

@@ -278,6 +278,23 @@ def test_the_page_gets_only_what_it_has_not_yet(client, host):
     ] == [1]
 
 
+def test_a_sheet_that_is_completed_while_it_is_told_is_not_told_as_done(monkeypatch):
+    """The page asks no more of one that is done."""
+    preview = sheet.Preview(0, 7, 0, Image.new("RGB", (8, 8)))
+    growing = sheet.Sheet("x", 2, previews=[preview])
+
+    def complete(picture):
+        growing.previews.append(preview)
+        growing.done = True
+        return ""
+
+    monkeypatch.setattr(sheet, "png", complete)
+    told = sheet.drawn(growing)
+    assert (len(told["previews"]), told["done"]) == (1, False)
+    told = sheet.drawn(growing, 1)
+    assert (len(told["previews"]), told["done"]) == (1, True)
+
+
 def test_a_sheet_that_has_not_begun_is_no_error(client):
     answer = client.get("/noiseorder/v1/audition/sheet/other")
     assert (answer.status_code, answer.json()) == (200, {"previews": [], "begun": False, "busy": False})
