@@ -2,13 +2,15 @@
 
     python benchmarks/sketches.py tuning [--count 128] [--seed 4000000] [--models unet dit] [--cfg 3]
     python benchmarks/sketches.py fresh [--count 1024] [--seed 4100000] [--models unet dit] [--cfg 3]
+    python benchmarks/sketches.py lengths [--count 128] [--seed 4000000] [--models unet dit] [--cfg 3]
     python benchmarks/sketches.py critics [--count 1024] [--seed 4100000] [--models unet dit] [--cfg 3]
 
 Images have 20 steps. Each prompt has four candidates (Erase n = 4, nothing injected, variants 0 to 3), all of them
 finished, so that any choice can be told; "4 of 7" is the x̂0 of the fourth of 7 steps. Every row is compared prompt by
 prompt with the mean of the four, which is an image as it comes. The tuning tells what sketch and which level of the
 critic to take, fresh seeds what that brings, beside what the same evaluations bring elsewhere, and what other critics
-see in the sketches. Prints Markdown tables. Keeps what it has made in --store and goes on there.
+see in the sketches; lengths tells how like images of other numbers of steps they are. Prints Markdown tables. Keeps
+what it has made in --store and goes on there.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ OTHERS = [(4, 8), (5, 8), (5, 10)]
 DRAFT, WHOLE = (10, 10), (STEPS, STEPS)
 TRIED = [(3, 5), (3, 6), (4, 6), (4, 7), (4, 8), (5, 8), (4, 9), (4, 10), (5, 10), (6, STEPS), TODAY]
 LEVELS = (0.6, 0.5, 0.4)
+LENGTHS = (10, 12, 15, 20, 30, 50)
+BESIDE = [SKETCH, (4, 10), (5, 10), (8, 18), TODAY]
 
 
 def name_of(look: Look) -> str:
@@ -116,6 +120,19 @@ def drafts(batch: Candidates) -> Rows:
     return candidates(batch, [DRAFT], {"model": self_consistency})
 
 
+def lengths(batch: Candidates) -> Rows:
+    """The correlation of looks with images of other numbers of steps, of the first candidate: (n, LENGTHS)."""
+    noise, _ = modulate(batch.host.fresh_noise(batch.seeds), Modulation(erase=4.0, variant=0), batch.host)
+    images = [look(batch, noise, steps, [steps])[steps, steps] for steps in LENGTHS]
+    results = {}
+    for at, of in BESIDE:
+        shown = look(batch, noise, of, [at])[at, of]
+        results[f"{name_of((at, of))}, lengths"] = (
+            torch.stack([correlation(shown, x) for x in images], 1).float().numpy()
+        )
+    return results
+
+
 def critics(batch: Candidates) -> Rows:
     """Other critics of the sketches, per prompt and candidate."""
     before, coarser = (SKETCH[0] - 1, SKETCH[1]), (3, 5)
@@ -155,9 +172,15 @@ PARTS: dict[str, Callable[[Candidates], Rows]] = {
     "drafts": drafts,
     "more": more_steps,
     "critics": critics,
+    "lengths": lengths,
 }
 """What is made, and kept, together."""
-COMMANDS = {"tuning": ["tuning"], "fresh": ["fresh", "others", "drafts", "more"], "critics": ["fresh", "critics"]}
+COMMANDS = {
+    "tuning": ["tuning"],
+    "fresh": ["fresh", "others", "drafts", "more"],
+    "critics": ["fresh", "critics"],
+    "lengths": ["lengths"],
+}
 
 
 def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: int, half: bool, path: Path) -> None:
@@ -200,6 +223,16 @@ def tell_tuning(all_results: dict[str, Rows], cfg: float) -> None:
     for seen in TRIED:
         likes = [results[f"{name_of(seen)}, like"] for results in all_results.values()]
         print(f"| {name_of(seen)} | {' | '.join(f'{np.median(x):.2f}, {np.quantile(x, 0.1):.2f}' for x in likes)} |")
+
+
+def tell_lengths(all_results: dict[str, Rows]) -> None:
+    """Print how like images of each length the looks are, median and lowest tenth."""
+    print(f"| model | look | {' | '.join(f'{steps} steps' for steps in LENGTHS)} |\n{'|---' * (2 + len(LENGTHS))}|")
+    for name, results in all_results.items():
+        for seen in BESIDE:
+            likes = results[f"{name_of(seen)}, lengths"].T
+            cells = [f"{np.median(x):.2f}, {np.quantile(x, 0.1):.2f}" for x in likes]
+            print(f"| {' | '.join([f'{name}, N = {likes.shape[1]}', name_of(seen), *cells])} |")
 
 
 def rows_of(results: Rows, cfg: float) -> Rows:
@@ -305,8 +338,8 @@ def tell_critics(all_results: dict[str, Rows], cfg: float) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=list(COMMANDS))
-    parser.add_argument("--count", type=int, help="prompts: tuning 128, else 1024")
-    parser.add_argument("--seed", type=int, help="of the first prompt: tuning 4000000, else 4100000")
+    parser.add_argument("--count", type=int, help="prompts: tuning and lengths 128, else 1024")
+    parser.add_argument("--seed", type=int, help="of the first prompt: tuning and lengths 4000000, else 4100000")
     parser.add_argument("--cfg", type=float, default=3.0)
     ordinary = [name for name, about in MODELS.items() if not about.distilled]
     parser.add_argument("--models", nargs="+", choices=ordinary, default=ordinary)
@@ -314,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bfloat16", action="store_true", help="faster where the processor has it")
     parser.add_argument("--store", type=Path, default=Path("results/sketches"))
     options = parser.parse_args(arguments)
-    tunes = options.command == "tuning"
+    tunes = options.command in ("tuning", "lengths")
     options.count = options.count or (128 if tunes else 1024)
     options.seed = options.seed or (4_000_000 if tunes else 4_100_000)
     files = {
@@ -333,8 +366,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     all_results: dict[str, Rows] = {}
     for (_, name), paths in files.items():
         all_results.setdefault(name, {}).update(join_files(paths))
+    if options.command == "lengths":
+        tell_lengths({name: results for name, results in all_results.items() if results})
+        return
     all_results = {name: results for name, results in all_results.items() if "found" in results}
-    if tunes:
+    if options.command == "tuning":
         tell_tuning(all_results, options.cfg)
         return
     if options.command == "critics":

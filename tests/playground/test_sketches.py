@@ -168,3 +168,23 @@ def test_a_missing_word_is_what_the_model_still_adds(sketches, monkeypatch):
     assert sketches.words(torch.zeros(2, 3, 16, 16), batch.host, 0.6) == [-25, 0]
     assert [(tokens == 0).sum().item() for tokens in asked] == [0, 2, 2, 2, 2, 2]
     assert (batch.tokens != 0).all()
+
+
+def test_sketches_of_images_of_other_lengths(sketches, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sketches, "LENGTHS", (3, 5))
+    monkeypatch.setattr(sketches, "BESIDE", [(2, 3), (5, 5)])
+    arguments = ["lengths", "--store", str(tmp_path), "--count", "2", "--models", "clutter-dit"]
+    batch = sketches.Candidates("clutter-dit", 3.0, 20, 7, 2)
+    (path,) = sketches.store_files(
+        argparse.Namespace(seed=4_000_000, count=2, store=tmp_path, bfloat16=False), "lengths", "clutter-dit", 3.0, 20
+    )
+    results = sketches.lengths(batch)
+    np.savez(path, **results)
+    assert results["5 of 5, lengths"].shape == (2, 2)
+    assert results["5 of 5, lengths"][:, 1] == pytest.approx(1)
+    assert (results["2 of 3, lengths"] < 0.999).all()
+    sketches.main([*arguments, "--processes", "0"])
+    output = capsys.readouterr().out
+    assert "| model | look | 3 steps | 5 steps |" in output
+    assert "| clutter-dit, N = 2 | 5 of 5 |" in output
+    assert output.rstrip().endswith("| 1.00, 1.00 |")
