@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from .. import log
 from ..config import FIELDS, NO_PRESET, NoiseOrderConfig, SettingError, parse, quote
@@ -45,11 +45,10 @@ class Presets:
 
     def get(self, name: object) -> NoiseOrderConfig:
         """The settings of a preset. Raises SettingError if there is none or it cannot be used, OSError."""
-        if isinstance(name, str) and name in PRESETS:
+        if is_among(name, PRESETS):
             return PRESETS[name]
         own = self.read()
-        # A list from the page, of several or of none, is no name either.
-        if not isinstance(name, str) or name not in own:
+        if not is_among(name, own):
             raise SettingError(f"{quote(name)} is no preset: the presets are {', '.join((*PRESETS, *own))}")
         try:
             if not isinstance(own[name], dict):
@@ -62,10 +61,8 @@ class Presets:
         """Every preset that can be used."""
         presets = {}
         for name in self.names():
-            try:
+            with suppress(SettingError, OSError):
                 presets[name] = self.get(name)
-            except (SettingError, OSError):
-                continue
         return presets
 
     def save(self, name: str, config: NoiseOrderConfig) -> str:
@@ -82,7 +79,7 @@ class Presets:
         new = check_name(new)
         with self.alone():
             own = self.whole()
-            self.must_be_own(old, own)
+            check_own(old, own)
             if new in own and new != old:
                 raise SettingError(f'There is a preset "{new}" already: choose another name, or delete that one first')
             self.write({new if name == old else name: values for name, values in own.items()})
@@ -91,15 +88,8 @@ class Presets:
     def delete(self, name: object) -> None:
         with self.alone():
             own = self.whole()
-            self.must_be_own(name, own)
+            check_own(name, own)
             self.write({other: values for other, values in own.items() if other != name})
-
-    @staticmethod
-    def must_be_own(name: object, own: dict[str, Any]) -> None:
-        # A list from the page, of several or of none, is no name either.
-        if not isinstance(name, str) or name not in own:
-            reason = f'"{name}" is built in' if name in list(PRESETS) else f"{quote(name)} is none of your own presets"
-            raise SettingError(f"{reason}: choose one of your own ({', '.join(own) or 'there is none yet'})")
 
     def read(self) -> dict[str, Any]:
         """The user's own presets, unchecked. A damaged file is set aside under another name, with a line about it."""
@@ -116,7 +106,8 @@ class Presets:
         if own is not None:
             return own
         # A copy is set aside and the file emptied: a link or a mounted file has to stay where it is.
-        aside = next(path for path in map(self.aside, range(1, 1000)) if not path.exists())
+        names = (f"{self.path.stem}.damaged-{number}.json" for number in itertools.count(1))
+        aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         try:
             aside.write_bytes(text)
             self.write({})
@@ -134,58 +125,52 @@ class Presets:
         except OSError as error:
             raise OSError(f"{self.path} cannot be read ({error.strerror or error}): allow reading it") from error
 
-    def aside(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.stem}.damaged-{number}.json")
-
-    @property
-    def target(self) -> Path:
-        """The file itself, where the path is a link to it."""
-        return Path(os.path.realpath(self.path))
-
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else, in this WebUI or another, changes the file meanwhile; whoever dies leaves no lock behind."""
-        target = self.target
+        """Nobody else, in this WebUI or another, changes the file meanwhile; whoever dies leaves no lock behind.
+
+        The lock is that of an empty SQLite database, the one in the standard library that waits on every system.
+        """
+        target = Path(os.path.realpath(self.path))
         with ExitStack() as stack:
-            # Where a lock file cannot be made, as in a folder that is read-only, the file is written all the same.
             with suppress(OSError):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context(target.with_name(f"{target.name}.lock").open("ab"))
-                stack.enter_context(hold_lock(lock.fileno()))
+            try:
+                lock = stack.enter_context(closing(sqlite3.connect(f"{target}.lock", timeout=PATIENCE)))
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                if "locked" in str(error):
+                    raise SettingError("Another WebUI is writing your presets for too long: try again") from None
+                # Where no lock file can be made, as in a folder that is read-only, the file is written all the same.
             yield
 
     def write(self, own: dict[str, Any]) -> None:
-        """Replace the file as a whole: whenever the power fails, the old one or the new one is there.
-
-        What has another name, or refuses to be replaced as a mounted file does, is written where it lies.
-        Raises OSError, with the file as it was.
-        """
-        target = self.target
-        fresh = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        """Replace the file as a whole; a link stays a link to it. Raises OSError, with the file as it was."""
+        target = Path(os.path.realpath(self.path))
         # By hand half a character may have been written, "\ud800", which has no bytes: it stays as it was.
         document = json.dumps({"version": VERSION, "presets": own}, indent=1, ensure_ascii=False)
         text = document.encode("utf-8", "backslashreplace")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists() and target.stat().st_nlink > 1:
+            if not replace(target, text):
                 rewrite(target, text)
-                return
-            try:
-                fill(fresh, text)
-                if target.exists():
-                    shutil.copymode(target, fresh)
-                fresh.replace(target)
-            except OSError as error:
-                if error.errno not in UNREPLACED or not target.is_file():
-                    raise
-                rewrite(target, text)
-            finally:
-                fresh.unlink(missing_ok=True)
         except OSError as error:
             raise OSError(
                 f"{self.path} could not be written ({error.strerror or error}), your presets are as they were: "
                 "make room or allow writing there, then try again"
             ) from error
+
+
+def is_among(name: object, presets: Mapping[str, Any]) -> TypeGuard[str]:
+    """A list from the page, of several or of none, is no name."""
+    return isinstance(name, str) and name in presets
+
+
+def check_own(name: object, own: dict[str, Any]) -> None:
+    """Raise SettingError for what is none of the user's own presets."""
+    if not is_among(name, own):
+        reason = f'"{name}" is built in' if is_among(name, PRESETS) else f"{quote(name)} is none of your own presets"
+        raise SettingError(f"{reason}: choose one of your own ({', '.join(own) or 'there is none yet'})")
 
 
 def decode(text: bytes) -> dict[str, Any] | None:
@@ -201,36 +186,26 @@ def decode(text: bytes) -> dict[str, Any] | None:
     return {name.encode("utf-8", "backslashreplace").decode(): values for name, values in data["presets"].items()}
 
 
-@contextmanager
-def hold_lock(file: int) -> Iterator[None]:
-    """An open file to ourselves. Raises SettingError if another keeps it long, OSError where files have no locks."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
+def replace(path: Path, text: bytes) -> bool:
+    """Put a new file in the place of this one: whenever the power fails, the old one or the new one is there.
 
-                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except (BlockingIOError, PermissionError):
-            if time.monotonic() > end:
-                raise SettingError("Another WebUI is writing your presets for too long: try again") from None
-            time.sleep(0.01)
-    yield  # closing the file unlocks it
-
-
-def fill(path: Path, text: bytes, mode: str = "wb") -> None:
-    """Write the bytes into a file, to the disk itself."""
-    with path.open(mode, buffering=0) as file:
-        rest = text
-        while rest:
-            rest = rest[file.write(rest) :]
-        file.truncate()
-        os.fsync(file.fileno())
+    False where it cannot be, as with a mounted file, or where another name would be left with the old one.
+    """
+    if path.exists() and path.stat().st_nlink > 1:
+        return False
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        fill(fresh, text)
+        if path.exists():
+            shutil.copymode(path, fresh)
+        fresh.replace(path)
+    except OSError as error:
+        if error.errno not in UNREPLACED or not path.is_file():
+            raise
+        return False
+    finally:
+        fresh.unlink(missing_ok=True)
+    return True
 
 
 def rewrite(path: Path, text: bytes) -> None:
@@ -241,6 +216,14 @@ def rewrite(path: Path, text: bytes) -> None:
     except OSError:
         fill(path, before, "r+b")
         raise
+
+
+def fill(path: Path, text: bytes, mode: str = "wb") -> None:
+    """Write the bytes into a file, to the disk itself."""
+    with path.open(mode) as file:
+        file.write(text)
+        file.truncate()
+        os.fsync(file.fileno())
 
 
 def check_name(name: str) -> str:

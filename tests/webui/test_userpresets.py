@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -263,18 +264,24 @@ def test_what_cannot_be_written_is_said_with_what_to_do(presets, path, monkeypat
 
 
 def test_another_webui_that_is_writing_is_waited_for(presets, path, monkeypatch):
-    import fcntl
-
     presets.save("Other", MINE)
-    monkeypatch.setattr(time, "sleep", lambda seconds: fcntl.flock(lock, fcntl.LOCK_UN))
-    with path.with_name("presets.json.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        presets.save("Mine", MINE)
-        assert presets.get("Mine") == MINE
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        monkeypatch.setattr(userpresets, "PATIENCE", -1.0)
-        with pytest.raises(SettingError, match="Another WebUI is writing your presets for too long"):
-            presets.delete("Mine")
+    with ThreadPoolExecutor() as threads:
+        with Presets(path).alone():
+            saving = threads.submit(presets.save, "Mine", MINE)
+            time.sleep(0.2)
+            assert not saving.done()
+            monkeypatch.setattr(userpresets, "PATIENCE", 0.0)
+            with pytest.raises(SettingError, match="Another WebUI is writing your presets for too long"):
+                presets.delete("Other")
+        assert saving.result() == "Mine"
+    assert presets.get("Mine") == MINE
+    presets.delete("Other")
+
+
+def test_where_no_lock_can_be_had_the_file_is_written_all_the_same(presets, path):
+    write_file(path.with_name("presets.json.lock"), "no database")
+    presets.save("Mine", MINE)
+    assert presets.get("Mine") == MINE
 
 
 def refuse(number):
