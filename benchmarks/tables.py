@@ -175,6 +175,7 @@ SHOWN = (
         "headline",
         *(AUDITION.format(at, "checker") for at in ("7 of 20", "1 of 4")),
     ),
+    Shown("audition by sketches, the model chooses", "sketches", "Audition of 4 after 4 of 7 steps, by the model"),
     Shown("two finished, the model chooses", "headline", "Best of 2 finished, by the model"),
     Shown("more steps: 50 of 20, 12 of 4", "headline", "50 steps", "12 steps"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_page import OURS, fill, generate, open_page, page, prepare_audition, wait_for_end  # noqa: F401
+from test_page import OURS, page, prepare_audition  # noqa: F401
 
 SHEET = f"{OURS}sheet"
 
@@ -22,6 +22,8 @@ def choose(page, index):  # noqa: F811
 def wait_for_sheet(page, count):  # noqa: F811
     page.wait_for_function(f"() => document.querySelectorAll('{SHEET} .noiseorder-cell').length === {count}")
     page.wait_for_function(f"() => !document.querySelector('{OURS}audition_button[aria-disabled=true]')")
+    # The tab goes on for a moment: it shows the previews in its gallery.
+    page.wait_for_function("() => getComputedStyle(document.querySelector('#txt2img_interrupt')).display === 'none'")
 
 
 def crumbs(page):  # noqa: F811
