@@ -104,7 +104,9 @@ def test_what_was_done_is_told_in_the_panel(page, server):
     outcome = page.locator(f"{OURS}outcome").first
     fill(page, f"{OURS}inject", 0.05)
     generate(page)
-    outcome.get_by_text(re.compile(r"Noise: \d+ % of the seed's own kept, turned by 2\.9°, .* 2 model")).wait_for()
+    outcome.get_by_text(
+        re.compile(r"(Half|\d+ %) of this seed's noise kept; turned by 2\.9° by Inject, 2 model")
+    ).wait_for()
     server.probe(fail_at=1)
     generate(page)
     outcome.get_by_text(re.compile("^Noise left as it is: .*the probe made the model fail")).wait_for()

@@ -23,16 +23,20 @@ PROMPT = "a red cross left of a blue ring"
 SETTINGS = NoiseOrderConfig(True, inject=0.05, audition=3, variant=5)
 
 
-@pytest.mark.parametrize("name", ["unet", "dit"])
-def test_a_preview_is_what_its_whole_image_shows_at_that_step(name):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("unet", SETTINGS), ("dit", SETTINGS), ("dit", SETTINGS.replace(variant=1, chain="2 v3; 1.2 v5"))],
+)
+def test_a_preview_is_what_its_whole_image_shows_at_that_step(name, settings):
+    """The last erasure has the variants: of a chain its last link."""
     model = load(name)
-    result = audition(model, PROMPT, "", [1, 2], 8, 3.0, SETTINGS, enlarge=1)
+    result = audition(model, PROMPT, "", [1, 2], 8, 3.0, settings, enlarge=1)
     assert (result.plan, result.variants, result.seeds) == (Plan(4, 8), (5, 6, 7), (1, 2))
     assert result.cost == pytest.approx(3 * (8 + 2) / (16 + 2))
     tokens, uncond = encode([parse_caption(PROMPT)]), null_tokens(1)
     for k, (seed, variant) in enumerate((seed, variant) for seed in (1, 2) for variant in (5, 6, 7)):
         host = PlaygroundDenoiser(model, [seed], tokens, uncond, 3.0)
-        noise, _ = modulate(seed_noise([seed]), modulation(SETTINGS.replace(variant=variant)), host)
+        noise, _ = modulate(seed_noise([seed]), modulation(settings.with_variant(variant)), host)
         steps = []
         model.sample(noise, tokens, uncond, 3.0, 8, lambda step, total, denoised, steps=steps: steps.append(denoised))
         assert abs(to_uint8(steps[3], 1)[0].astype(int) - result.images[k]).max() <= 1

@@ -61,6 +61,28 @@ def test_a_page_that_is_opened_again_need_not_wait():
     assert preview(seed=2) != pictures
 
 
+def test_a_request_s_settings_count_more_than_the_controls():
+    request = json.dumps({"id": "x", "settings": {"variant": 3, "chain": "2 v1; 1.2 v4"}})
+    drawn = answer(request=request)
+    assert drawn["previews"][1]["settings"] == {"variant": 3, "chain": "2 v1; 1.2 v5"}
+    assert [each["variant"] for each in drawn["previews"][:4]] == [4, 5, 6, 7]
+    assert answer()["previews"][1]["settings"] == {"variant": 1, "chain": ""}
+    assert (drawn["images"], drawn["candidates"], drawn["done"]) == (4, 4, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": None}, "Seed is empty: give a whole number"),
+        ({"request": '{"settings": {"chain": "up"}}'}, "Chain (chain), link 1 = 'up'"),
+    ],
+)
+def test_what_cannot_be_auditioned_is_told_in_its_sheet(changes, message):
+    drawn = answer(**changes)
+    assert (drawn["previews"], drawn["told"]) == ([], "No audition")
+    assert message in drawn["notes"][0]
+
+
 @pytest.mark.parametrize("prompt", page.EXAMPLES)
 @pytest.mark.parametrize("model", page.NAMES)
 def test_an_example_keeps_the_model_where_it_can(model, prompt):
