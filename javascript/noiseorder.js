@@ -174,7 +174,8 @@
             images: (number(tab + "batch_count") || 1) * (number(tab + "batch_size") || 1),
             settled, // with another one the server tells it anew
         }).toString();
-        if (query.includes("NaN") || asked[ours] === query) return;
+        // While the host samples, nothing is found out about a sampler.
+        if (query.includes("NaN") || asked[ours] === query || generates(tab)) return;
         asked[ours] = query;
         fetch(`noiseorder/v1/audition/cost?${query}`).then((answer) => answer.ok ? answer.json() : {told: ""})
             .then(({told}) => { if (asked[ours] === query && line.textContent !== told) line.textContent = told; })

@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from latent import checkpoint, layout, train, world
+from latent import checkpoint, layout, sample, train, world
 from latent.world import Scene
 
 
@@ -145,3 +145,13 @@ def test_the_shipped_vae_keeps_what_is_read() -> None:
     with torch.no_grad():
         decoded = vae.decode(vae.encode(images))
     assert sum(reading.right for reading in world.check(decoded, scenes)) >= 31
+
+
+def test_the_shipped_model_draws_what_is_said() -> None:
+    grounds = ("plain", "striped")
+    prompts = [f"a {colour} circle on a {ground} background" for colour in world.COLOURS for ground in grounds]
+    noise = torch.randn(len(prompts), 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    images = sample.Model().sample(noise, prompts, 5.0, 10)
+    readings = world.check(images, [world.parse_caption(prompt) for prompt in prompts])
+    assert sum(reading.score for reading in readings) > 0.6 * len(prompts)
+    assert sum(reading.relation for reading in readings) >= 7
