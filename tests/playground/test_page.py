@@ -74,7 +74,7 @@ def test_a_request_s_settings_count_more_than_the_controls():
     ("changes", "message"),
     [
         ({"seed": None}, "Seed is empty: give a whole number"),
-        ({"request": '{"settings": {"chain": "up"}}'}, "Chain (chain), link 1 = 'up'"),
+        ({"request": '{"settings": {"chain": "up"}}'}, "Chain (chain) = 'up': link 1"),
     ],
 )
 def test_what_cannot_be_auditioned_is_told_in_its_sheet(changes, message):
