@@ -187,7 +187,7 @@
         Object.assign(sheet, {
             told: [told.told, ...told.notes].join(". "), images: told.images || 1, candidates: told.candidates,
         });
-        if (run.have && within(panel, "told").textContent === WAITING) say(panel, CLICK);
+        if (run.have && ["", WAITING].includes(within(panel, "told").textContent)) say(panel, CLICK);
         draw(panel);
     }
 
