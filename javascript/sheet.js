@@ -12,9 +12,10 @@
     const WRITES = ["variant", "chain"]; // the controls that choosing writes, besides the seed
 
     // By panel. sheets: those one has come through; here: the one that is shown; open: whether its choice is shown
-    // large; part: the box that is drawn on it, in percent, null while none is; run: the audition under way.
+    // large; part: the box that is drawn on it, in percent, null while none is; run: the audition under way; written: what
+    // choosing has left in the controls.
     const walks = {};
-    const walk = ({ours}) => walks[ours] ??= {sheets: [], here: 0, open: false, part: null, run: null};
+    const walk = ({ours}) => walks[ours] ??= {sheets: [], here: 0, open: false, part: null, run: null, written: ""};
     const sheetOf = (panel) => walk(panel).sheets[walk(panel).here];
 
     function chosenOf(panel) {
@@ -42,13 +43,21 @@
         return settings;
     }
 
-    function write({ours, tab}, settings, seed) {
+    function write(panel, settings, seed) {
+        const {ours, tab} = panel;
         for (const name of WRITES) {
             const at = `#${ours}${name}`;
             if (name in settings) put(`${at} textarea, ${at} input:not([type=range])`, settings[name]);
         }
         // One drawn at random. With --use-textbox-seed the field takes text.
         if (seed !== null) put(`#${tab}seed input, #${tab}seed textarea`, seed);
+        walk(panel).written = JSON.stringify(read(panel));
+    }
+
+    // Another audition is not one of what was chosen in the last: that is Vary. What the user wrote since stays.
+    function startOver(panel) {
+        const {sheets, written} = walk(panel);
+        if (sheets.length && written === JSON.stringify(read(panel))) write(panel, sheets[0].base, null);
     }
 
     // What the previews depend on, besides what choosing writes. The last two are the playground's.
@@ -120,6 +129,7 @@
             say(panel, "This page is not complete yet: press Audition once more");
             return;
         }
+        if (!kind.length) startOver(panel);
         const sheet = newSheet(panel, ...kind), run = begin(panel, sheet);
         const request = JSON.stringify({
             id: sheet.id, candidates: number(`${ours}audition_candidates`), depth: number(`${ours}audition_depth`),
@@ -177,7 +187,7 @@
         Object.assign(sheet, {
             told: [told.told, ...told.notes].join(". "), images: told.images || 1, candidates: told.candidates,
         });
-        if (run.have && within(panel, "told").textContent === WAITING) say(panel, CLICK);
+        if (run.have && ["", WAITING].includes(within(panel, "told").textContent)) say(panel, CLICK);
         draw(panel);
     }
 
@@ -537,15 +547,13 @@
             if (!event.detail && walk(panel).part) within(panel, "part").querySelector("input").focus(); // by the keyboard
         }
     });
-    // The playground's own button: what it makes begins here too, and a second press waits for the first.
+    // The playground's own button does the same: it is Gradio's when this presses it.
     document.addEventListener("click", (event) => {
         const panel = PANELS.find(({tab}) => !tab);
         if (!event.target.closest?.("#audition") || !within(panel, "cells")) return;
-        const {run} = walk(panel);
-        if (run?.presses) return;
-        if (run) return event.stopImmediatePropagation();
-        begin(panel, newSheet(panel));
-        say(panel, WAITING);
+        if (walk(panel).run?.presses) return;
+        event.stopImmediatePropagation();
+        audition(panel);
     }, true);
     document.addEventListener("keydown", (event) => {
         const cell = event.target.closest?.(".noiseorder-cell");

@@ -475,6 +475,25 @@ def test_a_walk(page, host):
     assert page.errors == []
 
 
+def test_another_audition_starts_over_and_keeps_what_the_user_wrote(page, host):
+    press(page)
+    sheet_of(page, host, 0, 1)
+    choose(page, 1)
+    vary(page, host, "Vary (subtle)", 0, 1)
+    choose(page, 2)
+    assert controls(page) == ("1", "1.2 v1", "7")
+    press(page)
+    sheet_of(page, host, 0)
+    assert (host.controls[-1], host.asked) == ((0, ""), None)
+    choose(page, 0)
+    page.locator(f"{PANEL}variant input").evaluate(
+        "e => { e.value = 5; e.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    press(page)
+    sheet_of(page, host, 5)
+    assert host.controls[-1] == (5, "")
+
+
 def test_a_preview_as_it_was_has_the_settings_that_made_it(page, host):
     press(page)
     sheet_of(page, host, 3)
@@ -491,6 +510,7 @@ def test_a_preview_as_it_was_has_the_settings_that_made_it(page, host):
 
 @pytest.mark.parametrize("touch", [False, True], ids=["mouse", "touch"])
 def test_a_part_is_drawn(page, host, touch):
+    page.set_viewport_size({"width": 1000, "height": 700})  # a page that a finger could scroll
     press(page)
     sheet_of(page, host, 3)
     choose(page, 0)
@@ -501,9 +521,10 @@ def test_a_part_is_drawn(page, host, touch):
     corners = [(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]) for x, y in ((0.9, 0.2), (0.4, 0.7))]
     if touch:
         device = page.context.new_cdp_session(page)
-        for kind, points in zip(("touchStart", "touchMove", "touchEnd"), (corners[:1], corners[1:], []), strict=True):
+        path = [tuple(a + (b - a) * k / 5 for a, b in zip(*corners, strict=True)) for k in range(6)]
+        for kind, points in (("Start", path[:1]), *(("Move", [point]) for point in path[1:]), ("End", [])):
             points = [{"x": x, "y": y} for x, y in points]
-            device.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            device.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
     else:
         page.mouse.move(*corners[0])
         page.mouse.down()
