@@ -33,8 +33,12 @@ def open_tab(browser, width=1400):
 
 
 def settle(page):
-    """Wait until every answer of the server has come and is shown."""
-    page.wait_for_function("() => !window.underWay && performance.now() - window.answered > 200")
+    """Wait until every answer of the server has come and is shown, and 200 ms without another request."""
+    # What was just pressed has not asked yet: its request begins a moment later.
+    begun = page.evaluate("() => performance.now()")
+    page.wait_for_function(
+        "(begun) => !window.underWay && performance.now() - Math.max(window.answered, begun) > 200", arg=begun
+    )
 
 
 def fill(page, name, value):
@@ -47,6 +51,8 @@ def choose(page, name, value):
     page.locator(f"#{name} input").click()
     # A tick stands before the chosen one's name.
     page.locator(OPTIONS).filter(has_text=re.compile(rf"(^|\W){re.escape(value)}\s*$")).click()
+    # What the server answers to a choice is written over what is written into the page before it comes.
+    settle(page)
 
 
 def read_choices(page, name):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from handling import MILLISECONDS, OPTIONS, choose, fill, read_choices, settle, unfold
+from handling import OPTIONS, choose, fill, open_tab, read_choices, settle, unfold
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from serving import blocks, serve
 
@@ -295,8 +295,7 @@ def test_own_presets_are_saved_renamed_and_deleted(page, browser, url, data):
     choose(page, "noiseorder_preset", "Default")
     page.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '4'")
     # A page opened since then knows it too.
-    other = browser.new_page()
-    other.set_default_timeout(MILLISECONDS)
+    other = open_tab(browser)
     other.goto(url, wait_until="domcontentloaded")
     choose(other, "noiseorder_preset", "Mine")
     other.wait_for_function("() => document.querySelector('#noiseorder_erase input[type=number]').value === '9'")
