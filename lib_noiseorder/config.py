@@ -132,10 +132,8 @@ FIELDS: tuple[Field, ...] = (
         1.0,
         0.01,
         more="The noise is turned toward what the model predicts for the prompt, by the angle with this tangent (δ): "
-        "0.05 is 2.9°. On four small models, guidance brought nothing at CFG 3, on one of them it cost 0.04 of the "
-        "right images, and without CFG it brought hardly more than more steps for the same cost. On eight, "
-        "self-correction raised the share of right images at CFG 3, on three of them perhaps by chance, and more steps "
-        "did not. A negative value turns away.",
+        "0.05 is 2.9°. Whether it brings anything depends on the model and on CFG: docs/evidence.md. A negative value "
+        "turns away.",
         useful=(-0.2, 0.3),
     ),
     Field(

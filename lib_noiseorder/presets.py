@@ -48,22 +48,22 @@ PRESETS: dict[str, NoiseOrderConfig] = {
 """Built-in presets; the first is the default, which asks no model: what Inject brings is not the same everywhere."""
 
 GUIDED = (
-    "At CFG 3 its Inject brought nothing on four small models, and on one of them it cost 0.04 of the right images. "
-    "More than more steps did, for the same cost, brought Audition on all four and Self-correction on three."
+    "At CFG 3 its Inject brought nothing on the small models it was measured on, and harmed on one of them. Audition "
+    "and Self-correction brought more than more steps do for the same cost."
 )
 
 CAVEATS: dict[str, str] = {
     TWO_STEP: GUIDED + " Inject 0 leaves Erase alone, which costs nothing.",
     "Inject only": GUIDED,
     "Look-ahead": "Look-ahead is for few-step models: on the one measured it brought more than more steps did. "
-    "At CFG 3 it brought nothing on four models, and harmed on one of them.",
-    "Self-correction": "Self-correction is for ordinary models: on eight small ones it raised the share of right "
-    "images at CFG 3 by 0.03 to 0.14; on three of them that may be chance. More steps for the same cost did not. "
-    "On the one few-step model measured it brought nothing.",
+    "At CFG 3 it brought nothing, and harmed on one model.",
+    "Self-correction": "Self-correction is for ordinary models: at CFG 3 it brought more right images on most of the "
+    "small ones it was measured on, and more steps for the same cost did not. On the one few-step model measured it "
+    "brought nothing.",
     "Few steps": "On the one few-step model measured this brought hardly more than a step more does; Look-ahead did.",
-    "Paper, as printed": "As the paper prints it this brought nothing on five models, and on four of them it harmed.",
+    "Paper, as printed": "As the paper prints it this brought nothing on five small models, and on four it harmed.",
 }
-"""What a preset brought where its name does not tell for which models it is; the tables are in docs/evidence.md."""
+"""What a preset brought where its name does not tell for which models it is; the figures are in docs/evidence.md."""
 
 
 DISTILLED = "distilled"
