@@ -10,7 +10,7 @@ import pytest
 ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux", "wan")
 """Fixtures of the tests that are for one kind of checkpoint only."""
 
-ON_DEMAND = ("screenshots", "soak")
+ON_DEMAND = ("screenshots", "soak", "trained")
 """Fixtures of the tests that are run only with the option of that name."""
 
 
@@ -21,6 +21,8 @@ def pytest_addoption(parser):
     group.addoption("--extensions", type=Path, nargs="*", default=[], help="folders of other extensions to try beside")
     group.addoption("--screenshots", type=Path, help="folder for images of the accordion; without it none are made")
     group.addoption("--soak", type=int, metavar="N", help="also make N mixed requests of three clients; 500 or more")
+    group.addoption("--trained", type=int, metavar="N", help="also make N prompts' images of the trained checkpoint")
+    group.addoption("--merges", type=Path, help="bpe_simple_vocab_16e6.txt.gz of CLIP, where open_clip is not there")
     text = "of the model; gguf (Q8_0) for Forge's flux only; default: fp32"
     group.addoption("--precision", choices=["fp32", "bf16", "fp16", "gguf"], default="fp32", help=text)
     group.addoption("--checkpoints", help="kinds to run, comma separated; default: all that fit the machine")
