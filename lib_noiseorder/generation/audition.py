@@ -65,7 +65,7 @@ class Candidate:
             schedule, planned = denoiser.schedule, self.audition.plan
             steps = len(schedule.indices)
             depth = sketch_depth(self.audition.depth) if planned.sketch else self.audition.depth
-            preview = schedule.preview_steps(depth, denoiser.family() == DISTILLED)
+            preview = schedule.preview_steps(depth, denoiser.family() == DISTILLED and not planned.sketch)
             switch = refiner_switch(p)
             if switch is not None and preview > switch * steps:
                 raise Unsupported(

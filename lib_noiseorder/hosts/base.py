@@ -114,7 +114,9 @@ class WebUIDenoiser:
                 return planned(cls.table(model), model, *sampler, size, strength, cls.extra_steps)
 
             def plan_of(run: Planned, sketch: int = 0) -> Plan:
-                preview = run.schedule.preview_steps(sketch_depth(depth) if sketch else depth, distilled)
+                # A sketch has few steps whatever the model is.
+                few = distilled and not sketch
+                preview = run.schedule.preview_steps(sketch_depth(depth) if sketch else depth, few)
                 return Plan(preview, len(image.schedule.indices), run.trace.calls, image.trace.total, sketch)
 
             image = planned_with(job.steps)

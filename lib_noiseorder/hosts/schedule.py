@@ -15,7 +15,7 @@ from modules import sd_samplers, sd_samplers_common, shared
 from torch import Tensor
 
 from ..core import Level, Unsupported
-from ..core.schedule import first_below
+from ..core.schedule import DEPTH, first_below
 from ..core.streams import keep_generators
 
 MANY = 8
@@ -50,8 +50,11 @@ class Schedule:
         return Level(fraction, float(self.sigmas[round(fraction * self.start)]))
 
     def preview_steps(self, depth: float, distilled: bool = False) -> int:
-        """Steps until the first one that begins below this position has seen the image; one of a distilled model."""
-        if distilled and len(self.indices) <= MANY:
+        """Steps until the first one that begins below this position has seen the image.
+
+        One of a distilled model's few, unless a deeper preview than the default's is asked for.
+        """
+        if distilled and len(self.indices) <= MANY and depth >= DEPTH:
             return 1
         return first_below(self.positions, depth)
 

@@ -103,6 +103,7 @@ def test_depth_is_a_position_on_the_samplers_own_schedule(host):
     assert preview_steps([1.0, 0.75, 0.5, 0.25], 0.75, True) == 1
     assert preview_steps([k / 20 for k in range(20, 0, -1)], 0.75, True) == 7
     assert [preview_steps([1.0] * count, 0.75, True) for count in (8, 9)] == [1, 9]
+    assert preview_steps([1.0, 0.75, 0.5, 0.25], 0.4, True) == 4, "deeper than by default, as asked for"
     generate(host, {**SETTINGS, "audition": 2})
     from fakes import Sampler
 
@@ -636,6 +637,22 @@ def test_a_sketch_has_few_steps_whatever_the_image_has(host, job, sketch):
     if plan.sketch:
         own = host.loaded.session.adapter.plan(Job(**job), 0.75, False)
         assert plan.preview_cost < own.preview_cost
+
+
+def test_a_sketch_of_a_distilled_model_goes_as_deep_as_others(host):
+    from lib_noiseorder.job import Job
+
+    def estimate():
+        host.model_data.sd_model = host.model(host.processing([], [], []))
+        return host.loaded.session.estimate(Job(20), 0.86)
+
+    ordinary = estimate()
+    assert ordinary.sketch
+    host.checkpoint = "fast-turbo.safetensors"
+    assert estimate() == ordinary
+    assert host.loaded.session.adapter.family() == "distilled"
+    host.process_images(processing(host, *ticket(host, depth=0.86), **SKETCHED))
+    assert host.steps_run == [ordinary.preview] * 3
 
 
 def test_the_hosts_own_torch_is_put_back(host, monkeypatch):
