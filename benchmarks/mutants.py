@@ -5,9 +5,10 @@
 MODULE is a path in lib_noiseorder, or its beginning ("core", "hosts/base.py"). Changes: comparisons, `and` and `or`,
 arithmetic, `not`, signs, conditions, numbers, True and False, short strings, what is returned, statements left
 out. A mutant is killed when a test fails or hangs, and lives in the memory of a process of its own: no file is changed.
-The live suite, tests in a browser, slow tests and tests of time have no part. Which tests run through which lines is found
-out first. What was found lies in .mutants and is taken from there as long as it holds: a killed mutant until its module
-changes, a survivor until any test does. Mutants that cannot be noticed are listed in mutants.txt, with the reason.
+The live suite, tests in a browser, slow tests and tests of time have no part. Which tests run through which lines is
+found out first. What was found lies in .mutants and is taken from there as long as it holds: a killed mutant until its
+module changes, a survivor until any test does. Mutants that cannot be noticed are listed in mutants.txt, with the
+reason.
 """
 
 from __future__ import annotations
