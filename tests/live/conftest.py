@@ -10,6 +10,9 @@ import pytest
 ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux", "wan")
 """Fixtures of the tests that are for one kind of checkpoint only."""
 
+ON = ("noiseorder_sketches",)
+"""Options of ours that are on by default."""
+
 ON_DEMAND = ("screenshots", "soak", "trained")
 """Fixtures of the tests that are run only with the option of that name."""
 
@@ -179,8 +182,8 @@ def options(server):
     previous = {}
 
     def change(**values):
-        # Forge's API tells only the options that were there before the extensions; ours is off.
-        previous.update({key: before.get(key, False) for key in values})
+        # Forge's API tells only the options that were there before the extensions.
+        previous.update({key: before.get(key, key in ON) for key in values})
         server.post("/sdapi/v1/options", values)
 
     yield change
