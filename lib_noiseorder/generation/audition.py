@@ -120,7 +120,7 @@ class Audition:
         self.count = contact_sheet.candidates if contact_sheet is not None else generation.config.audition
         self.depth = contact_sheet.depth if contact_sheet is not None else DEPTH
         self.scored = contact_sheet is None or contact_sheet.scored
-        self.plan = Plan(1, 1)
+        self.plan = ONE_STEP
         self.notes: list[str] = []
         self.cost = 0.0
         self.kept: dict[str, Any] = {}
@@ -369,14 +369,8 @@ class Audition:
             self.sheet.notes.append(text)
 
     def write_history(self, p: Any) -> None:
-        """Write params.txt once more, where the host has written it before the choice."""
-        adapter = self.generation.session.adapter
-        if (
-            p.iteration == 0
-            and adapter is not None
-            and adapter.params_txt_first
-            and not shared.cmd_opts.no_prompt_history
-        ):
+        """Write params.txt once more: most hosts have written it before the choice, Neo and ersatzForge will."""
+        if p.iteration == 0 and not shared.cmd_opts.no_prompt_history:
             children.write_params_txt(p)
 
     def previews(self, p: Any, shown: Shown, last: Any) -> Any:

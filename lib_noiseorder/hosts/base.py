@@ -51,8 +51,6 @@ class WebUIDenoiser:
     """Steps that run around an image beyond what `setup_img2img_steps` says: one on all but ersatzForge."""
     hires_calls = 1
     """How often the hires pass calls the hook; the last call is the one with the right model. Checked at load."""
-    params_txt_first = True
-    """Whether params.txt is written before sampling; Neo and ersatzForge write it afterwards."""
     negative_at_cfg_1: ClassVar[tuple[bool, bool]] = (True, True)
     """Whether the negative prompt is asked at CFG 1: by the sampler, and by us."""
 

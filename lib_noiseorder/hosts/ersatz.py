@@ -13,4 +13,3 @@ class ErsatzDenoiser(ForgeDenoiser):
     )
     extra_steps = 0
     hires_calls = 1
-    params_txt_first = False

@@ -10,7 +10,6 @@ from .forge import ForgeDenoiser
 class NeoDenoiser(ForgeDenoiser):
     name = "Forge Neo"
     hires_calls = 1
-    params_txt_first = False
     tested = (
         *("StableDiffusion", "StableDiffusionXL", "Flux", "Flux2", "Chroma", "ZImage", "QwenImage", "Anima", "Wan"),
         *("Lumina2", "Krea2", "ErnieImage", "Mugen"),

@@ -208,6 +208,11 @@ def test_what_is_no_link_is_told_by_its_place(value):
         read_chain(value)
 
 
+def test_what_is_no_chain_is_no_error_of_a_link():
+    with pytest.raises(TypeError, match="a chain is a text or a list, not int"):
+        read_chain(3)
+
+
 def test_a_chain_has_an_end():
     assert len(read_chain("2;" * MOST)) == MOST
     with pytest.raises(ChainError, match="at most 16 links, and has 17"):

@@ -350,3 +350,9 @@ def test_previews_are_what_the_prompt_alone_predicts_at_the_key_levels(kind):
     for level, *predictions in result:
         for z, x0 in zip((before, after), predictions, strict=True):
             torch.testing.assert_close(x0, host.posterior(host.noise_scaling(z, level), level.sigma, "cond"))
+
+
+def test_the_numbers_of_nothing():
+    nothing = (1.0, 0, (), "everywhere", 0.0, "guidance", 1, 0.9, 0.7, (1.0, 1.0, 1.0), "orthonormal")
+    assert Modulation() == Modulation(*nothing)
+    assert not Modulation().active

@@ -446,6 +446,8 @@ class FakeHost:
         self.model_data = types.SimpleNamespace(sd_model=self.no_model())
         self.saved: list[Any] = []
         self.saved_grids: list[Any] = []
+        self.restored: list[int] = []
+        """Seeds of the images whose faces were restored."""
         self.overridden: list[Any] = []
         self.labels: list[list[str]] = []
         self.approximations: list[int | None] = []
@@ -711,6 +713,8 @@ class FakeHost:
                 used = [
                     Image.fromarray(((each + 1) * 127.5).clamp(0, 255).byte().movedim(0, 2).numpy()) for each in used
                 ]
+            if p.restore_faces:
+                self.restored += p.seeds
             state.nextjob()
             for k, seed in enumerate(p.seeds):
                 images.append(used[k])

@@ -1037,6 +1037,7 @@ def test_what_a_sheet_leaves_out_is_told_in_its_infotexts(host):
     host.process_images(p)
     assert all("Face restoration: GFPGAN" in text for text in sheets(host)["a"].infotexts)
     assert p.restore_faces is True
+    assert host.restored == []
     assert not hasattr(p, "_ad_disabled")
 
 

@@ -73,6 +73,16 @@ def test_sets_are_remembered_and_lead_nowhere(host):
     assert numbers == {1, 2}
 
 
+def test_lists_are_put_back_as_they_are(host):
+    from lib_noiseorder.hosts.isolation import put_back_list
+
+    first = []
+    for state in ([[]], [first, 1], []):
+        put_back_list(state, [first])
+        assert len(state) == 1
+        assert state[0] is first, "the same object, not an equal one"
+
+
 def test_dicts_are_put_back_key_by_key(host):
     from lib_noiseorder.hosts.isolation import put_back
 

@@ -110,6 +110,7 @@ def test_sizes_that_would_hurt_are_not_taken(client, query):
         ("candidates", 1, 16),
         ("depth", 0.05, 1),
         ("evaluations", 0, 64),
+        ("parts", 1, 1000),
         ("images", 1, 10_000),
     ],
 )
