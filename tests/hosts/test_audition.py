@@ -867,8 +867,8 @@ def test_one_processing_object_makes_one_sheet(host):
 def test_one_processing_object_auditions_itself_each_time(host):
     """Of the seed and the prompt it has then, as the Batch tab sets them by "PNG info"; nothing of a run is left."""
     p = processing(host, {**SETTINGS, "audition": 2}, batch_size=2, do_not_save_grid=True)
-    with_scores(host, [0, 1, 1, 0, 0, 1])
-    for seed, prompt, size, winners in ((1, "a cat", 2, [1, 0]), (99, "a dog", 1, [1])):
+    with_scores(host, [1, 0, 0, 1, 0, 1])
+    for seed, prompt, size, winners in ((1, "a cat", 2, [0, 1]), (99, "a dog", 1, [1])):
         p.seed, p.prompt, p.all_prompts, p.batch_size = seed, prompt, None, size
         host.steps_run.clear()
         host.state.job_no, host.state.job_count = 0, 1
