@@ -173,12 +173,15 @@ def wan():
 @pytest.fixture
 def options(server):
     """Sets options and puts them back: what a request overrides, the hosts only put back if it was ever saved."""
+    from lib_noiseorder.webui.options import Options
+
     before = server.get("/sdapi/v1/options")
     previous = {}
 
     def change(**values):
-        # Forge's API tells only the options that were there before the extensions; ours is off.
-        previous.update({key: before.get(key, False) for key in values})
+        # Forge's API tells only the options that were there before the extensions; ours are at their defaults.
+        defaults = {f"noiseorder_{name}": value for name, value in vars(Options()).items()}
+        previous.update({key: before.get(key, defaults.get(key, False)) for key in values})
         server.post("/sdapi/v1/options", values)
 
     yield change
