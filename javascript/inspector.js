@@ -1,6 +1,6 @@
 // Keeps the noise inspector up to date: when it is opened, and when a generation of this page has ended, which
 // noiseorder.js is told too. Also keeps its boxes and the one on the settings page, which would undo them when settings
-// are applied, the same.
+// are applied, the same; with a login the boxes are the user's, and the settings page is everybody's.
 (function() {
     "use strict";
     const TABS = ["txt2img", "img2img"];
@@ -60,8 +60,8 @@
     }
 
     document.addEventListener("change", ({target}) => {
-        const place = BOXES.slice(1).find((box) => target.closest?.(box));
-        for (const box of place ? BOXES : []) {
+        const place = BOXES.slice(1).find((box) => target.closest?.(box)), own = document.querySelector(".noiseorder-own");
+        for (const box of place ? BOXES.slice(own ? 1 : 0) : []) {
             const input = document.querySelector(`${box} input[type=checkbox]`);
             if (input && input.checked !== target.checked) input.click();
         }

@@ -50,12 +50,16 @@ class Session:
         """The plan of the page's settings; None where it is not known."""
         return self.adapter.estimate(job, depth, self.options().sketches) if self.adapter is not None else None
 
+    def inspects(self, user: str | None) -> bool:
+        """Whether the noise of this user's generations is kept for the inspector."""
+        return self.inspections.wanted(user, self.options().inspector)
+
     def rates(self) -> Rates:
         """What the line of the cost has to know of this WebUI."""
         adapter = self.adapter
         if adapter is None:
-            return Rates(negative=(True, True), inspects=lambda: self.options().inspector)
-        return Rates(self.estimate, adapter.negative_at_cfg_1, lambda: self.options().inspector)
+            return Rates(negative=(True, True), inspects=self.inspects)
+        return Rates(self.estimate, adapter.negative_at_cfg_1, self.inspects)
 
 
 session = Session()

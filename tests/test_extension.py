@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,17 +27,10 @@ PACKAGES |= {"backend", "k_diffusion", "ldm_patched", "modules_forge"}  # of the
 PACKAGES |= {"fastapi"}  # with which every WebUI serves its API
 
 
-def test_install_does_nothing_and_quickly(tmp_path):
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        # -I -S: what the file itself takes, not the environment it is run in.
-        run = subprocess.run(
-            [sys.executable, "-I", "-S", ROOT / "install.py"], cwd=tmp_path, capture_output=True, check=True
-        )
-        times.append(time.perf_counter() - start)
-        assert run.stdout == run.stderr == b""
-    assert min(times) < 0.1
+def test_install_does_nothing(tmp_path):
+    command = [sys.executable, "-I", "-S", ROOT / "install.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert run.stdout == run.stderr == b""
     assert not list(tmp_path.iterdir())
     assert ast.parse((ROOT / "install.py").read_text()).body == []
 

@@ -189,8 +189,10 @@ class Generation:
             denoiser = self.session.adapter(p, noise, c, uc, None if x is noise else x)  # type: ignore[misc]
             denoiser.untried = self.session.untried
             look = None
-            if self.options.inspector and self.is_own(p) and self.candidate is None and not self.comparison:
-                look = Look(self, self.whose(p)[1], denoiser, noise)
+            user = self.whose(p)[1]
+            wanted = self.session.inspections.wanted(user, self.options.inspector)
+            if wanted and self.is_own(p) and self.candidate is None and not self.comparison:
+                look = Look(self, user, denoiser, noise)
             result, report = modulate(
                 noise,
                 modulation(self.config),

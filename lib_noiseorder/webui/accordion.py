@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,15 +94,20 @@ def controls(
     outputs = [*(components[name] for name in OF_PRESETS), message]
     preset.input(choose, [preset], outputs, show_progress="hidden", queue=False)
 
-    def tell(preset_name: object, job_text: object, *values: Any) -> tuple[str, str]:
+    def tell(user: str | None, preset_name: object, job_text: object, *values: Any) -> tuple[str, str]:
         model_family = family(*values[: len(family_inputs)])
-        return told(presets, preset_name, read(job_text), model_family, values[len(family_inputs) :], rates)
+        own = dataclasses.replace(rates, user=user)
+        return told(presets, preset_name, read(job_text), model_family, values[len(family_inputs) :], own)
 
-    price.value, drawing.value = tell(start, "", *(component.value for component in family_inputs), *values_of(begin))
+    def answer(request: gr.Request, *values: Any) -> tuple[str, str]:
+        return tell(request.username or None, *values)
+
+    first = [start, "", *(component.value for component in family_inputs), *values_of(begin)]
+    price.value, drawing.value = tell(None, *first)
     # Also at first: the host may have put the user's own defaults into the controls.
     inputs = [preset, job, *family_inputs, *settings]
     for event in (Context.root_block.load, *(component.change for component in inputs)):
-        event(tell, inputs, [price, drawing], show_progress="hidden", queue=False)
+        event(answer, inputs, [price, drawing], show_progress="hidden", queue=False)
     return [*settings, *ticket]
 
 

@@ -228,7 +228,7 @@ def register(
         """What the noise of this user's last generation was; 404 says why there is nothing to tell."""
         record = seen.last.get(user or None)
         if record is None:
-            raise HTTPException(404, inspector.NOTHING if rates.inspects() else inspector.OFF)
+            raise HTTPException(404, inspector.NOTHING if rates.inspects(user or None) else inspector.OFF)
         return inspector.describe(record)
 
     def done(tab: str, user: Any = name) -> dict[str, str]:

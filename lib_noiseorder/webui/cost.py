@@ -28,13 +28,15 @@ class Rates:
     """What whoever makes the images knows of the cost.
 
     plan: of a job whose previews are at a position on the schedule, None where it is not known; negative: whether the
-    negative prompt is asked at CFG 1, by the sampler and by Noise Order; inspects: whether the noise inspector is on.
+    negative prompt is asked at CFG 1, by the sampler and by Noise Order; inspects: whether the noise inspector is
+    on for a user; user: whose page it is, None without a login.
     The defaults are the playground's.
     """
 
     plan: Callable[[Job, float], Plan | None] = lambda job, depth: None
     negative: tuple[bool, bool] = (False, True)
-    inspects: Callable[[], bool] = lambda: False
+    inspects: Callable[[str | None], bool] = lambda user: False
+    user: str | None = None
 
 
 def rows(parts: int, cfg: float, negative: bool) -> int:
@@ -95,7 +97,7 @@ def evaluations(config: NoiseOrderConfig, job: Job, rates: Rates) -> tuple[int, 
         preview = sampling(plan.preview_cost, job.parts, job.cfg)
         # The critic asks once.
         additions["Audition"] = config.audition * (preview + asking(config, FIRST) + job.parts)
-    if rates.inspects():
+    if rates.inspects(rates.user):
         prompts = [passes[name][1] for name in passes if config.passes in (name, BOTH)]
         additions["Noise inspector"] = 2 * config.levels * sum(prompts)
     return plain, {name: count for name, count in additions.items() if count}

@@ -63,10 +63,18 @@ class Record:
 
 
 class Inspections:
-    """What is kept of each user's last generation, where there is something to show; the user None has no login."""
+    """What is kept of each user's last generation, where there is something to show; the user None has no login.
+
+    switched: by users with a login, where they used the switch in the panel.
+    """
 
     def __init__(self) -> None:
         self.last: dict[str | None, Record] = {}
+        self.switched: dict[str | None, bool] = {}
+
+    def wanted(self, user: str | None, option: bool) -> bool:
+        """Whether a user's noise is to be kept: as this user has switched it, else as the settings page says."""
+        return self.switched.get(user, option)
 
     def forget(self, user: str | None) -> None:
         """A generation begins."""
@@ -283,8 +291,8 @@ def panel(
 ) -> None:
     """The folded panel; javascript/inspector.js presses its button after a generation and when it is opened.
 
-    It shows a user's own generations alone, where the WebUI has a login.
-    enabled: whether the inspector is on; switch: turns it on or off, raising SettingError where that cannot be.
+    Where the WebUI has a login, it shows a user's own generations alone, and its switch is that user's.
+    enabled: what the settings page says; switch: sets it there, raising SettingError where that cannot be.
     """
     with gr.Accordion(TITLE, open=False, elem_id=elem_id("inspector"), elem_classes="noiseorder-fold"):
         gr.Markdown(ABOUT)
@@ -294,12 +302,17 @@ def panel(
     box.do_not_save_to_config = True
 
     def refresh(request: gr.Request) -> tuple[bool, str]:
-        on = enabled()
-        images = inspections.images(request.username or None)
+        user = request.username or None
+        on, images = inspections.wanted(user, enabled()), inspections.images(user)
         off = "" if on else f"<p>{html.escape(OFF)}</p>"
-        return on, off + page(images) if images else off or f"<p>{html.escape(NOTHING)}</p>"
+        content = off + page(images) if images else off or f"<p>{html.escape(NOTHING)}</p>"
+        # javascript/inspector.js leaves everybody's settings page alone where it finds this.
+        return on, content if user is None else f'{content}<i class="noiseorder-own" hidden></i>'
 
     def change(on: bool, request: gr.Request) -> tuple[bool, str]:
+        if request.username:
+            inspections.switched[request.username] = on
+            return refresh(request)
         try:
             switch(on)
         except SettingError as error:

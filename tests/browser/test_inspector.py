@@ -98,6 +98,18 @@ def test_says_at_once_that_it_is_off_and_is_switched_on_there(page):
     assert not page.locator("#setting_noiseorder_inspector input").is_checked()
 
 
+def test_with_a_login_the_settings_page_is_left_alone(page):
+    """The switch is the user's then, and applying the settings would be everybody's."""
+    page.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<i class=\"noiseorder-own\" hidden></i>')")
+    other = "#script_img2img_noise_order_inspector"
+    if GRADIO_6:  # what is folded is not in its document
+        page.locator(f"{other} .label-wrap").click()
+    page.locator(f"{OURS}inspector_on input").check()
+    page.locator(f"{other}_on input:checked").wait_for(state="attached")
+    assert not page.locator("#setting_noiseorder_inspector input").is_checked()
+
+
 def test_the_end_of_a_generation_is_told_to_the_panel(page):
     """Once for each, by the name of its tab; nothing before there was one."""
     page.evaluate("document.addEventListener('noiseorder-generated', e => (window.tabs ||= []).push(e.detail))")

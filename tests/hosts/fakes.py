@@ -213,6 +213,7 @@ class Processing:
         host.steps_run.append(self.sampler.step_count)
         self.sampler.step_count = 0
         if self.enable_hr:
+            host.state.nextjob()  # between the passes
             host.hires_run.append(self.seeds)
         return samples
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from test_adapters import adapter
 from test_compare import generate, pixels, processing, same
 
 SETTINGS = {"erase": 2.0, "inject": 0.05}
@@ -147,6 +148,7 @@ def test_candidates_are_no_files(host, args):
     host.opts.save_images_add_number = False
     generate(host, *(args or ticket(host)))
     assert [seed for seed, _ in host.saved] == ([1] if args else [])
+    assert host.saved_grids == []
 
 
 def test_compared_images_have_the_winners_variant(host):
@@ -158,7 +160,7 @@ def test_compared_images_have_the_winners_variant(host):
     assert variant_of(result.infotexts[-1]) == 2
 
 
-@pytest.mark.parametrize("bad", [float("nan"), None])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
 def test_scores_that_are_no_numbers_do_not_win(host, bad):
     audition = audition_of(host)
     scores = iter([bad, -3.0, -2.0])
@@ -166,6 +168,12 @@ def test_scores_that_are_no_numbers_do_not_win(host, bad):
     result = generate(host, {**SETTINGS, "audition": 3})
     # A score that is none at all is a failing critic: nobody else's score is lost.
     assert variant_of(result.infotexts[0]) == 2
+
+
+def test_scores_that_are_no_numbers_are_none_in_a_sheet(host):
+    with_scores(host, [float("nan"), float("inf"), -2.0])
+    generate(host, *ticket(host))
+    assert [preview.score for preview in sheets(host)["a"].previews] == [None, None, -2.0]
 
 
 def test_an_image_without_scores_claims_no_audition(host):
@@ -433,7 +441,7 @@ def test_jobs_with_hires_fix(host):
     host.state.job_count = 4
     host.process_images(p)
     assert host.hires_run == [[1], [2]]
-    assert host.state.job_count == 2 * 6 + 4
+    assert host.state.job_no == host.state.job_count == 2 * 6 + 4, "the bar ends at its end"
 
 
 def test_a_preview_names_the_hires_pass_that_the_host_would_name_only_then(host):
@@ -864,6 +872,8 @@ def test_one_processing_object_makes_one_sheet(host):
     sheet = sheets(host)["a"]
     assert (len(sheet.previews), sheet.done) == (3, True)
     host.steps_run.clear()
+    # With "PNG info" it also sets the seed and the prompt of each file.
+    p.seed, p.prompt, p.all_prompts = 99, "a dog", None
     result = host.process_images(p)
     assert host.steps_run == []
     assert result.images == []
@@ -872,9 +882,23 @@ def test_one_processing_object_makes_one_sheet(host):
 
 
 def test_one_processing_object_auditions_itself_each_time(host):
-    p = processing(host, {**SETTINGS, "audition": 2})
-    with_scores(host, [0.0, 1.0, 1.0, 0.0])
-    assert [variant_of(host.process_images(p).infotexts[0]) for _ in range(2)] == [1, 0]
+    """Of the seed and the prompt it has then, as the Batch tab sets them by "PNG info"; nothing of a run is left."""
+    p = processing(host, {**SETTINGS, "audition": 2}, batch_size=2, do_not_save_grid=True)
+    with_scores(host, [1, 0, 0, 1, 0, 1])
+    for seed, prompt, size, winners in ((1, "a cat", 2, [0, 1]), (99, "a dog", 1, [1])):
+        p.seed, p.prompt, p.all_prompts, p.batch_size = seed, prompt, None, size
+        host.steps_run.clear()
+        host.state.job_no, host.state.job_count = 0, 1
+        result = host.process_images(p)
+        assert len(host.steps_run) == 3
+        assert host.state.job_no == host.state.job_count == 3
+        assert [variant_of(text) for text in result.infotexts] == winners
+        told = f"Went on with variant {', '.join(map(str, winners))}, best of 2"
+        assert host.loaded.session.outcomes["txt2img", None].endswith(told)
+        for k, winner in enumerate(winners):
+            alone = generate(host, {**SETTINGS, "variant": winner}, seed=seed + k, prompt=prompt)
+            assert result.infotexts[k].startswith(prompt)
+            assert (pixels(result.images)[k].ravel()[3:] == pixels(alone.images)[0].ravel()[3:]).all()
 
 
 def test_a_batch_that_the_host_makes_smaller(host):
@@ -923,8 +947,10 @@ def test_an_error_of_one_batch_is_told_of_its_image_alone(host):
     assert ["Noise Order erase" in text for text in result.infotexts] == [False, False, True]
 
 
-def test_others_reckon_with_the_steps_of_the_image(host):
-    """FreeU, ControlNet and others read `state.sampling_steps`; their windows are those of the image."""
+@pytest.mark.parametrize(("job", "steps"), [({}, {10}), (SKETCHED, {7, 20})], ids=["image", "sketch"])
+def test_others_reckon_with_the_steps_of_the_image(host, job, steps):
+    """FreeU, ControlNet and others read `state.sampling_steps`; their windows are those of the image, or those of a
+    whole sketch."""
     seen = []
     sampler = __import__("fakes").Sampler
     original = sampler.sample
@@ -940,8 +966,8 @@ def test_others_reckon_with_the_steps_of_the_image(host):
         return original(self, p, noise)
 
     host.monkeypatch.setattr(sampler, "sample", sample)
-    generate(host, {**SETTINGS, "audition": 2})
-    assert set(seen) == {10}
+    generate(host, {**SETTINGS, "audition": 2}, **job)
+    assert set(seen) == steps
 
 
 def test_another_extension_that_wraps_sample(host, monkeypatch):
@@ -1033,23 +1059,39 @@ def test_the_critic_is_asked_with_the_prompt_of_the_previews_step(host):
 
 def test_what_a_sheet_leaves_out_is_told_in_its_infotexts(host):
     host.opts.face_restoration_model = "GFPGAN"
-    p = processing(host, *ticket(host), restore_faces=True)
+    p, left_out = processing(host, *ticket(host), restore_faces=True), []
+    post_sample = host.script.post_sample
+
+    def look(p, *args):
+        """After this the host would restore the faces, and ADetailer would find them."""
+        left_out.append((p.restore_faces, getattr(p, "_ad_disabled", False), p.do_not_save_samples))
+        post_sample(p, *args)
+
+    host.monkeypatch.setattr(host.script, "post_sample", look, raising=False)
     host.process_images(p)
+    assert left_out == [(False, True, True)]
     assert all("Face restoration: GFPGAN" in text for text in sheets(host)["a"].infotexts)
     assert p.restore_faces is True
     assert host.restored == []
     assert not hasattr(p, "_ad_disabled")
 
 
-def test_a_single_step_around_an_image(host):
-    """20 steps at denoising strength 0.04 run one step, which can begin at the very end of the table."""
-    host.monkeypatch.setattr(
-        host.schedules,
-        "schedule",
-        lambda sigmas, p, from_image, extra: host.schedules.Schedule(sigmas, (0,), True),
-    )
-    assert host.schedules.Schedule(host.sigmas, (0,), True).positions == [0.0]
-    assert host.schedules.Schedule(host.sigmas, (0,), True).preview_steps(0.75) == 1
+@pytest.mark.parametrize(("steps", "strength"), [(20, 0.04), (2, 0.4), (4, 0.2)])
+def test_a_single_step_around_an_image(host, steps, strength):
+    """It can begin at the very end of the table, and is what there is to preview."""
+    from lib_noiseorder.job import Job
+
+    batch = adapter(host, latent=0.3, steps=steps, denoising_strength=strength)
+    indices = batch.schedule.indices
+    if type(host).__name__ == "Ersatz":  # its img2img runs the steps that were asked for
+        assert len(indices) == steps
+        return
+    assert indices == (0,)
+    assert batch.schedule.preview_steps(0.75) == 1
+    host.model_data.sd_model = batch.p.sd_model
+    for sampler in ("Euler", "Euler a"):
+        job = Job(steps, sampler=sampler, strength=strength, width=8, height=8, img2img=True)
+        assert host.loaded.session.adapter.plan(job, 0.75) == (1, 1, (1,), 1, 0)
 
 
 def test_a_critic_of_ones_own(host):

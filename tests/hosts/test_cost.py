@@ -135,7 +135,7 @@ def test_passes_of_the_sampler():
 
 def test_words():
     def describe(job=None, inspects=False, **settings):
-        rates = Rates(inspects=lambda: inspects)
+        rates = Rates(inspects=lambda user: inspects)
         return line(NoiseOrderConfig(**{"enabled": True, "inject": 0.05, **settings}), job or Job(), rates)
 
     assert describe() == "Cost: +2 model evaluations per image, +5 % of 40 (20 steps, CFG 7)"

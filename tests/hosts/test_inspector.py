@@ -101,6 +101,21 @@ def test_each_user_s_last_generation_is_kept(host, inspections):
     assert inspections.last.keys() == {"bob", None}
 
 
+def test_with_a_login_it_is_on_for_whom_who_switched_it_on(host, inspections):
+    """Nobody's generation costs more because another wants to look."""
+    inspections.switched.update(ann=True, eve=False)
+    for option in (False, True):
+        host.opts.data["noiseorder_inspector"] = option
+        looks = {}
+        for user in ("ann", "bob", "eve", None):
+            rows = host.network.rows
+            host.txt2img({"inject": 0}, user=user)
+            looks[user] = host.network.rows > rows
+        assert looks == {"ann": True, "bob": option, "eve": False, None: option}
+        assert inspections.last.keys() == {user for user, kept in looks.items() if kept}
+        assert [host.loaded.session.rates().inspects(user) for user in looks] == list(looks.values())
+
+
 def test_no_model_is_asked_for_images_beyond_those_kept(host, inspections):
     generate(host, {"inject": 0}, batch_size=4, n_iter=3)
     assert host.network.rows == 2 * 4

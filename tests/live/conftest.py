@@ -10,9 +10,6 @@ import pytest
 ONE_KIND = ("sd15", "sd15v", "sd15inpaint", "flux", "wan")
 """Fixtures of the tests that are for one kind of checkpoint only."""
 
-ON = ("noiseorder_sketches",)
-"""Options of ours that are on by default."""
-
 ON_DEMAND = ("screenshots", "soak", "trained")
 """Fixtures of the tests that are run only with the option of that name."""
 
@@ -178,12 +175,15 @@ def wan():
 @pytest.fixture
 def options(server):
     """Sets options and puts them back: what a request overrides, the hosts only put back if it was ever saved."""
+    from lib_noiseorder.webui.options import Options
+
     before = server.get("/sdapi/v1/options")
     previous = {}
 
     def change(**values):
-        # Forge's API tells only the options that were there before the extensions.
-        previous.update({key: before.get(key, key in ON) for key in values})
+        # Forge's API tells only the options that were there before the extensions; ours are at their defaults.
+        defaults = {f"noiseorder_{name}": value for name, value in vars(Options()).items()}
+        previous.update({key: before.get(key, defaults.get(key, False)) for key in values})
         server.post("/sdapi/v1/options", values)
 
     yield change

@@ -138,12 +138,29 @@ def test_evaluations_are_as_told(server, kind, changes):
         ({"candidates": "many"}, "must be a whole number"),
         ({"depth": 2}, "must be a number from 0.05 to 1"),
         ({"steps": "x"}, "steps"),
+        ({"script_name": "X/Y/Z plot"}, "leave script_name out"),
     ],
 )
 def test_what_cannot_be_asked_is_told(server, changes, message):
     response = audition(server, server.kinds[0], **changes)
     assert response.status_code == 422
     assert message in response.text
+
+
+@pytest.mark.parametrize("args", [{"erase": 9}, 9])
+def test_arguments_that_are_no_list_are_told(server, args):
+    body = {**server.request(server.kinds[0]), "alwayson_scripts": {"noise order": {"args": args}}}
+    response = requests.post(f"{server.url}/noiseorder/v1/audition", json=body, timeout=300)
+    assert (response.status_code, "must be a list" in response.text) == (422, True)
+
+
+def test_the_route_reads_the_host_s_field_infotext(server, kind):
+    """As txt2img does; Forge answers any infotext with an error unless the request has styles."""
+    text = server.txt2img(kind, {**SETTINGS, "erase": 9.0, "variant": 4}).infotext
+    body = {**server.request(kind), "infotext": text, "styles": [], "candidates": 2}
+    previews = server.post("/noiseorder/v1/audition", body)["previews"]
+    assert [get_variant(each["infotext"]) for each in previews] == [4, 5]
+    assert all("Noise Order erase: 9" in each["infotext"] for each in previews)
 
 
 def test_settings_that_cannot_be_auditioned_are_told(server):
@@ -202,3 +219,18 @@ def test_two_users_at_once(server):
 def test_progress_knows_of_the_candidates(server, kind):
     server.txt2img(kind, AUTOMATIC, n_iter=2)
     assert server.get("/noiseorder-probe")["job_counts"] == [8] * 2, "two batches, and three candidates of each before"
+
+
+@pytest.mark.not_inpainting
+def test_progress_knows_that_candidates_have_no_hires_pass(server, kind):
+    assert hires(server, kind, AUTOMATIC).record["job_counts"] == [3 + 2]
+
+
+def test_others_reckon_with_the_steps_of_the_image(server, kind, options):
+    """FreeU, ControlNet and others read `state.sampling_steps`; those of a sketch are the whole sketch's."""
+    for sketches, steps in ((False, {20}), (True, {7, 20})):
+        options(noiseorder_sketches=sketches)
+        answer = server.txt2img(kind, AUTOMATIC, steps=20)
+        assert "Noise Order auditioned: 3" in answer.infotext
+        assert set(answer.record["clock"]) <= steps
+        assert 20 in answer.record["clock"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import requests
+from auditions import audition
 from test_passes import hires, img2img, make_image
 from webui import FLOW, Answer
 
@@ -135,6 +136,18 @@ def test_refiner(server, sd15, sd15v):
     largest = 1 if server.host == "neo" else 0
     assert difference(server.txt2img(sd15, ON, **refiner), answer) <= largest < difference(answer, plain)
     assert difference(server.txt2img(sd15, **refiner), plain) <= largest
+    assert server.txt2img(sd15).digest == server.baselines[sd15]
+
+
+def test_a_refiner_that_takes_over_before_the_preview(server, sd15, sd15v):
+    """The critic could ask neither model: refused with a sentence, and the image is made."""
+    refiner = {"refiner_checkpoint": f"tiny-{sd15v}.safetensors", "refiner_switch_at": 0.2, "steps": 10}
+    answer = server.txt2img(sd15, {**ERASE, "audition": 3}, **refiner)
+    assert "Refiner" in answer.infotext
+    assert "auditioned" not in answer.infotext
+    assert "error" not in answer.infotext
+    response = audition(server, sd15, ERASE, **refiner)
+    assert (response.status_code, "the refiner takes over before the preview" in response.text) == (422, True)
     assert server.txt2img(sd15).digest == server.baselines[sd15]
 
 

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import requests
 from webui import WebUI
 
 MILLISECONDS = 120_000
@@ -593,10 +594,10 @@ BIG = 2**53 + 1
 
 
 def test_with_logins_and_seeds_as_text(server, browser):
-    """--gradio-auth and --use-textbox-seed, in a second server on the same data folder."""
+    """--gradio-auth, --api-auth and --use-textbox-seed, in a second server on the same data folder."""
     again = WebUI(server.folder, server.python, server.data)
     again.kinds, again.neighbours, again.precision = server.kinds, server.neighbours, server.precision
-    again.flags = ("--gradio-auth", "ann:a,bob:b", "--use-textbox-seed")
+    again.flags = ("--gradio-auth", "ann:a,bob:b", "--api-auth", "me:secret", "--use-textbox-seed")
     server.post("/sdapi/v1/options", {"noiseorder_inspector": True})
     try:
         with again.running(extension=True):
@@ -631,6 +632,21 @@ def test_with_logins_and_seeds_as_text(server, browser):
                 pages[user].locator(f"{OURS}inspector > .label-wrap").click()
                 pages[user].locator(f"{OURS}inspected").get_by_text(text).wait_for()
             assert not pages["bob"].locator(f"{OURS}outcome").first.inner_text().strip()
+            # Nor does anybody switch it off for another.
+            pages["bob"].locator(f"{OURS}inspector_on input").uncheck()
+            pages["bob"].locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
+            pages["ann"].locator(f"{OURS}inspect").click()
+            pages["ann"].locator(f"{OURS}inspected .noiseorder-answer").wait_for(state="attached")
+            assert pages["ann"].locator(f"{OURS}inspector_on input").is_checked()
+            assert json.loads((server.data / "config.json").read_text())["noiseorder_inspector"]
+            # Programs need the password of the host's API, and the page's routes a login.
+            users = (None, ("me", "wrong"), ("me", "secret"))
+            for route in ("/sdapi/v1/options", "/noiseorder/v1/presets", "/noiseorder/v1/inspect"):
+                codes = [requests.get(again.url + route, auth=user, timeout=60).status_code for user in users]
+                assert codes[:2] == [401] * 2, route
+                assert codes[2] in (200, 404), "nothing was made by a program"
+            for route in ("outcome?tab=txt2img", "audition/cost?sampler=Euler", "audition/sheet/x"):
+                assert requests.get(f"{again.url}/noiseorder/v1/{route}", timeout=60).status_code == 401
             for page in pages.values():
                 page.context.close()
     finally:

@@ -16,7 +16,9 @@ from PIL import Image
 from pydantic import BaseModel
 
 from lib_noiseorder.config import NoiseOrderConfig
-from lib_noiseorder.webui import api, inspector, sheet
+from lib_noiseorder.webui import accordion, api, inspector, sheet
+from lib_noiseorder.webui.cost import Rates
+from lib_noiseorder.webui.userpresets import Presets
 
 PROGRAMS = ("presets", "inspect", "audition")
 PAGE = ("outcome?tab=txt2img", "audition/cost?sampler=Euler", "audition/sheet/mine")
@@ -100,16 +102,50 @@ def test_a_user_sees_the_noise_of_this_user_s_generation(served, user):
     """By the panel's three events (the page loads, the button, the box), and by the route behind the login."""
     address, _ = served
     session = logged_in(address, user)
-    config = session.get(f"{address}/config").json()
-    for k, event in enumerate(config["dependencies"]):
-        answer = session.post(
-            f"{address}{config.get('api_prefix', '')}/run/predict",
-            json={"fn_index": event.get("id", k), "data": [True] * len(event["inputs"]), "session_hash": "x"},
-        )
-        assert seeds_shown(answer.json()["data"][1]) == [SEEDS[user[0]]]
-    assert len(config["dependencies"]) == 3
+    pages = [page for _, page in (*press(session, address, 0), *press(session, address, 1, True))]
+    assert [seeds_shown(page) for page in pages] == [[SEEDS[user[0]]]] * 3
     images = ask(session, address, "inspect").json()["images"]
     assert [image["seed"] for image in images] == [SEEDS[user[0]]]
+
+
+def press(session, address, inside, *values):
+    """What the events that have this many inputs answer."""
+    config = session.get(f"{address}/config").json()
+    for k, event in enumerate(config["dependencies"]):
+        if len(event["inputs"]) == inside:
+            answer = session.post(
+                f"{address}{config.get('api_prefix', '')}/run/predict",
+                json={"fn_index": event.get("id", k), "data": list(values), "session_hash": "x"},
+            )
+            yield answer.json()["data"]
+
+
+def test_a_user_switches_the_inspector_for_this_user_alone(served):
+    """In the panel, where the switch is the only event with an input."""
+    address, _ = served
+    ann, bob = (logged_in(address, user) for user in USERS)
+    for on in (False, True):
+        assert [box for box, _ in press(ann, address, 1, on)] == [on]
+        assert [box for box, _ in press(ann, address, 0)] == [on] * 2
+        assert [box for box, _ in press(bob, address, 0)] == [True] * 2
+
+
+def test_the_line_of_the_cost_is_that_of_the_user(tmp_path):
+    """Of whom the inspector is on for."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        rates = Rates(inspects=lambda user: user == "ann")
+        accordion.controls(lambda name: name, Presets(tmp_path / "presets.json"), lambda: None, rates=rates)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=USERS)
+    address = address.rstrip("/")
+    for user, told in zip(USERS, ("+<span>2</span> model evaluations", "Costs nothing"), strict=True):
+        session = logged_in(address, user)
+        config = session.get(f"{address}/config").json()
+        values = {each["id"]: each["props"].get("value") for each in config["components"]}
+        cost = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "cost")
+        inputs = next(each["inputs"] for each in config["dependencies"] if cost in each["outputs"])
+        ((line, _), *_) = press(session, address, len(inputs), *(values[each] for each in inputs))
+        assert told in line
+    page.close()
 
 
 def test_without_a_login_it_is_open():

@@ -43,7 +43,7 @@ def remember(inspections, batch=2, stage="", count=1):
 
 def client(inspects, inspections):
     app = FastAPI()
-    api.register(app, dict, Rates(inspects=lambda: inspects), inspections=inspections)
+    api.register(app, dict, Rates(inspects=lambda user: inspects), inspections=inspections)
     return TestClient(app)
 
 
@@ -210,6 +210,24 @@ def test_the_panel_says_that_it_is_off_and_is_switched_on_there(inspections):
     assert change(False, NOBODY)[1].startswith(f"<p>{html.escape(inspector.OFF)}</p><style"), (
         "what was kept is still shown"
     )
+
+
+def test_with_a_login_the_switch_is_the_user_s_own(inspections):
+    """The settings page is everybody's, and says what is so for who has not touched the switch."""
+    state = {"on": False}
+    with gr.Blocks() as page:
+        inspector.panel(lambda name: name, inspections, lambda: state["on"], lambda on: state.update(on=on))
+    load, press, change = handlers(page)
+    ann, bob = (SimpleNamespace(username=name) for name in ("ann", "bob"))
+    assert change(True, ann)[0]
+    assert state == {"on": False}
+    assert [event(user)[0] for event in (load, press) for user in (ann, bob, NOBODY)] == [True, False, False] * 2
+    # What javascript/inspector.js goes by.
+    assert ["noiseorder-own" in load(user)[1] for user in (ann, bob, NOBODY)] == [True, True, False]
+    state["on"] = True
+    assert not change(False, ann)[0]
+    assert [load(user)[0] for user in (ann, bob, NOBODY)] == [False, True, True]
+    assert inspections.switched == {"ann": False}
 
 
 def test_a_switch_that_cannot_be_set_goes_back_and_says_why(inspections):

@@ -50,6 +50,7 @@ def reset() -> None:
         values=[],
         textinfo=[],
         progress=[],
+        clock=[],
         state_after=[],
         sampling=False,
         first=[],
@@ -78,6 +79,8 @@ def count_calls(original: Any) -> Any:
                 RECORD["first"].append(compare(x, t, noise))
         if RECORD["sampling"] and RECORD["first_sigma"] is None:
             RECORD["first_sigma"] = float(t.float().max())
+        if RECORD["sampling"] and shared.state.sampling_steps not in RECORD["clock"]:
+            RECORD["clock"].append(shared.state.sampling_steps)
         if not RECORD["sampling"]:
             RECORD["own_sigmas"].append(float(t.float().max()))
             RECORD["textinfo"].append(shared.state.textinfo)
