@@ -163,7 +163,8 @@ class Processing:
     sdxl: bool = False
     steps: int = 10
     denoising_strength: float = 0.5
-    enable_hr: bool = False
+    enable_hr: bool = field(default_factory=bool)
+    """img2img has no such attribute in any host: a test can delete it."""
     hr_second_pass_steps: int = 0
     hr_cfg: float = 3.0
     initial_noise_multiplier: float | None = None
@@ -212,7 +213,7 @@ class Processing:
         samples = self.sampler.sample(self, used)
         host.steps_run.append(self.sampler.step_count)
         self.sampler.step_count = 0
-        if self.enable_hr:
+        if getattr(self, "enable_hr", False):
             host.state.nextjob()  # between the passes
             host.hires_run.append(self.seeds)
         return samples

@@ -228,6 +228,16 @@ def test_progress_of_an_xyz_plot_with_hires_fix(host):
     assert p._noiseorder.comparisons is not None
 
 
+def test_img2img_knows_of_no_hires_pass(host):
+    host.script.is_img2img = True
+    p = processing(host, {**ALL, "passes": "both"})
+    del p.enable_hr
+    result = host.process_images(p)
+    assert host.state.job_count == host.state.job_no == 4
+    assert len(host.steps_run) == 4
+    assert not any("Noise Order error" in text for text in result.infotexts)
+
+
 def test_hires_prompts_are_resolved_once(host):
     p = processing(host, ALL, enable_hr=True)
     host.script.before_process(p, ALL)
