@@ -55,6 +55,8 @@ WHERE = {
     "webui/xyz.py": ("webui", "hosts"),
 }
 LONGEST = 10.0
+MEMORY = 12 << 30
+"""Bytes of address space."""
 NAME = 30
 """Characters of a string that is a name or a key; longer ones are sentences, whose words no test pins."""
 
@@ -260,6 +262,7 @@ def fork(work: Callable[[], int], seconds: float) -> int | None:
     if child == 0:
         code = 70
         resource.setrlimit(resource.RLIMIT_CPU, (round(seconds), round(seconds)))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a change can make a loop that collects for ever
         try:
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
