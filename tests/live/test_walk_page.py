@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 
+import numpy as np
 import pytest
-from test_page import OURS, page, prepare_audition  # noqa: F401
+from PIL import Image
+from test_page import MILLISECONDS, OURS, open_page, page, prepare_audition  # noqa: F401
 
 SHEET = f"{OURS}sheet"
 
@@ -32,6 +35,16 @@ def crumbs(page):  # noqa: F811
 
 def value(page, name):  # noqa: F811
     return page.locator(f"{OURS}{name} input, {OURS}{name} textarea").first.input_value()
+
+
+def finished(page):  # noqa: F811
+    """Infotext and pixels of the image in the gallery, as its file has them. Previews are in no such folder."""
+    source = page.wait_for_function(
+        "() => [...document.querySelectorAll('#txt2img_gallery img')].map(({src}) => src)"
+        ".find((src) => src.includes('txt2img-images'))"
+    ).json_value()
+    image = Image.open(io.BytesIO(page.request.get(source).body()))
+    return image.info["parameters"], np.asarray(image.convert("RGB"))
 
 
 def test_a_walk_and_the_image_at_its_end(page, server):  # noqa: F811
@@ -61,16 +74,12 @@ def test_a_walk_and_the_image_at_its_end(page, server):  # noqa: F811
     assert value(page, "chain") == "1.2 v1; 2 v2"
     page.locator(f"{SHEET} .noiseorder-crumbs button").last.click()
     press(page, "generate")
-    # The infotext of the preview is that of the image: what was done is told of images alone.
     page.locator(f"{OURS}outcome").first.get_by_text(re.compile("^Noise: ")).wait_for()
-    infotext = page.locator("#html_info_txt2img").first.inner_text()
+    infotext, pixels = finished(page)
     assert "Noise Order chain: 1.2 v1; 2 v2; 64 v0 @ 0.5 0.1 0.95 0.6" in infotext
     assert "Noise Order variant: 1" in infotext
-    # From the infotext and from the page the same image.
-    body = {"erase": 4.0, "variant": 1, "chain": value(page, "chain")}
-    kind = server.kinds[0]
-    by_api = server.txt2img(kind, body, prompt="a red cat", negative_prompt="", seed=1, steps=4)
-    assert server.paste(kind, by_api.infotexts[0]).digest == by_api.digest
+    pasted = server.paste(server.kinds[0], infotext)
+    assert (pasted.pixels[0] == pixels).all(), "from the page and from the infotext the same image"
 
 
 @pytest.mark.parametrize(("width", "least"), [(1280, 140), (400, 140)])
@@ -113,3 +122,37 @@ def test_by_the_keyboard_alone(page):  # noqa: F811
     wait_for_sheet(page, 4)
     cell.nth(1).press("Enter")
     assert value(page, "chain") == "64 v0 @ 0.5 0 1 0.4"
+
+
+@pytest.fixture
+def touched(browser, server):
+    """The page on a phone."""
+    server.load(server.kinds[0])
+    page = browser.new_page(viewport={"width": 400, "height": 900}, has_touch=True)  # noqa: F811
+    page.set_default_timeout(MILLISECONDS)
+    open_page(page, server)
+    yield page
+    page.close()
+
+
+def test_a_part_is_drawn_by_touch(touched):
+    prepare_audition(touched, 2)
+    touched.locator(f"{OURS}audition_button").tap()
+    wait_for_sheet(touched, 2)
+    touched.locator(f"{SHEET} .noiseorder-cell").nth(1).tap()
+    touched.locator(f"{SHEET} [data-action=part]").tap()
+    picture = touched.locator(f"{SHEET} .noiseorder-picture")
+    picture.scroll_into_view_if_needed()
+    box, scrolled = picture.bounding_box(), touched.evaluate("scrollY")
+    device = touched.context.new_cdp_session(touched)
+    for kind, points in (("Start", [(0.9, 0.2)]), ("Move", [(0.7, 0.4)]), ("Move", [(0.4, 0.7)]), ("End", [])):
+        at = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]} for x, y in points]
+        device.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": at})
+    sides = [int(side.input_value()) for side in touched.locator(f"{SHEET} .noiseorder-part input").all()]
+    assert np.abs(np.subtract(sides, (40, 20, 90, 70))).max() <= 1, sides
+    assert touched.evaluate("scrollY") == scrolled
+    touched.locator(f"{SHEET} [data-action=audition]").tap()
+    wait_for_sheet(touched, 3)
+    touched.locator(f"{SHEET} .noiseorder-cell").nth(1).tap()
+    touched.wait_for_function(f"() => document.querySelector('{OURS}chain input, {OURS}chain textarea').value")
+    assert [float(side) for side in value(touched, "chain").split("@ ")[1].split()] == [side / 100 for side in sides]
