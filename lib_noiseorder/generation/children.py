@@ -227,11 +227,11 @@ def write_params_txt(p: Any) -> None:
     Path(data_path, "params.txt").write_text(text, encoding="utf8")
 
 
-def replace_images(p: Any, processed: Any, contact_sheet: Sheet) -> None:
-    """Let the result of a generation be the previews, with everything that the hosts index alike."""
-    previews = contact_sheet.previews
+def replace_images(processed: Any, contact_sheet: Sheet, count: int) -> None:
+    """Let the result of a generation be the first previews, with everything that the hosts index alike."""
+    previews = contact_sheet.previews[:count]
     processed.images = [resize(preview.picture, contact_sheet.size) for preview in previews]
-    processed.infotexts = [text or "" for text in contact_sheet.infotexts]
+    processed.infotexts = [text or "" for text in contact_sheet.infotexts[:count]]
     processed.index_of_first_image = 0
     for name in LISTS:
         values = getattr(processed, name)

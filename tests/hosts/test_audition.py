@@ -349,6 +349,20 @@ def test_a_sheet_is_the_tabs_own_generation(host):
     assert sheet.cost == pytest.approx(3 * (2 * steps + 2 + 1) / (2 * 10 + 2))
 
 
+def test_the_gallery_can_have_the_first_preview_alone(host):
+    """None at all empties it in the hosts."""
+    whole = generate(host, *ticket(host), batch_size=2)
+    host.opts.data["noiseorder_previews_in_gallery"] = False
+    result = generate(host, *ticket(host, id="b"), batch_size=2)
+    assert same(result.images, whole.images[:1])
+    assert result.infotexts == whole.infotexts[:1]
+    assert result.all_seeds == [1]
+    assert result.images[0].info["parameters"] == result.infotexts[0]
+    sheet = sheets(host)["b"]
+    assert len(sheet.previews) == 6
+    assert sheet.infotexts == whole.infotexts, "programs get them all"
+
+
 def test_the_cost_without_a_negative_prompt(forge):
     generate(forge, *ticket(forge), cfg_scale=1)
     sheet = sheets(forge)["a"]
