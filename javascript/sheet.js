@@ -90,13 +90,14 @@
 
     // ---- An audition, from the press to its end
 
-    // base: the settings that all its previews share, by API key; asked: the seed in the control, seed: the one it was.
-    function newSheet(panel, kind = "variant", base = read(panel), was = null) {
+    // base: the settings that all its previews share, by API key; asked: the seed in the control, seed: the one it was,
+    // that of the image `first` of the batch; image: which one of the batch it is of, counted from there, null is all.
+    function newSheet(panel, kind = "variant", base = read(panel), was = null, of = {}) {
         // Who knows the name is shown the sheet.
         const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
         return {
             id: bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(""), kind, base, made: madeWith(panel),
-            asked: seedField(panel) ?? "", seed: null, images: 1, told: "",
+            asked: seedField(panel) ?? "", seed: null, first: 0, image: null, images: 1, told: "", ...of,
             candidates: number(`${panel.ours}audition_candidates`) || 0,
             previews: was ? [was] : [], chosen: was ? 0 : null,
         };
@@ -133,7 +134,7 @@
         const sheet = newSheet(panel, ...kind), run = begin(panel, sheet);
         const request = JSON.stringify({
             id: sheet.id, candidates: number(`${ours}audition_candidates`), depth: number(`${ours}audition_depth`),
-            ...(sheet.kind === "variant" ? {} : {settings: sheet.base}),
+            ...(sheet.kind === "variant" ? {} : {settings: sheet.base, image: sheet.image}),
         });
         ask(panel, request);
         remember(panel, sheet);
@@ -180,7 +181,9 @@
         const {sheet} = run;
         for (const preview of told.previews) {
             // Where the first image was skipped, the second one's. A number of JavaScript's is not exact above 2^53.
-            if (preview.image === 0 || sheet.seed === null) sheet.seed = preview.seed_text;
+            if (sheet.image === null && (preview.image === 0 || sheet.seed === null)) {
+                Object.assign(sheet, {seed: preview.seed_text, first: preview.image});
+            }
             sheet.previews.push(preview);
         }
         run.have += told.previews.length;
@@ -277,16 +280,21 @@
     }
 
     const name = ({kind}, preview) => preview.was ? "as it was" : `${kind} ${preview.variant}`;
+    const nameInBatch = (sheet, preview) =>
+        name(sheet, preview) + (sheet.images > 1 ? ` · seed ${preview.seed_text}` : "");
     const capital = (text) => text[0].toUpperCase() + text.slice(1);
+    const caption = (sheet, preview) => capital(nameInBatch(sheet, preview));
 
-    // The chain gets one more link, and its variants are auditioned; the one they come from is shown first.
+    // The chain gets one more link, and its variants are auditioned; the one they come from is shown first. Of a batch
+    // it is the chosen image alone: seed and settings stay those of the batch, which Generate makes.
     function refine(panel, kind, link) {
         const now = walk(panel), sheet = sheetOf(panel), preview = chosenOf(panel);
         if (!preview || now.run) return;
         const settings = whole(sheet, preview);
         write(panel, settings, sheet.seed);
         const was = isStale(panel, sheet) ? null : {...preview, image: -1, was: true, best: false, settings};
-        audition(panel, kind, {...settings, chain: [settings.chain, link].filter(Boolean).join("; ")}, was);
+        const of = {seed: sheet.seed, image: sheet.image ?? preview.image - sheet.first};
+        audition(panel, kind, {...settings, chain: [settings.chain, link].filter(Boolean).join("; ")}, was, of);
     }
 
     const ACTIONS = {
@@ -407,7 +415,7 @@
         if (now.sheets[0]?.seed) stops.push({here: 0, open: false, text: `seed ${now.sheets[0].seed}`});
         now.sheets.forEach((sheet, here) => {
             const preview = sheet.previews[sheet.chosen];
-            const text = preview && !preview.was ? name(sheet, preview) : sheet.kind;
+            const text = preview && !preview.was ? nameInBatch(sheet, preview) : sheet.kind;
             if (preview || here) stops.push({here, open: Boolean(preview), text});
         });
         const current = ({here, open}) => here === now.here && open === now.open;
@@ -454,9 +462,6 @@
             if (Number(input.value) !== now.part[k] || input.value === "") input.value = now.part[k];
         });
     }
-
-    const caption = (sheet, preview) =>
-        capital(name(sheet, preview)) + (sheet.images > 1 ? ` · seed ${preview.seed_text}` : "");
 
     function drawCells(panel, cells) {
         const now = walk(panel), sheet = sheetOf(panel);

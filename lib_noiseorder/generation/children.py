@@ -17,7 +17,7 @@ from modules import images, processing, shared
 from modules.paths import data_path
 
 from .. import log
-from ..config import COMPARE, VARIANTS
+from ..config import COMPARE, VARIANTS, SettingError
 from ..core.streams import Generators, global_generators, keep_generators, set_global_generators
 from ..hosts.isolation import Memory, extensions_of
 from ..webui import infotext
@@ -169,6 +169,20 @@ def settle(q: Any, images: dict[str, Any]) -> None:
 def settled(p: Any) -> dict[str, Any]:
     """Which images a generation makes, as it came out."""
     return {name: copy.copy(getattr(p, name)) for name in IMAGES if hasattr(p, name)}
+
+
+def single_out(p: Any, image: int) -> None:
+    """Hook `process`, once prompts and seeds are settled: make this image of the batch alone. Raises SettingError."""
+    count = len(p.all_seeds)
+    if image >= count:
+        raise SettingError(
+            f"the chosen preview is of image {image + 1}, and the tab makes {count} now: set Batch count and Batch "
+            "size as they were, or press Audition again"
+        )
+    for name in IMAGES:
+        if isinstance(getattr(p, name, None), list):
+            setattr(p, name, getattr(p, name)[image : image + 1])
+    p.n_iter = p.batch_size = 1
 
 
 def script_of(p: Any) -> Any:

@@ -222,13 +222,13 @@ def sheet_of(page, host, *variants, seed=7):
     wait_for_end(page, host)
 
 
-def vary(page, host, text, *variants):
+def vary(page, host, text, *variants, seed=7):
     """Press a button beneath the chosen preview, and make the sheet that is asked for."""
     count = len(host.presses)
     act(page, text)
     while len(host.presses) == count:
         page.wait_for_timeout(20)
-    sheet_of(page, host, *variants)
+    sheet_of(page, host, *variants, seed=seed)
 
 
 def wait_for_end(page, host):
@@ -472,6 +472,26 @@ def test_a_walk(page, host):
     assert host.controls[3:] == [(2, "")]
     act(page, "Back")
     assert not page.locator(f"{PANEL}sheet .noiseorder-chosen").is_visible()
+    assert page.errors == []
+
+
+def test_of_a_batch_the_chosen_image_is_refined_and_the_batch_stays(page, host):
+    host.images = 2
+    press(page)
+    for image in range(2):
+        host.make(0, 7 + image, image)
+    sheet_of(page, host, 1)
+    assert captions(page) == ["Variant 0 · seed 7", "Variant 1 · seed 7", "Variant 0 · seed 8"]
+    choose(page, 2)
+    host.images = 1
+    for kind, chain in (("subtle", "1.2 v0"), ("strong", "1.2 v1; 2 v0")):
+        vary(page, host, f"Vary ({kind})", 1, seed=8)
+        assert json.loads(host.presses[-1][0])["image"] == 1
+        assert host.asked["chain"] == chain
+        assert page.locator(f"{PANEL}sheet .noiseorder-stale").inner_text() == ""
+        choose(page, 1)
+    assert crumbs(page) == "seed 7 → variant 0 · seed 8 → varied 1 → [varied 1]"
+    assert controls(page) == ("0", "1.2 v1; 2 v1", "7")
     assert page.errors == []
 
 
