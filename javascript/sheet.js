@@ -107,7 +107,7 @@
     // made.
     function begin(panel, sheet, others = {}) {
         const now = walk(panel), {sheets, here, open} = now;
-        const kept = sheet.kind === "variant" || others.resumed ? [] : sheets.slice(0, here + 1);
+        const kept = sheet.kind === "variant" ? [] : sheets.slice(0, here + 1);
         now.run = {sheet, have: 0, idle: 0, begun: false, resumed: false, before: {sheets, here, open}, ...others};
         Object.assign(now, {sheets: [...kept, sheet], here: kept.length, open: sheet.chosen !== null, part: null});
         button(panel)?.setAttribute("aria-disabled", "true");
@@ -137,7 +137,7 @@
             ...(sheet.kind === "variant" ? {} : {settings: sheet.base, image: sheet.image}),
         });
         ask(panel, request);
-        remember(panel, sheet);
+        remember(panel, walk(panel).sheets);
         say(panel, WAITING);
         setTimeout(() => {
             // A press of Generate in between has taken the ticket with it.
@@ -155,14 +155,18 @@
         put(`#${ours}audition_ticket textarea, #${ours}audition_ticket input`, request);
     }
 
+    async function previewsOf({id}, have = 0) {
+        try {
+            const answer = await fetch(`noiseorder/v1/audition/sheet/${id}?have=${have}`);
+            if (answer.ok) return await answer.json();
+        } catch (error) { /* the server is not reached: as if it told nothing */ }
+        return {};
+    }
+
     // Until the server says that the sheet is done, or nothing is going on any more. The buttons tell what this page has
     // begun, the server (`busy`) what goes on without them: after loading anew, or after they are hidden too early.
     async function follow(panel, run) {
-        let told = {};
-        try {
-            const answer = await fetch(`noiseorder/v1/audition/sheet/${run.sheet.id}?have=${run.have}`);
-            if (answer.ok) told = await answer.json();
-        } catch (error) { /* the server is not reached: as if it told nothing */ }
+        const told = await previewsOf(run.sheet, run.have);
         if (told.begun) {
             // Gradio reads the ticket when it comes to the press, which on a busy machine is late: it stays till then.
             if (!run.begun) ask(panel, "");
@@ -210,12 +214,13 @@
         draw(panel);
     }
 
-    // The page may be loaded anew while an audition is under way. Some browsers keep nothing for a page in a frame.
-    function remember({tab}, sheet) {
-        const key = `noiseorder_${tab}audition`;
+    // The page may be loaded anew while an audition is under way: it then asks the server for the pictures of this sheet
+    // and of those before. Some browsers keep nothing for a page in a frame.
+    function remember({tab}, sheets) {
+        const key = `noiseorder_${tab}walk`, bare = (sheet) => ({...sheet, previews: [], was: Boolean(sheet.previews[0]?.was)});
         try {
-            if (sheet) sessionStorage.setItem(key, JSON.stringify({...sheet, previews: [], chosen: null}));
-            else if (sheet === null) sessionStorage.removeItem(key);
+            if (sheets) sessionStorage.setItem(key, JSON.stringify(sheets.map(bare)));
+            else if (sheets === null) sessionStorage.removeItem(key);
             return JSON.parse(sessionStorage.getItem(key));
         } catch (error) {
             return null;
@@ -223,12 +228,25 @@
     }
 
     const resumed = new Set(); // panels that were looked at after loading
-    function resume(panel) {
+    async function resume(panel) {
         if (resumed.has(panel.ours) || !within(panel, "cells")) return;
         resumed.add(panel.ours);
-        const sheet = panel.tab && !walk(panel).run && remember(panel);
-        if (sheet) follow(panel, begin(panel, sheet, {resumed: true}));
+        const now = walk(panel), sheets = panel.tab && !now.run && remember(panel);
+        if (!sheets) return;
+        const sheet = sheets.pop();
+        for (const [k, earlier] of sheets.entries()) {
+            const told = await previewsOf(earlier);
+            if (!told.begun) sheets.length = 0; // the server has forgotten it
+            else earlier.previews = [...cameFrom(sheets[k - 1], earlier), ...told.previews];
+        }
+        if (now.run) return; // a press meanwhile
+        sheet.previews = cameFrom(sheets.at(-1), sheet);
+        if (!sheet.previews.length) sheet.chosen = null;
+        Object.assign(now, {sheets, here: Math.max(0, sheets.length - 1), open: true});
+        follow(panel, begin(panel, sheet, {resumed: true}));
     }
+
+    const cameFrom = (before, {was}) => was && before ? [asItWas(before, before.previews[before.chosen])] : [];
 
     // ---- The playground: its server answers a press with a whole sheet
 
@@ -253,6 +271,7 @@
     // ---- Where one is
 
     const whole = (sheet, preview) => ({...sheet.base, ...preview.settings});
+    const asItWas = (sheet, preview) => ({...preview, image: -1, was: true, best: false, settings: whole(sheet, preview)});
 
     function go(panel, here, open) {
         const now = walk(panel), sheet = now.sheets[here];
@@ -292,7 +311,7 @@
         if (!preview || now.run) return;
         const settings = whole(sheet, preview);
         write(panel, settings, sheet.seed);
-        const was = isStale(panel, sheet) ? null : {...preview, image: -1, was: true, best: false, settings};
+        const was = isStale(panel, sheet) ? null : asItWas(sheet, preview);
         const of = {seed: sheet.seed, image: sheet.image ?? preview.image - sheet.first};
         audition(panel, kind, {...settings, chain: [settings.chain, link].filter(Boolean).join("; ")}, was, of);
     }

@@ -390,6 +390,39 @@ def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, ho
     assert page.errors == []
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_page_that_is_loaded_again_knows_the_way(page, host, forgotten):
+    press(page)
+    sheet_of(page, host, 0, 1)
+    choose(page, 1)
+    vary(page, host, "Vary (subtle)", 0)
+    choose(page, 1)
+    act(page, "Vary (strong)")
+    host.make(0)
+    cell(page, 1).wait_for()
+    if forgotten:
+        del host.sheets.by_id[next(iter(host.sheets.by_id))]
+    page.reload(wait_until="domcontentloaded")
+    begin(page)
+    if forgotten:
+        cell(page, 0).wait_for()
+        assert captions(page) == ["Varied 0"]
+    else:
+        cell(page, 1).wait_for()
+        assert captions(page) == ["As it was", "Varied 0"]
+        assert crumbs(page) == "seed 7 → variant 1 → varied 0 → [varied]"
+    sheet_of(page, host, 1)
+    if not forgotten:
+        act(page, "Back")
+        assert controls(page) == ("1", "1.2 v0", "7")
+        assert captions(page) == ["As it was", "Varied 0"]
+        act(page, "Back")
+        assert captions(page) == ["Variant 0", "Variant 1"]
+        assert crumbs(page) == "seed 7 → [variant 1] → varied 0 → varied"
+    assert len(host.presses) == 3
+    assert page.errors == []
+
+
 def test_a_page_that_is_loaded_again_after_the_server_was_is_empty(page, host):
     press(page)
     host.make(0)
