@@ -316,20 +316,37 @@
         audition(panel, kind, {...settings, chain: [settings.chain, link].filter(Boolean).join("; ")}, was, of);
     }
 
+    function generate(panel) {
+        const {tab} = panel, sheet = sheetOf(panel);
+        if (walk(panel).run || (tab && generates(tab))) {
+            say(panel, "This tab is generating: press Generate this when it has ended");
+            return;
+        }
+        write(panel, whole(sheet, chosenOf(panel)), sheet.seed);
+        ask(panel, "");
+        // Gradio has taken up what was written by then.
+        setTimeout(() => document.getElementById(`${tab}generate`)?.click(), 200);
+    }
+
+    // A tab goes on for a moment when its sheet is whole, to show it in its gallery: a press waits for that, some seconds
+    // at most. When another preview is chosen meanwhile, it is forgotten.
+    const waits = new Set();
+    async function whenFree(panel, act) {
+        const {ours, tab} = panel, preview = chosenOf(panel), isChosen = () => chosenOf(panel) === preview;
+        if (waits.has(ours)) return;
+        waits.add(ours);
+        for (let times = 0; times < 20 && tab && generates(tab) && !walk(panel).run && isChosen(); times++) {
+            say(panel, "Waiting until this tab is ready");
+            await new Promise((goOn) => setTimeout(goOn, 300));
+        }
+        waits.delete(ours);
+        if (isChosen()) act();
+    }
+
     const ACTIONS = {
-        generate: (panel) => {
-            const {tab} = panel, sheet = sheetOf(panel);
-            if (walk(panel).run || (tab && generates(tab))) {
-                say(panel, "This tab is generating: press Generate this when it has ended");
-                return;
-            }
-            write(panel, whole(sheet, chosenOf(panel)), sheet.seed);
-            ask(panel, "");
-            // Gradio has taken up what was written by then.
-            setTimeout(() => document.getElementById(`${tab}generate`)?.click(), 200);
-        },
-        subtle: (panel) => refine(panel, "varied", LINKS.subtle),
-        strong: (panel) => refine(panel, "varied", LINKS.strong),
+        generate: (panel) => whenFree(panel, () => generate(panel)),
+        subtle: (panel) => whenFree(panel, () => refine(panel, "varied", LINKS.subtle)),
+        strong: (panel) => whenFree(panel, () => refine(panel, "varied", LINKS.strong)),
         part: (panel) => {
             const now = walk(panel);
             now.part = now.part ? null : [25, 25, 75, 75];
@@ -337,7 +354,7 @@
         },
         audition: (panel) => {
             const box = walk(panel).part.map((side) => (side / 100).toFixed(2));
-            refine(panel, "part", `64 v0 @ ${box.join(" ")}`);
+            whenFree(panel, () => refine(panel, "part", `64 v0 @ ${box.join(" ")}`));
         },
         back: (panel) => {
             const {here} = walk(panel), left = sheetOf(panel).chosen;
