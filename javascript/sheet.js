@@ -90,13 +90,14 @@
 
     // ---- An audition, from the press to its end
 
-    // base: the settings that all its previews share, by API key; asked: the seed in the control, seed: the one it was.
-    function newSheet(panel, kind = "variant", base = read(panel), was = null) {
+    // base: the settings that all its previews share, by API key; asked: the seed in the control, seed: the one it was,
+    // that of the image `first` of the batch; image: which one of the batch it is of, counted from there, null is all.
+    function newSheet(panel, kind = "variant", base = read(panel), was = null, of = {}) {
         // Who knows the name is shown the sheet.
         const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
         return {
             id: bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(""), kind, base, made: madeWith(panel),
-            asked: seedField(panel) ?? "", seed: null, images: 1, told: "",
+            asked: seedField(panel) ?? "", seed: null, first: 0, image: null, images: 1, told: "", ...of,
             candidates: number(`${panel.ours}audition_candidates`) || 0,
             previews: was ? [was] : [], chosen: was ? 0 : null,
         };
@@ -106,7 +107,7 @@
     // made.
     function begin(panel, sheet, others = {}) {
         const now = walk(panel), {sheets, here, open} = now;
-        const kept = sheet.kind === "variant" || others.resumed ? [] : sheets.slice(0, here + 1);
+        const kept = sheet.kind === "variant" ? [] : sheets.slice(0, here + 1);
         now.run = {sheet, have: 0, idle: 0, begun: false, resumed: false, before: {sheets, here, open}, ...others};
         Object.assign(now, {sheets: [...kept, sheet], here: kept.length, open: sheet.chosen !== null, part: null});
         button(panel)?.setAttribute("aria-disabled", "true");
@@ -133,10 +134,10 @@
         const sheet = newSheet(panel, ...kind), run = begin(panel, sheet);
         const request = JSON.stringify({
             id: sheet.id, candidates: number(`${ours}audition_candidates`), depth: number(`${ours}audition_depth`),
-            ...(sheet.kind === "variant" ? {} : {settings: sheet.base}),
+            ...(sheet.kind === "variant" ? {} : {settings: sheet.base, image: sheet.image}),
         });
         ask(panel, request);
-        remember(panel, sheet);
+        remember(panel, walk(panel).sheets);
         say(panel, WAITING);
         setTimeout(() => {
             // A press of Generate in between has taken the ticket with it.
@@ -154,14 +155,18 @@
         put(`#${ours}audition_ticket textarea, #${ours}audition_ticket input`, request);
     }
 
+    async function previewsOf({id}, have = 0) {
+        try {
+            const answer = await fetch(`noiseorder/v1/audition/sheet/${id}?have=${have}`);
+            if (answer.ok) return await answer.json();
+        } catch (error) { /* the server is not reached: as if it told nothing */ }
+        return {};
+    }
+
     // Until the server says that the sheet is done, or nothing is going on any more. The buttons tell what this page has
     // begun, the server (`busy`) what goes on without them: after loading anew, or after they are hidden too early.
     async function follow(panel, run) {
-        let told = {};
-        try {
-            const answer = await fetch(`noiseorder/v1/audition/sheet/${run.sheet.id}?have=${run.have}`);
-            if (answer.ok) told = await answer.json();
-        } catch (error) { /* the server is not reached: as if it told nothing */ }
+        const told = await previewsOf(run.sheet, run.have);
         if (told.begun) {
             // Gradio reads the ticket when it comes to the press, which on a busy machine is late: it stays till then.
             if (!run.begun) ask(panel, "");
@@ -180,7 +185,9 @@
         const {sheet} = run;
         for (const preview of told.previews) {
             // Where the first image was skipped, the second one's. A number of JavaScript's is not exact above 2^53.
-            if (preview.image === 0 || sheet.seed === null) sheet.seed = preview.seed_text;
+            if (sheet.image === null && (preview.image === 0 || sheet.seed === null)) {
+                Object.assign(sheet, {seed: preview.seed_text, first: preview.image});
+            }
             sheet.previews.push(preview);
         }
         run.have += told.previews.length;
@@ -207,12 +214,13 @@
         draw(panel);
     }
 
-    // The page may be loaded anew while an audition is under way. Some browsers keep nothing for a page in a frame.
-    function remember({tab}, sheet) {
-        const key = `noiseorder_${tab}audition`;
+    // The page may be loaded anew while an audition is under way: it then asks the server for the pictures of this sheet
+    // and of those before. Some browsers keep nothing for a page in a frame.
+    function remember({tab}, sheets) {
+        const key = `noiseorder_${tab}walk`, bare = (sheet) => ({...sheet, previews: [], was: Boolean(sheet.previews[0]?.was)});
         try {
-            if (sheet) sessionStorage.setItem(key, JSON.stringify({...sheet, previews: [], chosen: null}));
-            else if (sheet === null) sessionStorage.removeItem(key);
+            if (sheets) sessionStorage.setItem(key, JSON.stringify(sheets.map(bare)));
+            else if (sheets === null) sessionStorage.removeItem(key);
             return JSON.parse(sessionStorage.getItem(key));
         } catch (error) {
             return null;
@@ -220,12 +228,25 @@
     }
 
     const resumed = new Set(); // panels that were looked at after loading
-    function resume(panel) {
+    async function resume(panel) {
         if (resumed.has(panel.ours) || !within(panel, "cells")) return;
         resumed.add(panel.ours);
-        const sheet = panel.tab && !walk(panel).run && remember(panel);
-        if (sheet) follow(panel, begin(panel, sheet, {resumed: true}));
+        const now = walk(panel), sheets = panel.tab && !now.run && remember(panel);
+        if (!sheets) return;
+        const sheet = sheets.pop();
+        for (const [k, earlier] of sheets.entries()) {
+            const told = await previewsOf(earlier);
+            if (!told.begun) sheets.length = 0; // the server has forgotten it
+            else earlier.previews = [...cameFrom(sheets[k - 1], earlier), ...told.previews];
+        }
+        if (now.run) return; // a press meanwhile
+        sheet.previews = cameFrom(sheets.at(-1), sheet);
+        if (!sheet.previews.length) sheet.chosen = null;
+        Object.assign(now, {sheets, here: Math.max(0, sheets.length - 1), open: true});
+        follow(panel, begin(panel, sheet, {resumed: true}));
     }
+
+    const cameFrom = (before, {was}) => was && before ? [asItWas(before, before.previews[before.chosen])] : [];
 
     // ---- The playground: its server answers a press with a whole sheet
 
@@ -250,6 +271,7 @@
     // ---- Where one is
 
     const whole = (sheet, preview) => ({...sheet.base, ...preview.settings});
+    const asItWas = (sheet, preview) => ({...preview, image: -1, was: true, best: false, settings: whole(sheet, preview)});
 
     function go(panel, here, open) {
         const now = walk(panel), sheet = now.sheets[here];
@@ -277,32 +299,54 @@
     }
 
     const name = ({kind}, preview) => preview.was ? "as it was" : `${kind} ${preview.variant}`;
+    const nameInBatch = (sheet, preview) =>
+        name(sheet, preview) + (sheet.images > 1 ? ` · seed ${preview.seed_text}` : "");
     const capital = (text) => text[0].toUpperCase() + text.slice(1);
+    const caption = (sheet, preview) => capital(nameInBatch(sheet, preview));
 
-    // The chain gets one more link, and its variants are auditioned; the one they come from is shown first.
+    // The chain gets one more link, and its variants are auditioned; the one they come from is shown first. Of a batch
+    // it is the chosen image alone: seed and settings stay those of the batch, which Generate makes.
     function refine(panel, kind, link) {
         const now = walk(panel), sheet = sheetOf(panel), preview = chosenOf(panel);
         if (!preview || now.run) return;
         const settings = whole(sheet, preview);
         write(panel, settings, sheet.seed);
-        const was = isStale(panel, sheet) ? null : {...preview, image: -1, was: true, best: false, settings};
-        audition(panel, kind, {...settings, chain: [settings.chain, link].filter(Boolean).join("; ")}, was);
+        const was = isStale(panel, sheet) ? null : asItWas(sheet, preview);
+        const of = {seed: sheet.seed, image: sheet.image ?? preview.image - sheet.first};
+        audition(panel, kind, {...settings, chain: [settings.chain, link].filter(Boolean).join("; ")}, was, of);
+    }
+
+    function generate(panel) {
+        const {tab} = panel, sheet = sheetOf(panel);
+        if (walk(panel).run || (tab && generates(tab))) {
+            say(panel, "This tab is generating: press Generate this when it has ended");
+            return;
+        }
+        write(panel, whole(sheet, chosenOf(panel)), sheet.seed);
+        ask(panel, "");
+        // Gradio has taken up what was written by then.
+        setTimeout(() => document.getElementById(`${tab}generate`)?.click(), 200);
+    }
+
+    // A tab goes on for a moment when its sheet is whole, to show it in its gallery: a press waits for that, some seconds
+    // at most. When another preview is chosen meanwhile, it is forgotten.
+    const waits = new Set();
+    async function whenFree(panel, act) {
+        const {ours, tab} = panel, preview = chosenOf(panel), isChosen = () => chosenOf(panel) === preview;
+        if (waits.has(ours)) return;
+        waits.add(ours);
+        for (let times = 0; times < 20 && tab && generates(tab) && !walk(panel).run && isChosen(); times++) {
+            say(panel, "Waiting until this tab is ready");
+            await new Promise((goOn) => setTimeout(goOn, 300));
+        }
+        waits.delete(ours);
+        if (isChosen()) act();
     }
 
     const ACTIONS = {
-        generate: (panel) => {
-            const {tab} = panel, sheet = sheetOf(panel);
-            if (walk(panel).run || (tab && generates(tab))) {
-                say(panel, "This tab is generating: press Generate this when it has ended");
-                return;
-            }
-            write(panel, whole(sheet, chosenOf(panel)), sheet.seed);
-            ask(panel, "");
-            // Gradio has taken up what was written by then.
-            setTimeout(() => document.getElementById(`${tab}generate`)?.click(), 200);
-        },
-        subtle: (panel) => refine(panel, "varied", LINKS.subtle),
-        strong: (panel) => refine(panel, "varied", LINKS.strong),
+        generate: (panel) => whenFree(panel, () => generate(panel)),
+        subtle: (panel) => whenFree(panel, () => refine(panel, "varied", LINKS.subtle)),
+        strong: (panel) => whenFree(panel, () => refine(panel, "varied", LINKS.strong)),
         part: (panel) => {
             const now = walk(panel);
             now.part = now.part ? null : [25, 25, 75, 75];
@@ -310,7 +354,7 @@
         },
         audition: (panel) => {
             const box = walk(panel).part.map((side) => (side / 100).toFixed(2));
-            refine(panel, "part", `64 v0 @ ${box.join(" ")}`);
+            whenFree(panel, () => refine(panel, "part", `64 v0 @ ${box.join(" ")}`));
         },
         back: (panel) => {
             const {here} = walk(panel), left = sheetOf(panel).chosen;
@@ -407,7 +451,7 @@
         if (now.sheets[0]?.seed) stops.push({here: 0, open: false, text: `seed ${now.sheets[0].seed}`});
         now.sheets.forEach((sheet, here) => {
             const preview = sheet.previews[sheet.chosen];
-            const text = preview && !preview.was ? name(sheet, preview) : sheet.kind;
+            const text = preview && !preview.was ? nameInBatch(sheet, preview) : sheet.kind;
             if (preview || here) stops.push({here, open: Boolean(preview), text});
         });
         const current = ({here, open}) => here === now.here && open === now.open;
@@ -454,9 +498,6 @@
             if (Number(input.value) !== now.part[k] || input.value === "") input.value = now.part[k];
         });
     }
-
-    const caption = (sheet, preview) =>
-        capital(name(sheet, preview)) + (sheet.images > 1 ? ` · seed ${preview.seed_text}` : "");
 
     function drawCells(panel, cells) {
         const now = walk(panel), sheet = sheetOf(panel);

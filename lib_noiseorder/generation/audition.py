@@ -394,7 +394,7 @@ class Audition:
         return processing.DecodedSamples(as_tensor(image) for image in images)
 
     def finish(self, p: Any, processed: Any) -> None:
-        """Hook `postprocess`: the sheet is complete, and the result holds all of its previews."""
+        """Hook `postprocess`: the sheet is complete, and the result holds its previews."""
         unwrap(p)
         for name, value in self.kept.items():
             if value is MISSING:
@@ -402,16 +402,19 @@ class Audition:
             else:
                 setattr(p, name, value)
         self.kept = {}
+        generation = self.generation
         if self.sheet is None:
             return
-        children.resume_history(self.generation.session)
+        children.resume_history(generation.session)
         first = processed.index_of_first_image
         texts = dict(enumerate(processed.infotexts[first:]))
         self.sheet.infotexts = [
             with_settings(texts[preview.image], preview.settings) if preview.image in texts else None
             for preview in self.sheet.previews
         ]
-        children.replace_images(p, processed, self.sheet)
+        # Not none at all: the hosts would empty the gallery, and other scripts count on an image.
+        count = len(self.sheet.previews) if generation.options.previews_in_gallery else 1
+        children.replace_images(processed, self.sheet, count)
         self.sheet.done = True
 
     def outcome(self) -> str:

@@ -17,7 +17,7 @@ from modules import images, processing, shared
 from modules.paths import data_path
 
 from .. import log
-from ..config import COMPARE, VARIANTS
+from ..config import COMPARE, VARIANTS, SettingError
 from ..core.streams import Generators, global_generators, keep_generators, set_global_generators
 from ..hosts.isolation import Memory, extensions_of
 from ..webui import infotext
@@ -171,6 +171,20 @@ def settled(p: Any) -> dict[str, Any]:
     return {name: copy.copy(getattr(p, name)) for name in IMAGES if hasattr(p, name)}
 
 
+def single_out(p: Any, image: int) -> None:
+    """Hook `process`, once prompts and seeds are settled: make this image of the batch alone. Raises SettingError."""
+    count = len(p.all_seeds)
+    if image >= count:
+        raise SettingError(
+            f"the chosen preview is of image {image + 1}, and the tab makes {count} now: set Batch count and Batch "
+            "size as they were, or press Audition again"
+        )
+    for name in IMAGES:
+        if isinstance(getattr(p, name, None), list):
+            setattr(p, name, getattr(p, name)[image : image + 1])
+    p.n_iter = p.batch_size = 1
+
+
 def script_of(p: Any) -> Any:
     """The script chosen under "Script", None where none is."""
     index = p.script_args[0] if p.script_args else None
@@ -227,11 +241,11 @@ def write_params_txt(p: Any) -> None:
     Path(data_path, "params.txt").write_text(text, encoding="utf8")
 
 
-def replace_images(p: Any, processed: Any, contact_sheet: Sheet) -> None:
-    """Let the result of a generation be the previews, with everything that the hosts index alike."""
-    previews = contact_sheet.previews
+def replace_images(processed: Any, contact_sheet: Sheet, count: int) -> None:
+    """Let the result of a generation be the first previews, with everything that the hosts index alike."""
+    previews = contact_sheet.previews[:count]
     processed.images = [resize(preview.picture, contact_sheet.size) for preview in previews]
-    processed.infotexts = [text or "" for text in contact_sheet.infotexts]
+    processed.infotexts = [text or "" for text in contact_sheet.infotexts[:count]]
     processed.index_of_first_image = 0
     for name in LISTS:
         values = getattr(processed, name)

@@ -146,6 +146,13 @@ class Generation:
             self.session.outcomes.pop(self.whose(p), None)
             self.session.inspections.forget(self.whose(p)[1])
         children.settle(p, self.settled)
+        contact_sheet = self.audition.sheet if self.audition is not None else None
+        if contact_sheet is not None and contact_sheet.image is not None:
+            try:
+                children.single_out(p, contact_sheet.image)
+            except SettingError as error:
+                self.audition = None
+                self.give_up(p, contact_sheet, str(error))
         if self.refusal or not self.active:
             if self.refusal:
                 self.refuse(p, self.refusal)

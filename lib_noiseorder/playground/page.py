@@ -132,8 +132,11 @@ def preview(
     try:
         if seed is None:
             raise ValueError("Seed is empty: give a whole number")
-        asked = json.loads(request).get("settings", {}) if request else {}
-        config, _ = follow(NoiseOrderConfig(True, *settings).replace(**asked), MODELS[NAMES[model]].family)
+        asked = json.loads(request) if request else {}
+        if asked.get("image") is not None:
+            seed, count = seed + asked["image"], 1
+        controls = NoiseOrderConfig(True, *settings)
+        config, _ = follow(controls.replace(**asked.get("settings", {})), MODELS[NAMES[model]].family)
         config = config if config.audition else config.replace(audition=CANDIDATES)
         candidates = candidates_of(model, prompt, negative, int(seed), int(count), int(steps), float(cfg_scale), config)
         drawn = draw(contact_sheet, candidates, config)

@@ -39,6 +39,7 @@ class Options:
     adetailer: bool = False
     sketches: bool = True
     preview_quality: str = GOOD
+    previews_in_gallery: bool = True
 
 
 WORDS = {
@@ -63,6 +64,11 @@ WORDS = {
         "Preview quality",
         "good: by the checkpoint's VAE, or by TAESD where live previews are; as the live preview: quicker, often no "
         "more than an eighth of the image",
+    ),
+    "previews_in_gallery": (
+        "Previews also in the gallery",
+        "off: the sheet has them all, and the gallery the first alone, as the WebUI shows something there after every "
+        "generation",
     ),
 }
 

@@ -55,6 +55,7 @@ class Sheet:
     """The previews of one audition, in the order in which they were made.
 
     settings: what the request sets, by API key, over the controls: the chain whose last link is varied.
+    image: the one of the batch that is auditioned, counted from 0; None is all of them.
     plan: where the previews end; cost: of all of an image, in images; size: of an image.
     """
 
@@ -63,6 +64,7 @@ class Sheet:
     depth: float = DEPTH
     scored: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    image: int | None = None
     images: int = 0
     variants: tuple[int, ...] = ()
     plan: Plan | None = None
@@ -89,7 +91,7 @@ def words(candidates: int, plan: Plan, cost: float, images: int) -> str:
 
 def ticket(sheet: Sheet) -> str:
     """Make the request that the hidden component, or a program, hands to the generation."""
-    names = ("id", "candidates", "depth", "scored", "settings")
+    names = ("id", "candidates", "depth", "scored", "settings", "image")
     return json.dumps({name: getattr(sheet, name) for name in names})
 
 
@@ -106,7 +108,10 @@ class Sheets:
         try:
             data = json.loads(request)
             scored, settings = bool(data.get("scored", False)), dict(data.get("settings") or {})
-            sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], scored, settings)
+            image = data.get("image")
+            if image is not None and (type(image) is not int or image < 0):
+                raise ValueError
+            sheet = Sheet(str(data["id"]), data["candidates"], data["depth"], scored, settings, image)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SettingError(f"the request of an audition cannot be read: {request[:60]!r}") from None
         if sheet.id in self.by_id:

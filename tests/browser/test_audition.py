@@ -103,21 +103,28 @@ class Host:
         return json.loads(self.presses[-1][0]).get("settings")
 
 
+def build_tab(host, tab, textbox=False):
+    ours = OURS.replace("txt2img", tab)
+    gr.Textbox("a cat", lines=2, elem_id=f"{tab}_prompt", interactive=True)
+    gr.Number(4, elem_id=f"{ours}erase", interactive=True)
+    seed = gr.Textbox("", elem_id=f"{tab}_seed") if textbox else gr.Number(-1, precision=0, elem_id=f"{tab}_seed")
+    variant = gr.Number(0, precision=0, elem_id=f"{ours}variant")
+    chain = gr.Textbox("", max_lines=1, elem_id=f"{ours}chain")
+    ticket = sheet.panel(lambda name: ours + name)
+    sheet.sliders(lambda name: ours + name)
+    button = gr.Button("Generate", elem_id=f"{tab}_generate")
+    button.click(lambda *values: host.generate(*values), [ticket, seed, variant, chain], None)
+
+
 @pytest.fixture(scope="module")
 def served(request):
-    """A page with a number for its seed, or with text, as with --use-textbox-seed."""
+    """A page with a number for its seed, or with text, as with --use-textbox-seed; or with the other tab as well."""
     host = Host()
-    textbox = getattr(request, "param", "number") == "textbox"
+    kind = getattr(request, "param", "number")
     with blocks((ROOT / "style.css").read_text(encoding="utf-8")) as page:
-        gr.Textbox("a cat", lines=2, elem_id="txt2img_prompt", interactive=True)
-        gr.Number(4, elem_id=f"{OURS}erase", interactive=True)
-        seed = gr.Textbox("", elem_id="txt2img_seed") if textbox else gr.Number(-1, precision=0, elem_id="txt2img_seed")
-        variant = gr.Number(0, precision=0, elem_id=f"{OURS}variant")
-        chain = gr.Textbox("", max_lines=1, elem_id=f"{OURS}chain")
-        ticket = sheet.panel(lambda name: OURS + name)
-        sheet.sliders(lambda name: OURS + name)
-        button = gr.Button("Generate", elem_id="txt2img_generate")
-        button.click(lambda *values: host.generate(*values), [ticket, seed, variant, chain], None)
+        build_tab(host, "txt2img", textbox=kind == "textbox")
+        if kind == "both tabs":
+            build_tab(host, "img2img")
     with serve(page) as address:
         rates = Rates(lambda job, depth: host.plan)
         api.register(page.app_of_test, dict, rates, host.sheets, busy=lambda: host.is_busy)
@@ -222,13 +229,20 @@ def sheet_of(page, host, *variants, seed=7):
     wait_for_end(page, host)
 
 
-def vary(page, host, text, *variants):
+def wait_for_presses(page, host, count):
+    for _ in range(MILLISECONDS // 20):
+        if len(host.presses) >= count:
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{len(host.presses)} presses, not {count}")
+
+
+def vary(page, host, text, *variants, seed=7):
     """Press a button beneath the chosen preview, and make the sheet that is asked for."""
     count = len(host.presses)
     act(page, text)
-    while len(host.presses) == count:
-        page.wait_for_timeout(20)
-    sheet_of(page, host, *variants)
+    wait_for_presses(page, host, count + 1)
+    sheet_of(page, host, *variants, seed=seed)
 
 
 def wait_for_end(page, host):
@@ -399,6 +413,39 @@ def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, ho
     assert page.errors == []
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_page_that_is_loaded_again_knows_the_way(page, host, forgotten):
+    press(page)
+    sheet_of(page, host, 0, 1)
+    choose(page, 1)
+    vary(page, host, "Vary (subtle)", 0)
+    choose(page, 1)
+    act(page, "Vary (strong)")
+    host.make(0)
+    cell(page, 1).wait_for()
+    if forgotten:
+        del host.sheets.by_id[next(iter(host.sheets.by_id))]
+    page.reload(wait_until="domcontentloaded")
+    begin(page)
+    if forgotten:
+        cell(page, 0).wait_for()
+        assert captions(page) == ["Varied 0"]
+    else:
+        cell(page, 1).wait_for()
+        assert captions(page) == ["As it was", "Varied 0"]
+        assert crumbs(page) == "seed 7 → variant 1 → varied 0 → [varied]"
+    sheet_of(page, host, 1)
+    if not forgotten:
+        act(page, "Back")
+        assert controls(page) == ("1", "1.2 v0", "7")
+        assert captions(page) == ["As it was", "Varied 0"]
+        act(page, "Back")
+        assert captions(page) == ["Variant 0", "Variant 1"]
+        assert crumbs(page) == "seed 7 → [variant 1] → varied 0 → varied"
+    assert len(host.presses) == 3
+    assert page.errors == []
+
+
 def test_a_page_that_is_loaded_again_after_the_server_was_is_empty(page, host):
     press(page)
     host.make(0)
@@ -481,6 +528,26 @@ def test_a_walk(page, host):
     assert host.controls[3:] == [(2, "")]
     act(page, "Back")
     assert not page.locator(f"{PANEL}sheet .noiseorder-chosen").is_visible()
+    assert page.errors == []
+
+
+def test_of_a_batch_the_chosen_image_is_refined_and_the_batch_stays(page, host):
+    host.images = 2
+    press(page)
+    for image in range(2):
+        host.make(0, 7 + image, image)
+    sheet_of(page, host, 1)
+    assert captions(page) == ["Variant 0 · seed 7", "Variant 1 · seed 7", "Variant 0 · seed 8"]
+    choose(page, 2)
+    host.images = 1
+    for kind, chain in (("subtle", "1.2 v0"), ("strong", "1.2 v1; 2 v0")):
+        vary(page, host, f"Vary ({kind})", 1, seed=8)
+        assert json.loads(host.presses[-1][0])["image"] == 1
+        assert host.asked["chain"] == chain
+        assert page.locator(f"{PANEL}sheet .noiseorder-stale").inner_text() == ""
+        choose(page, 1)
+    assert crumbs(page) == "seed 7 → variant 0 · seed 8 → varied 1 → [varied 1]"
+    assert controls(page) == ("0", "1.2 v1; 2 v1", "7")
     assert page.errors == []
 
 
@@ -604,6 +671,64 @@ def test_what_is_refused_leads_back(page, host):
         told(page, answer)
     page.wait_for_timeout(500)
     assert len(host.presses) == 2
+
+
+def test_a_press_waits_until_the_tab_has_shown_its_previews(page, host):
+    """The server tells the end of a sheet before the host has filled its gallery."""
+    whole = f"() => !document.querySelector('{PANEL}audition_button[aria-disabled=true]')"
+    others = {
+        "and one press is enough": f"{PANEL}sheet [data-action=strong]",
+        "unless another is chosen": f"{PANEL}sheet .noiseorder-cell[aria-pressed=false]",
+    }
+    press(page)
+    for other in others.values():
+        host.make(0)
+        host.make(1)
+        host.end()
+        page.wait_for_function(whole)
+        choose(page, 1)
+        page.evaluate(
+            f"other => {{ document.querySelector('{PANEL}sheet [data-action=subtle]').click();"
+            " document.querySelector(other).click(); setTimeout(show, 100); }",
+            other,
+        )
+        page.wait_for_timeout(1000)
+    assert len(host.presses) == 2
+    assert host.asked == {"variant": 1, "chain": "1.2 v0"}
+    told(page, "is chosen")
+    page.evaluate("show('interrupt')")
+    generate = f"document.querySelector('{PANEL}sheet [data-action=generate]').click()"
+    page.evaluate(
+        f"() => {{ {generate}; {generate}; setTimeout(show, 100); window.clicks = 0;"
+        " document.getElementById('txt2img_generate').addEventListener('click', () => clicks++); }"
+    )
+    page.wait_for_timeout(1000)
+    assert page.evaluate("clicks") == 1
+    assert host.presses[2:] == [("", 7)]
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("served", ["both tabs"], indirect=True)
+def test_the_sheet_of_img2img(page, host):
+    theirs = PANEL.replace("txt2img", "img2img")
+    for name in (f"{theirs}audition_ticket", "#img2img_generate", SEED.replace("txt2img", "img2img")):
+        page.locator(name).first.wait_for(state="attached")
+    page.evaluate(AROUND.replace("txt2img", "img2img"))
+    page.locator(f"{theirs}audition_button").click()
+    for variant in range(2):
+        host.make(variant, 9)
+    host.end()
+    page.locator(f"{theirs}sheet .noiseorder-cell").nth(1).click()
+    page.locator(f"{theirs}sheet .noiseorder-told").get_by_text("Variant 1 is chosen").wait_for()
+    with host.running:
+        page.evaluate("show()")
+    page.locator(f"{theirs}sheet [data-action=generate]").click()
+    wait_for_presses(page, host, 2)
+    assert host.presses[1:] == [("", 9)]
+    assert host.controls[1:] == [(1, "")]
+    assert controls(page) == ("0", "", "-1"), "the other tab's"
+    assert cell(page, 0).count() == 0
+    assert page.errors == []
 
 
 def test_while_one_is_made_no_other_is_and_what_it_came_from_stays(page, host):

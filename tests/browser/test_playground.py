@@ -306,25 +306,26 @@ def test_audition(page):
 
 def test_a_walk_from_the_closed_panel(page):
     """Choose, vary and change a part without opening anything, and generate what is shown."""
-    fill(page, "count", 1)
+    fill(page, "count", 2)
     fill(page, "steps", 4)
     sheet = page.locator("#noiseorder_sheet")
     page.locator("#audition").click()
     sheet.get_by_text("4 candidates at 3 of 4 steps").wait_for()
-    sheet.locator(".noiseorder-cell").nth(3).click()
-    for press, label in (("subtle", "Choose varied 1, seed 1"), ("part", "Choose part 2, seed 1")):
+    sheet.locator(".noiseorder-cell").nth(7).click()
+    for press, label in (("subtle", "Choose varied 1, seed 2"), ("part", "Choose part 2, seed 2")):
         sheet.locator(f"[data-action={press}]").click()
         if press == "part":
             sheet.locator("[data-action=audition]").click()
         sheet.locator(f'.noiseorder-cell[aria-label="{label}"]').click()
     chain = "1.2 v1; 64 v2 @ 0.25 0.25 0.75 0.75"
     names = sheet.locator(".noiseorder-crumbs button").all_inner_texts()
-    assert names == ["seed 1", "variant 3", "varied 1", "part 2"]
+    assert names == ["seed 1", "variant 3 · seed 2", "varied 1", "part 2"]
+    assert sheet.locator(".noiseorder-cell").count() == 5, "of the chosen image alone"
     sheet.locator("[data-action=generate]").click()
-    page.locator("#with figure img").first.wait_for()
+    page.locator("#with figure img").nth(1).wait_for()
     config = NoiseOrderConfig(True, variant=3, chain=chain)
-    result = compare(load("unet"), EXAMPLES[0], "", [1], 4, 1.5, config)
-    assert abs(np.asarray(read_images(page, "with")[0]).astype(int) - result.modulated.images[0]).max() <= 1
+    result = compare(load("unet"), EXAMPLES[0], "", [1, 2], 4, 1.5, config)
+    assert abs(np.asarray(read_images(page, "with")[1]).astype(int) - result.modulated.images[1]).max() <= 1
     # Of another prompt it is another.
     page.locator("#prompt textarea").fill("a yellow square above a green cross")
     sheet.get_by_text("Made with other settings").wait_for()

@@ -358,6 +358,46 @@ def test_a_sheet_is_the_tabs_own_generation(host):
     assert sheet.cost == pytest.approx(3 * (2 * steps + 2 + 1) / (2 * 10 + 2))
 
 
+def test_the_gallery_can_have_the_first_preview_alone(host):
+    """None at all empties it in the hosts."""
+    whole = generate(host, *ticket(host), batch_size=2)
+    host.opts.data["noiseorder_previews_in_gallery"] = False
+    result = generate(host, *ticket(host, id="b"), batch_size=2)
+    assert same(result.images, whole.images[:1])
+    assert result.infotexts == whole.infotexts[:1]
+    assert result.all_seeds == [1]
+    assert result.images[0].info["parameters"] == result.infotexts[0]
+    sheet = sheets(host)["b"]
+    assert len(sheet.previews) == 6
+    assert sheet.infotexts == whole.infotexts, "programs get them all"
+
+
+def test_one_image_of_a_batch(host):
+    """What is refined is the chosen one: its prompt, its seed."""
+    prompts = ["a cat", "a dog", "a red cat", "a blue dog"]
+    batch = {"prompt": prompts, "batch_size": 2, "n_iter": 2}
+    settings = {"chain": "1.2 v0"}
+    result = generate(host, *ticket(host, image=2, settings=settings), **batch)
+    sheet = sheets(host)["a"]
+    assert host.steps_run == [host.steps_run[0]] * 3
+    assert (sheet.images, sheet.notes) == (1, [])
+    assert [(each.image, each.seed, each.variant) for each in sheet.previews] == [(0, 3, v) for v in range(3)]
+    alone = generate(host, *ticket(host, id="b", settings=settings), prompt="a red cat", seed=3, subseed=4)
+    assert same(result.images, alone.images)
+    assert result.infotexts == alone.infotexts
+    assert all(text.startswith("a red cat") for text in sheet.infotexts)
+
+
+def test_an_image_that_the_batch_no_longer_has_is_refused(host):
+    result = generate(host, *ticket(host, image=2), batch_size=2)
+    sheet = sheets(host)["a"]
+    assert sheet.done
+    assert sheet.previews == []
+    assert sheet.notes[0].startswith("the chosen preview is of image 3, and the tab makes 2 now: set Batch count and")
+    assert result.images == []
+    assert host.steps_run == []
+
+
 def test_the_cost_without_a_negative_prompt(forge):
     generate(forge, *ticket(forge), cfg_scale=1)
     sheet = sheets(forge)["a"]

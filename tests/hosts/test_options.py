@@ -28,6 +28,7 @@ def test_settings_page(host):
         "noiseorder_adetailer": False,
         "noiseorder_sketches": True,
         "noiseorder_preview_quality": "good",
+        "noiseorder_previews_in_gallery": True,
     }
     assert added["noiseorder_adetailer"].infotext == "Noise Order in ADetailer"
     assert {(info.section, info.category_id) for info in added.values()} == {(("noiseorder", "Noise Order"), "sd")}

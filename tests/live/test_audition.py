@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import threading
 import time
 
@@ -11,6 +13,8 @@ from auditions import AUTOMATIC, SETTINGS, assert_winner_is_the_variant_alone, a
 from test_passes import hires, img2img, make_image
 from test_xyz import plot
 from webui import Answer, at_once
+
+from lib_noiseorder.config import FIELDS
 
 TWO = pytest.param({"batch_size": 2}, marks=pytest.mark.batches)
 
@@ -87,6 +91,21 @@ def test_the_next_image_is_as_if_nothing_had_been_auditioned(server, kind):
     server.txt2img(kind)
     img2img(server, kind, AUTOMATIC)
     assert img2img(server, kind).digest == plain.digest
+
+
+@pytest.mark.batches
+def test_one_image_of_a_batch(server, kind):
+    """As the page asks for variants of a chosen image: the third of four is that seed's alone."""
+
+    def previews(image, **changes):
+        request = {"id": secrets.token_hex(8), "candidates": 2, "depth": 0.75, "image": image, "settings": SETTINGS}
+        values = [True, *[field.default for field in FIELDS[1:]], json.dumps(request)]
+        return server.txt2img(kind, *values, **changes)
+
+    answer, alone = previews(2, batch_size=2, n_iter=2), previews(None, seed=3)
+    assert len(answer.images) == 2
+    assert answer.infotexts == alone.infotexts
+    assert answer.digest == alone.digest
 
 
 def test_the_sheet(server, kind):

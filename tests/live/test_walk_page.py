@@ -25,8 +25,7 @@ def choose(page, index):  # noqa: F811
 def wait_for_sheet(page, count):  # noqa: F811
     page.wait_for_function(f"() => document.querySelectorAll('{SHEET} .noiseorder-cell').length === {count}")
     page.wait_for_function(f"() => !document.querySelector('{OURS}audition_button[aria-disabled=true]')")
-    # The tab goes on for a moment: it shows the previews in its gallery.
-    page.wait_for_function("() => getComputedStyle(document.querySelector('#txt2img_interrupt')).display === 'none'")
+    # The tab goes on for a moment, to show the previews in its gallery: what is pressed below the sheet waits for that.
 
 
 def crumbs(page):  # noqa: F811

@@ -22,10 +22,11 @@ def test_what_is_stored_is_read_under_these_keys():
         "noiseorder_adetailer": True,
         "noiseorder_sketches": False,
         "noiseorder_preview_quality": "as the live preview",
+        "noiseorder_previews_in_gallery": False,
         "other": 1,
     }
     read = dataclasses.astuple(options.read(data))
-    assert read == ("Mine", "leave alone", "stop", "everything", True, True, False, "as the live preview")
+    assert read == ("Mine", "leave alone", "stop", "everything", True, True, False, "as the live preview", False)
 
 
 @pytest.mark.parametrize("junk", [None, 3, "no such choice", [], {}])

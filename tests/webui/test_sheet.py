@@ -316,10 +316,14 @@ def test_tickets():
     request = sheet.Sheet("x", 3, 0.6, True)
     audition = sheets.claim(sheet.ticket(request))
     assert (audition.id, audition.candidates, audition.depth, audition.scored) == ("x", 3, 0.6, True)
+    assert audition.image is None
     assert sheets.by_id == {"x": audition}
     assert audition.told == "3 candidates", "nothing was made yet"
     assert sheets.claim(sheet.ticket(request)) is None, "good once"
-    for text in ("{", "[]", "{}", json.dumps({"id": "y"})):
+    of_one = sheet.Sheet("v", 3, image=1)
+    assert sheets.claim(sheet.ticket(of_one)).image == 1
+    wrong = [json.dumps({"id": "y", "candidates": 3, "depth": 1, "image": image}) for image in (-1, "1", 0.5, True)]
+    for text in ("{", "[]", "{}", json.dumps({"id": "y"}), *wrong):
         with pytest.raises(SettingError, match="cannot be read"):
             sheets.claim(text)
     for depth in (7, 1.01, 0.04):
