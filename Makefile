@@ -25,12 +25,13 @@ test: .venv/.test .venv-gradio4/.test .venv-gradio3/.test lint
 	sh tests/browser/ensure_browser.sh $(PY)
 	$(PY) $(PYTEST) -m "not slow"
 	@# The page once more with the Gradio that Forge has, and with that of AUTOMATIC1111 1.10.
-	if [ -x $(G4) ]; then $(G4) $(PYTEST) -m "not slow" $(PAGES); fi
-	if [ -x $(G3) ]; then $(G3) $(PYTEST) -m "not slow" $(PAGES); fi
+	if [ -x $(G4) ]; then $(G4) $(PYTEST) -m "not slow and not once" $(PAGES); fi
+	if [ -x $(G3) ]; then $(G3) $(PYTEST) -m "not slow and not once" $(PAGES); fi
 
 test-all: test
 	$(PY) $(PYTEST) -m slow
-	for python in $(G4) $(G3); do if [ -x $$python ]; then $$python $(PYTEST) $(PLAYGROUND) || exit 1; fi; done
+	for python in $(G4) $(G3); do if [ -x $$python ]; then \
+		$$python $(PYTEST) $(PLAYGROUND) && $$python $(PYTEST) -m once $(PAGES) || exit 1; fi; done
 	@# Nothing depends on the order of the tests.
 	$(PY) -m pytest -q -n $(WORKERS) -m "not slow" tests/core tests/hosts tests/webui
 

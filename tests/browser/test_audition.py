@@ -297,6 +297,7 @@ def test_two_presses_make_one_sheet(page, host):
     assert (len(host.presses), host.whole) == (2, 0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("shown", [["interrupt", "skip"], ["skip", "interrupting"], ["interrupting"]], ids=str)
 def test_a_press_while_the_tab_generates_waits_for_another(page, host, shown):
     """Also while an interrupted batch goes on."""
@@ -308,6 +309,7 @@ def test_a_press_while_the_tab_generates_waits_for_another(page, host, shown):
     assert page.locator(f"{PANEL}audition_ticket").locator("input, textarea").input_value() == ""
 
 
+@pytest.mark.once
 def test_a_generation_that_begins_meanwhile_is_not_followed_by_another(page, host):
     """The user's own press of Generate within the fifth of a second takes the ticket with it."""
     page.evaluate(
@@ -328,6 +330,7 @@ def test_a_generation_that_begins_meanwhile_is_not_followed_by_another(page, hos
     assert (len(host.presses), host.whole) == (1, 0)
 
 
+@pytest.mark.once
 def test_while_it_is_interrupting_the_last_preview_still_comes(page, host):
     press(page)
     host.make(0)
@@ -343,6 +346,7 @@ def test_while_it_is_interrupting_the_last_preview_still_comes(page, host):
     cell(page, 2).wait_for()
 
 
+@pytest.mark.once
 def test_a_generation_that_never_begins_is_told(page, host):
     page.evaluate(
         "() => { window.broken = true; const button = document.getElementById('txt2img_generate');"
@@ -355,6 +359,7 @@ def test_a_generation_that_never_begins_is_told(page, host):
     assert page.locator(f"{PANEL}audition_button[aria-disabled=true]").count() == 0
 
 
+@pytest.mark.once
 def test_an_audition_that_breaks_off_is_told(page, host):
     press(page)
     host.make(0)
@@ -372,6 +377,7 @@ def test_where_the_first_image_was_skipped_the_seed_is_the_second_one_s(page, ho
     assert page.locator(SEED).first.input_value() == "8"
 
 
+@pytest.mark.once
 def test_what_the_page_asks_is_no_error(page, host):
     """Neither at load, while img2img is not built, nor before a sheet has begun."""
     with host.running:
@@ -382,6 +388,7 @@ def test_what_the_page_asks_is_no_error(page, host):
     assert page.errors == []
 
 
+@pytest.mark.once
 def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, host):
     press(page)
     host.make(0)
@@ -413,6 +420,7 @@ def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, ho
     assert page.errors == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_a_page_that_is_loaded_again_knows_the_way(page, host, forgotten):
     press(page)
@@ -446,6 +454,7 @@ def test_a_page_that_is_loaded_again_knows_the_way(page, host, forgotten):
     assert page.errors == []
 
 
+@pytest.mark.once
 def test_a_page_that_is_loaded_again_after_the_server_was_is_empty(page, host):
     press(page)
     host.make(0)
@@ -653,6 +662,7 @@ def test_a_part_is_set_by_the_keyboard(page, host):
     assert read() == ["95", "25", "100", "100"]
 
 
+@pytest.mark.once
 def test_what_is_refused_leads_back(page, host):
     press(page)
     sheet_of(page, host, 3)
@@ -673,6 +683,7 @@ def test_what_is_refused_leads_back(page, host):
     assert len(host.presses) == 2
 
 
+@pytest.mark.once
 def test_a_press_waits_until_the_tab_has_shown_its_previews(page, host):
     """The server tells the end of a sheet before the host has filled its gallery."""
     whole = f"() => !document.querySelector('{PANEL}audition_button[aria-disabled=true]')"
@@ -731,6 +742,7 @@ def test_the_sheet_of_img2img(page, host):
     assert page.errors == []
 
 
+@pytest.mark.once
 def test_while_one_is_made_no_other_is_and_what_it_came_from_stays(page, host):
     press(page)
     sheet_of(page, host, 0, 1)
@@ -827,6 +839,7 @@ def test_a_long_sheet_scrolls_inside_image_by_image(page, host):
     assert controls(page) == ("1", "", "7"), "the seed of the first image"
 
 
+@pytest.mark.once
 def test_a_sheet_s_name_cannot_be_guessed(page, host):
     page.evaluate("() => { Math.random = () => 0.5; Date.now = () => 0; }")
     for _ in range(2):
@@ -854,6 +867,7 @@ TAB = """values => {
 FIELDS = {"steps": 20, "width": 512, "height": 512, "cfg_scale": 7, "batch_count": 2, "batch_size": 2}
 
 
+@pytest.mark.once
 def test_the_price_is_asked_for_again_when_a_generation_has_loaded_a_model(page, host):
     page.evaluate(TAB, {f"txt2img_{name}": value for name, value in FIELDS.items()})
     price = page.locator(f"{PANEL}sheet .noiseorder-price")
