@@ -572,7 +572,7 @@ def test_the_variant_of_an_automatic_audition_is_told_in_the_panel(page):
     fill(page, f"{OURS}audition", 3)
     variant = re.search(r"Noise Order variant: (\d+)", generate(page)).group(1)
     outcome = page.locator(f"{OURS}outcome").first
-    outcome.get_by_text(re.compile(rf"^Noise: .* Went on with variant {variant}, best of 3$")).wait_for()
+    outcome.get_by_text(re.compile(rf"noise kept.* Went on with variant {variant}, best of 3$")).wait_for()
 
 
 def test_send_to_img2img_takes_our_settings_along(page):
@@ -626,7 +626,7 @@ def test_with_logins_and_seeds_as_text(server, browser):
             infotext = generate(page)
             assert f"Seed: {BIG}" in infotext
             assert "Noise Order variant: 1" in infotext
-            page.locator(f"{OURS}outcome").first.get_by_text(re.compile("^Noise: ")).wait_for()
+            page.locator(f"{OURS}outcome").first.get_by_text("of this seed's noise kept").wait_for()
             # Nobody sees another's noise.
             for user, text in (("ann", f"Seed {BIG}"), ("bob", "Nothing to inspect")):
                 pages[user].locator(f"{OURS}inspector > .label-wrap").click()

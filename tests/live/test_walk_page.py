@@ -73,7 +73,7 @@ def test_a_walk_and_the_image_at_its_end(page, server):  # noqa: F811
     assert value(page, "chain") == "1.2 v1; 2 v2"
     page.locator(f"{SHEET} .noiseorder-crumbs button").last.click()
     press(page, "generate")
-    page.locator(f"{OURS}outcome").first.get_by_text(re.compile("^Noise: ")).wait_for()
+    page.locator(f"{OURS}outcome").first.get_by_text("of this seed's noise kept").wait_for()
     infotext, pixels = finished(page)
     assert "Noise Order chain: 1.2 v1; 2 v2; 64 v0 @ 0.5 0.1 0.95 0.6" in infotext
     assert "Noise Order variant: 1" in infotext
