@@ -324,8 +324,10 @@
         }
         write(panel, whole(sheet, chosenOf(panel)), sheet.seed);
         ask(panel, "");
-        // Gradio has taken up what was written by then.
-        setTimeout(() => document.getElementById(`${tab}generate`)?.click(), 200);
+        // Gradio has taken up what was written by then. Of two presses at once the second one finds the tab at work.
+        setTimeout(() => {
+            if (!tab || !generates(tab)) document.getElementById(`${tab}generate`)?.click();
+        }, 200);
     }
 
     // A tab goes on for a moment when its sheet is whole, to show it in its gallery: a press waits for that, some seconds

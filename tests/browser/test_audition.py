@@ -716,6 +716,10 @@ def test_a_press_waits_until_the_tab_has_shown_its_previews(page, host):
     page.wait_for_timeout(1000)
     assert page.evaluate("clicks") == 1
     assert host.presses[2:] == [("", 7)]
+    # A double click in a tab that is free.
+    page.evaluate(f"() => {{ show(); {generate}; setTimeout(() => {generate}, 100); }}")
+    page.wait_for_timeout(600)
+    assert page.evaluate("clicks") == 2
     assert page.errors == []
 
 
