@@ -11,7 +11,7 @@ G3 := .venv-gradio3/bin/python
 WHOLE := --cfg 1 3 5 --steps 10 20 --parts modulations corrections others choices directions published ideas critics
 # What Gradio has a part in; the rest is the same with each. The playground's page is opened with Gradio 6 only.
 PLAYGROUND := tests/browser/test_playground.py
-PAGES := $(filter-out $(PLAYGROUND), $(wildcard tests/browser/test_*.py)) $(patsubst %,tests/webui/test_%.py,accordion api auth inspector options sending sheet)
+PAGES := $(filter-out $(PLAYGROUND), $(wildcard tests/browser/test_*.py)) $(patsubst %,tests/webui/test_%.py,accordion api auth inspector options sheet) tests/hosts/test_sending.py
 # One more than two cores: a test of a page waits for most of its time.
 WORKERS ?= 3
 PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal -p no:randomly
