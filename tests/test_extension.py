@@ -35,6 +35,13 @@ def test_install_does_nothing(tmp_path):
     assert ast.parse((ROOT / "install.py").read_text()).body == []
 
 
+def test_the_makefile_names_tests_that_are_there():
+    told = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = set(re.findall(r"tests/\w+/\w+\.py", told))
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_needs_nothing_a_webui_lacks(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
