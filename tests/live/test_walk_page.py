@@ -154,6 +154,7 @@ def test_a_part_is_drawn_by_touch(touched):
     sides = [int(side.input_value()) for side in touched.locator(f"{SHEET} .noiseorder-part input").all()]
     assert np.abs(np.subtract(sides, (40, 20, 90, 70))).max() <= 1, sides
     assert touched.evaluate("scrollY") == scrolled
+    touched.wait_for_timeout(800)  # a tap within a blink after a drag only ends the drag's fling
     touched.locator(f"{SHEET} [data-action=audition]").tap()
     wait_for_sheet(touched, 3)
     touched.locator(f"{SHEET} .noiseorder-cell").nth(1).tap()
