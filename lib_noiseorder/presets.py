@@ -49,7 +49,7 @@ PRESETS: dict[str, NoiseOrderConfig] = {
 
 GUIDED = (
     "At CFG 3 its Inject brought nothing on the small models it was measured on, and harmed on one of them. Audition "
-    "and Self-correction brought more than more steps do for the same cost."
+    "brought more than more steps do for the same cost, and on most of them so did Self-correction."
 )
 
 CAVEATS: dict[str, str] = {

@@ -24,7 +24,7 @@ from torch import Tensor
 from .. import log
 from ..config import BY_NAME
 from ..core import Critic, Interrupted, Unsupported
-from ..core.schedule import DEPTH, sketch_depth
+from ..core.schedule import DEPTH
 from ..core.streams import global_generators, set_global_generators
 from ..hosts.isolation import preserved
 from ..job import Job, Plan
@@ -64,8 +64,8 @@ class Candidate:
         try:
             schedule, planned = denoiser.schedule, self.audition.plan
             steps = len(schedule.indices)
-            depth = sketch_depth(self.audition.depth) if planned.sketch else self.audition.depth
-            preview = schedule.preview_steps(depth, denoiser.family() == DISTILLED and not planned.sketch)
+            distilled = denoiser.family() == DISTILLED
+            preview = schedule.preview_steps(self.audition.depth, distilled, bool(planned.sketch))
             switch = refiner_switch(p)
             if switch is not None and preview > switch * steps:
                 raise Unsupported(

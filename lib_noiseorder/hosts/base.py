@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..core import Denoised, Interrupted, Level, Unsupported
-from ..core.schedule import sketch_depth, sketch_steps
+from ..core.schedule import sketch_steps
 from ..core.streams import keep_generators
 from ..job import Job, Plan
 from ..presets import DISTILLED
@@ -112,9 +112,7 @@ class WebUIDenoiser:
                 return planned(cls.table(model), model, *sampler, size, strength, cls.extra_steps)
 
             def plan_of(run: Planned, sketch: int = 0) -> Plan:
-                # A sketch has few steps whatever the model is.
-                few = distilled and not sketch
-                preview = run.schedule.preview_steps(sketch_depth(depth) if sketch else depth, few)
+                preview = run.schedule.preview_steps(depth, distilled, bool(sketch))
                 return Plan(preview, len(image.schedule.indices), run.trace.calls, image.trace.total, sketch)
 
             image = planned_with(job.steps)

@@ -15,7 +15,7 @@ from modules import sd_samplers, sd_samplers_common, shared
 from torch import Tensor
 
 from ..core import Level, Unsupported
-from ..core.schedule import DEPTH, first_below
+from ..core.schedule import DEPTH, first_below, sketch_depth
 from ..core.streams import keep_generators
 
 MANY = 8
@@ -49,11 +49,14 @@ class Schedule:
         """The level at this position of the part of the schedule that will run."""
         return Level(fraction, float(self.sigmas[round(fraction * self.start)]))
 
-    def preview_steps(self, depth: float, distilled: bool = False) -> int:
+    def preview_steps(self, depth: float, distilled: bool = False, sketch: bool = False) -> int:
         """Steps until the first one that begins below this position has seen the image.
 
-        One of a distilled model's few, unless a deeper preview than the default's is asked for.
+        One of a distilled model's few, unless a deeper preview than the default's is asked for. A sketch has few steps
+        whatever the model is, and goes deeper.
         """
+        if sketch:
+            return first_below(self.positions, sketch_depth(depth))
         if distilled and len(self.indices) <= MANY and depth >= DEPTH:
             return 1
         return first_below(self.positions, depth)
