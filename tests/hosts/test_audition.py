@@ -1159,3 +1159,17 @@ def test_interrupting_a_sheet_while_the_model_is_evaluated(host):
     sheet = sheets(host)["a"]
     assert (sheet.notes, sheet.previews, sheet.done) == (["interrupted"], [], True)
     assert result.images == []
+
+
+def test_a_picture_becomes_the_numbers_a_host_makes_it_of_again(a1111):
+    """The hosts cut off what is behind the point: (x + 1) / 2 · 255, as A1111 has it, in float32."""
+    from PIL import Image
+
+    picture = Image.new("RGB", (256, 1))
+    picture.putdata([(k, 255 - k, k) for k in range(256)])
+    latent = audition_of(a1111).as_tensor(picture)
+    assert latent.shape == (3, 1, 256)
+    again = (torch.clamp((latent + 1) / 2, 0, 1).mul(255)).to(torch.uint8)
+    assert again[0, 0].tolist() == list(range(256))
+    assert again[1, 0].tolist() == list(range(255, -1, -1))
+    assert latent[0, 0, [0, 255]].tolist() == pytest.approx([-1, 1], abs=0.01)

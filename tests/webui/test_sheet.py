@@ -376,3 +376,8 @@ def test_the_panel_adds_one_argument_that_is_not_stored():
     assert elements["test_audition_button"].value == "Audition"
     assert all(each.interactive for each in (*sliders, ticket))
     assert "noiseorder-cells" in str([block.value for block in page.blocks.values() if isinstance(block, gr.HTML)])
+
+
+def test_a_sheet_before_its_plan_tells_no_steps():
+    told = sheet.summary(sheet.Sheet("x", 2))
+    assert (told["steps"], told["of"], told["sketch"]) == (0, 0, False)
