@@ -39,6 +39,8 @@ LIBRARY = ROOT / "lib_noiseorder"
 EQUIVALENT = ROOT / "benchmarks" / "mutants.txt"
 STORE = ROOT / ".mutants"
 TESTS = ROOT / "tests"
+TIMED = TESTS / "hosts" / "test_overhead.py"
+"""Traced, nothing is quick."""
 # The folder of a module's own tests comes first: that is where it is noticed soonest.
 WHERE = {
     "core": ("core", "hosts", "webui"),
@@ -290,8 +292,8 @@ def fork(work: Callable[[], int], seconds: float) -> int | None:
 def run(arguments: Sequence[str], plugin: Selection) -> int:
     import pytest
 
-    # As `make test` does: without what is slow, and each time in the same order. Traced, nothing is quick.
-    options = ["-q", "-x", "-m", "not slow", "-p", "no:randomly", "--ignore=tests/hosts/test_overhead.py"]
+    # As `make test` does: without what is slow, and each time in the same order.
+    options = ["-q", "-x", "-m", "not slow", "-p", "no:randomly"]
     return int(pytest.main([*options, *arguments], plugins=[plugin]))
 
 
@@ -313,7 +315,7 @@ def trace(folder: str) -> dict[str, dict[str, Any]]:
     cache = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     helpers = [path for path in sorted((TESTS / folder).glob("*.py")) if not path.name.startswith("test_")]
     tests = {}
-    for path in sorted((TESTS / folder).glob("test_*.py")):
+    for path in sorted({*(TESTS / folder).glob("test_*.py")} - {TIMED}):
         name, state = path.relative_to(ROOT).as_posix(), digest(path, *helpers, *library)
         if cache.get(name, {}).get("digest") != state:
             print(f"which lines {name} runs through", flush=True)

@@ -84,8 +84,10 @@
     function isStale(panel, sheet) {
         if (sheet.seed === null) return false;
         const now = madeWith(panel), seed = seedField(panel);
+        const images = number(`${panel.tab}batch_size`) * number(`${panel.tab}batch_count`); // NaN in the playground
         return Object.keys(now).some((name) => name in sheet.made && now[name] !== sheet.made[name]) ||
-            (seed !== undefined && ![sheet.asked, sheet.seed].includes(seed));
+            (seed !== undefined && ![sheet.asked, sheet.seed].includes(seed)) ||
+            images < (sheet.image === null ? sheet.images : sheet.image + 1);
     }
 
     // ---- An audition, from the press to its end

@@ -881,3 +881,28 @@ def test_the_price_is_asked_for_again_when_a_generation_has_loaded_a_model(page,
     price.get_by_text("9 candidates at 6 of 20 steps: 2.7 images for each image, 10.8 for all 4").wait_for()
     host.plan = None
     assert page.errors == []
+
+
+@pytest.mark.once
+def test_a_batch_that_has_lost_the_chosen_image_is_told(page, host):
+    stale = page.locator(f"{PANEL}sheet .noiseorder-stale")
+    page.evaluate(TAB, {"txt2img_batch_size": 2, "txt2img_batch_count": 1})
+    size = page.locator("#txt2img_batch_size input")
+
+    def has_batch_of(count):
+        size.fill(count)
+        page.wait_for_timeout(300)
+        return stale.inner_text() == ""
+
+    host.images = 2
+    press(page)
+    for image in range(2):
+        host.make(0, 7 + image, image)
+    sheet_of(page, host, 1)
+    assert [has_batch_of(count) for count in "123"] == [False, True, True]
+    choose(page, 2)
+    host.images = 1
+    vary(page, host, "Vary (subtle)", 1, seed=8)
+    assert json.loads(host.presses[-1][0])["image"] == 1
+    assert [has_batch_of(count) for count in "12"] == [False, True], "the second image is in no batch of one"
+    assert page.errors == []
