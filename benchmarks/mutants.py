@@ -1,15 +1,15 @@
 """Whether the tests notice: single small changes of the code, one at a time, each with the tests that run through it.
 
-    python benchmarks/mutants.py [--share 0.25] [--seed 0] [MODULE ...]
+    python benchmarks/mutants.py [--share 0.25] [--seed 0] [--patience 120] [MODULE ...]
 
 MODULE is a path in lib_noiseorder, or its beginning ("core", "hosts/base.py"). Changes: comparisons, `and` and `or`,
 arithmetic, `not`, signs, conditions, numbers, True and False, short strings, what is returned, statements left
 out. A mutant is killed when a test fails or hangs, and lives in the memory of a process of its own: no file is changed.
 The live suite, tests in a browser, slow tests and tests of time have no part. Which tests run through which lines is
 found out first. What was found lies in .mutants and is taken from there as long as it holds: a killed mutant until its
-module changes, a survivor until any test does. One that no test has killed in PATIENCE seconds of tests of a folder (as
-traced, which is several times as long as untraced) counts as a survivor: too many rather than too few. Mutants that
-cannot be noticed are listed in mutants.txt, with the reason.
+module changes, a survivor until any test does. One that the first so many seconds of tests of a folder (--patience; as
+traced, which is several times as long as untraced) have not killed counts as a survivor, too: run those once more with
+more patience. Mutants that cannot be noticed are listed in mutants.txt, with the reason.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ WHERE = {
     "webui/xyz.py": ("webui", "hosts"),
 }
 LONGEST = 10.0
-PATIENCE = 120.0
 MEMORY = 12 << 30
 """Bytes of address space."""
 NAME = 30
@@ -334,7 +333,7 @@ def trace(folder: str) -> dict[str, dict[str, Any]]:
     return tests
 
 
-def is_killed(mutant: Mutant) -> bool:
+def is_killed(mutant: Mutant, patience: float) -> bool:
     code = mutate(mutant)
     original = importlib.machinery.SourceFileLoader.get_code
     path = str(LIBRARY / mutant.module)
@@ -354,7 +353,7 @@ def is_killed(mutant: Mutant) -> bool:
         order, seconds = [], 0.0
         for name in sorted(times, key=times.__getitem__):
             seconds += times[name][1]
-            if order and seconds > PATIENCE:
+            if order and seconds > patience:
                 break
             order.append(name)
 
@@ -365,7 +364,7 @@ def is_killed(mutant: Mutant) -> bool:
             importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
             return run(sorted({name.partition("::")[0] for name in order}), Selection(order))
 
-        status = fork(work, 60 + PATIENCE)
+        status = fork(work, 60 + patience)
         if status in (1, 2, None, -signal.SIGXCPU):  # a test failed, one could not be imported, it hung
             return True
         if status != 0:
@@ -389,6 +388,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="all of them where none is named")
     parser.add_argument("--share", type=float, default=1, help="how many of them, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=120)
     parser.add_argument("--list", action="store_true", help="only tell what there is, and what was found")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
@@ -419,7 +419,8 @@ def main() -> None:
         result = results.get(mutant.key)
         if result is None or result["module"] != states[mutant.module]:
             return None
-        return result["killed"] if result["killed"] or result["tests"] == now else None
+        holds = result["killed"] or (result["tests"] == now and result.get("patience", 0) >= arguments.patience)
+        return result["killed"] if holds else None
 
     open_, started = [mutant for mutant in remaining if verdict(mutant) is None], time.monotonic()
     if open_ and not arguments.list:
@@ -438,8 +439,8 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # four times as fast: what is there already is not searched again in every process
         for number, mutant in enumerate(open_, 1):
-            killed = is_killed(mutant)
-            results[mutant.key] = {"killed": killed, "module": states[mutant.module], "tests": now}
+            killed, state = is_killed(mutant, arguments.patience), states[mutant.module]
+            results[mutant.key] = {"killed": killed, "module": state, "tests": now, "patience": arguments.patience}
             replace(store, results)
             if not killed:
                 print(f"survived  {mutant.module}:{mutant.line}  {mutant.change}  |  {mutant.text}", flush=True)

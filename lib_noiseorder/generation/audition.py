@@ -147,8 +147,6 @@ class Audition:
                 self.sheet.images = min(p.n_iter * p.batch_size, len(p.all_seeds))
                 self.sheet.variants = tuple(self.variants)
                 children.pause_history(self.generation.session)
-            if state.job_count == -1:
-                state.job_count = p.n_iter
             state.job_count += runs
         unwrap(p)
         inner, own = p.sample, "sample" in vars(p)
@@ -288,10 +286,9 @@ class Audition:
             self.sheet.size = (p.width, p.height)
             indices = self.generation.indices(p)
             for k, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
-                image = indices.start + min(k, len(indices) - 1)
                 config = self.generation.config.with_variant(candidate.variant)
                 settings: dict[str, Any] = {"chain": config.chain} if config.chain else {"variant": config.variant}
-                preview = sheet.Preview(image, p.seeds[k], candidate.variant, picture, score, settings)
+                preview = sheet.Preview(indices[k], p.seeds[k], candidate.variant, picture, score, settings)
                 self.sheet.previews.append(preview)
 
     def picture(self, latent: Tensor) -> Image.Image:

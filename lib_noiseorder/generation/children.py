@@ -66,8 +66,6 @@ class Comparisons:
     def count_jobs(self, p: Any) -> None:
         """Let the progress bar know of them; a hires pass is a job of its own."""
         jobs = p.n_iter * len(self.generation.config.variants)
-        if shared.state.job_count == -1:
-            shared.state.job_count = p.n_iter
         shared.state.job_count += jobs * 2 if getattr(p, "enable_hr", False) else jobs
 
     def finish(self, p: Any, processed: Any) -> None:
@@ -120,7 +118,6 @@ class Comparisons:
         q.prompt, q.negative_prompt, q.styles = as_prompt(p.all_prompts), as_prompt(p.all_negative_prompts), []
         q.seed = as_seed(p.all_seeds, 0 if p.subseed_strength else 1)
         q.subseed = as_seed(p.all_subseeds, 1)
-        q.n_iter, q.batch_size = p.n_iter, p.batch_size
         if getattr(p, "enable_hr", False):
             q.hr_prompt, q.hr_negative_prompt = as_prompt(p.all_hr_prompts), as_prompt(p.all_hr_negative_prompts)
         q.do_not_save_grid = True

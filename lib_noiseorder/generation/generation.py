@@ -323,7 +323,7 @@ class Generation:
 
     def indices(self, p: Any) -> range:
         """Which images of the generation this batch makes; the last batch need not be full."""
-        start = getattr(p, "iteration", 0) * p.batch_size
+        start = p.iteration * p.batch_size
         return range(start, start + len(p.seeds))
 
     def variants_of(self, p: Any) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -217,3 +218,10 @@ def test_a_chain_has_an_end():
     assert len(read_chain("2;" * MOST)) == MOST
     with pytest.raises(ChainError, match="at most 16 links, and has 17"):
         read_chain("2;" * (MOST + 1))
+
+
+@pytest.mark.parametrize(("length", "shown"), [(60, "{}"), (61, "{:.57}...")])
+def test_a_long_link_is_told_in_part(length, shown):
+    part = "x" * (length - 2)
+    with pytest.raises(ChainError, match=re.escape(f"link 1, {shown.format(repr(part))}, must be")):
+        read_chain([part])

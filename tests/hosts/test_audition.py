@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 
 import pytest
 import torch
@@ -206,7 +207,7 @@ def test_a_failing_critic_leaves_the_image(host, capsys):
     assert sheets(host)["a"].notes == ["the critic failed: ZeroDivisionError: division by zero"]
 
 
-def test_a_failing_candidate_leaves_the_image(host):
+def test_a_failing_candidate_leaves_the_image(host, capfd):
     def fail(p):
         if p._noiseorder.candidate is not None:
             raise RuntimeError("out of memory")
@@ -214,6 +215,9 @@ def test_a_failing_candidate_leaves_the_image(host):
     host.sampled = fail
     result = generate(host, {**SETTINGS, "audition": 3})
     assert "Nothing was auditioned. RuntimeError: out of memory" in result.comments
+    console = "".join(capfd.readouterr())
+    assert console.count("a candidate failed\n") == 1
+    assert console.count("RuntimeError: out of memory") >= 2, "with the way to it"
     assert "auditioned:" not in result.infotexts[0]
     host.sampled = lambda p: None
     assert same(result.images, generate(host, SETTINGS).images)
@@ -377,7 +381,9 @@ def test_one_image_of_a_batch(host):
     prompts = ["a cat", "a dog", "a red cat", "a blue dog"]
     batch = {"prompt": prompts, "batch_size": 2, "n_iter": 2}
     settings = {"chain": "1.2 v0"}
-    result = generate(host, *ticket(host, image=2, settings=settings), **batch)
+    p = processing(host, *ticket(host, image=2, settings=settings), **batch)
+    result = host.process_images(p)
+    assert (p.all_prompts, p.all_seeds, p.all_subseeds) == (["a red cat"], [3], [4]), "and nothing of the next one"
     sheet = sheets(host)["a"]
     assert host.steps_run == [host.steps_run[0]] * 3
     assert (sheet.images, sheet.notes) == (1, [])
@@ -620,6 +626,14 @@ def heun(model, x, sigmas, extra_args, callback, disable, s_churn=0.0):
     return x
 
 
+def corrected(model, x, sigmas, extra_args, callback, disable):
+    """Evaluates once more after each step."""
+    for step in range(len(sigmas) - 1):
+        callback({"i": step, "denoised": model(x, sigmas[step])})
+        x = (x + model(x, sigmas[step + 1])) / 2
+    return x
+
+
 def multistep(model, x, timesteps, extra_args, callback, disable, is_img2img=False):
     """As A1111's UniPC: one evaluation before the first step, none in the last."""
     denoised = model(x, model.inner_model.inner_model.alphas_cumprod[timesteps[0]])
@@ -643,10 +657,11 @@ def lcm(model, x, sigmas, extra_args, callback, disable, noise_sampler=None):
     [
         (heun, {}, (1, 3, 5), 5, False),
         (heun, {"s_churn": 1.0}, (1, 3, 5), 5, True),
+        (corrected, {}, (1, 3, 5), 6, False),
         (multistep, {}, (2, 3, 3), 3, False),
         (lcm, {}, (1, 2, 3), 3, True),
     ],
-    ids=["heun", "churning", "multistep", "lcm"],
+    ids=["heun", "churning", "corrected", "multistep", "lcm"],
 )
 def test_a_sampler_is_tried_with_a_model_that_costs_nothing(host, func, options, calls, total, draws):
     p = host.processing(["a"], [""], [1], denoising_strength=None, **{})
@@ -1173,3 +1188,70 @@ def test_a_picture_becomes_the_numbers_a_host_makes_it_of_again(a1111):
     assert again[0, 0].tolist() == list(range(256))
     assert again[1, 0].tolist() == list(range(255, -1, -1))
     assert latent[0, 0, [0, 255]].tolist() == pytest.approx([-1, 1], abs=0.01)
+
+
+def test_what_candidates_wrote_into_the_infotext_is_taken_out(a1111):
+    params = {"Theirs": 2, "New": 1, "Noise Order variant": 5}
+    audition_of(a1111).restore(params, {"Theirs": 1, "Gone": 3, "Noise Order variant": 0})
+    assert params == {"Theirs": 1, "Gone": 3, "Noise Order variant": 5}
+
+
+def test_a_sheet_s_first_preview_is_the_first_image_of_the_result(a1111):
+    """Whatever stood before it, as a grid does."""
+    from PIL import Image
+
+    from lib_noiseorder.generation import children
+
+    of_sheet = types.SimpleNamespace(
+        previews=[types.SimpleNamespace(picture=Image.new("RGB", (8, 8)), image=0)], infotexts=["a"], size=(8, 8)
+    )
+    lists = {name: [1] for name in children.LISTS}
+    processed = types.SimpleNamespace(images=[None, None], infotexts=["grid", "a"], index_of_first_image=1, **lists)
+    children.replace_images(processed, of_sheet, 1)
+    assert (len(processed.images), processed.infotexts, processed.index_of_first_image) == (1, ["a"], 0)
+
+
+def test_a_host_without_schedulers_has_the_automatic_one(a1111):
+    jobs = []
+    adapter = a1111.loaded.session.adapter
+    a1111.monkeypatch.setattr(adapter, "plan", classmethod(lambda cls, job, *rest: jobs.append(job)))
+    p = processing(a1111, *ticket(a1111))
+    assert not hasattr(p, "scheduler")
+    a1111.process_images(p)
+    assert {job.scheduler for job in jobs} == {"Automatic"}
+
+
+@pytest.mark.parametrize(("audition", "n_iter"), [(3, 1), (3, 2), (2, 2)])
+def test_the_progress_bar_names_each_candidate(a1111, audition, n_iter):
+    seen = []
+    sample = a1111.sampled
+    a1111.monkeypatch.setattr(a1111, "sampled", lambda p: (seen.append(a1111.state.textinfo), sample(p)))
+    generate(a1111, {**SETTINGS, "audition": audition}, n_iter=n_iter)
+    told = [text for text in seen if text and "candidate" in text]
+    assert told == [f"Noise Order: candidate {k + 1} of {audition}" for k in range(audition)] * n_iter
+
+
+@pytest.mark.parametrize(
+    ("engine", "key"),
+    [
+        ({"use_shift": True}, "Hires Shift"),
+        ({"use_distilled_cfg_scale": True}, "Hires Distilled CFG Scale"),
+        ({}, None),
+    ],
+)
+def test_the_shift_and_distilled_cfg_of_neo_s_hires_pass_are_named(neo, engine, key):
+    p = processing(neo, hr_cfg=3.0)
+    p.sd_model = types.SimpleNamespace(**engine)
+    names = ("hr_sampler_name", "hr_scheduler", "scheduler", "hr_upscaler", "get_hr_prompt", "get_hr_negative_prompt")
+    vars(p).update(dict.fromkeys(names), hr_distilled_cfg=9.0)
+    told = neo.loaded.session.adapter.hires_infotext(p)
+    assert {name: value for name, value in told.items() if value == 9.0} == ({key: 9.0} if key else {})
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "at", "switch"),
+    [(None, 0.5, None), ("r", None, None), ("r", 0.5, 0.5), ("r", 1, None), ("r", 1.5, None)],
+)
+def test_a_refiner_that_takes_over_at_the_end_is_none(a1111, checkpoint, at, switch):
+    p = processing(a1111, refiner_checkpoint_info=checkpoint, refiner_switch_at=at)
+    assert audition_of(a1111).refiner_switch(p) == switch

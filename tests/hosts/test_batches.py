@@ -160,3 +160,4 @@ def test_a_processing_object_without_what_only_txt2img_has(host, is_img2img):
     host.script.process_before_every_sampling(p, x=x, noise=noise, c=multicond(["a cat"]), uc=host.uncond(p))
     assert not torch.equal(noise, before)
     assert "Noise Order error" not in p.extra_generation_params
+    assert set(p._noiseorder.reports) == {"first"}, "not the hires pass"

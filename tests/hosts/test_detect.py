@@ -70,6 +70,13 @@ def test_a_missing_or_changed_symbol_switches_us_off_with_its_name(fake, symbol,
     assert str(sys.modules[module]) not in why_not
 
 
+@pytest.mark.parametrize("name", ["CompVisDenoiser", "CompVisVDenoiser"])
+def test_a_wrapper_that_takes_a_model_alone_is_enough(name, monkeypatch):
+    A1111(monkeypatch)
+    monkeypatch.setattr(sys.modules["k_diffusion.external"], name, lambda model: None)
+    assert find_again()[1] == ""
+
+
 @pytest.mark.parametrize("newer", [False, True])
 def test_the_first_forge_is_refused_by_its_name(newer, monkeypatch):
     """Its back end, from which reForge's was made, asks for two conditions where reForge asks for any number."""
@@ -204,7 +211,7 @@ def test_the_upscale_button_runs_the_hires_pass_alone(host, passes, pass_name, m
 
 
 def test_after_a_pass_that_did_not_run_the_next_batch_is_modulated(host):
-    p = Bare(seeds=[1], all_seeds=[1], extra_generation_params={}, enable_hr=False)
+    p = Bare(seeds=[1], iteration=0, all_seeds=[1], extra_generation_params={}, enable_hr=False)
     host.begin(p, True)
     host.script.process_batch(p)
     host.script.post_sample(p, None)
@@ -236,3 +243,17 @@ def test_after_an_update_the_same_process_loads_the_new_modules(a1111, monkeypat
     assert sys.modules["lib_noiseorder.session"] is not before["lib_noiseorder.session"]
     assert sys.modules["lib_noiseorder.config"] is not before["lib_noiseorder.config"]
     assert loaded.session is not a1111.loaded.session
+
+
+def test_what_is_handed_around_by_value_cannot_be_changed(a1111):
+    from lib_noiseorder import config, job
+    from lib_noiseorder.core.modulate import Modulation, Report
+    from lib_noiseorder.hosts import schedule
+    from lib_noiseorder.webui import cost, inspector, options, sheet
+
+    kinds = [
+        *(config.Field, config.NoiseOrderConfig, job.Job, Modulation, Report),
+        *(schedule.Schedule, schedule.Trace, schedule.Planned, cost.Rates, options.Options, sheet.Preview),
+        *(inspector.Inspection, inspector.Record),
+    ]
+    assert [kind.__name__ for kind in kinds if not kind.__dataclass_params__.frozen] == []

@@ -123,13 +123,18 @@ def test_the_hosts_own_hijacks_stay(a1111, monkeypatch):
     assert len(calls) == 3
 
 
-def test_controlnet_stays_on_the_network(a1111, monkeypatch):
+@pytest.mark.parametrize("place", ["class", "instance"])
+def test_controlnet_stays_on_the_network(a1111, monkeypatch, place):
     """The user asked for it."""
     from lib_noiseorder.hosts import isolation
 
     cache = extension("step-cache")
     monkeypatch.setattr(isolation, "EXEMPT", ("step",))
-    a1111.network.forward = cache.cached(Network.forward).__get__(a1111.network)
+    replaced = cache.cached(Network.forward)
+    if place == "class":
+        monkeypatch.setattr(Network, "forward", replaced)
+    else:
+        a1111.network.forward = replaced.__get__(a1111.network)
     cache.StepCache.calls = 7
     a1111.txt2img({**DENOISED, "levels": 1})
     assert a1111.network.rows == 1
@@ -311,3 +316,17 @@ def test_what_counts_the_samplers_own_calls_is_refused_by_name(host, monkeypatch
     assert torch.equal(result.noise, result.untouched)
     assert result.infotext["Noise Order error"].startswith("Step cache, which counts, cannot be asked before sampling")
     assert "Noise Order error" not in host.txt2img({**DENOISED, "inject": 0, "erase": 4}).infotext
+
+
+def test_what_was_reached_lives_while_others_are_told_apart_by_their_ids():
+    """Else a new object in the place of one that is gone would count as seen, with all behind it."""
+    from lib_noiseorder.hosts.isolation import Memory
+
+    class Long(Memory):
+        reached = 0
+
+        def remember(self, value):
+            self.reached += 1
+            return [object()] if self.reached < 50 else []
+
+    assert Long([object()]).reached == 50

@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from lib_noiseorder import chain
 from lib_noiseorder.config import BY_NAME, FIELDS, NoiseOrderConfig, SettingError, parse
 from lib_noiseorder.presets import PRESETS
 from lib_noiseorder.webui import api
@@ -49,6 +50,24 @@ def test_schema_describes_every_setting(client):
         "minimum": 1,
         "maximum": 8,
     }
+
+    link = {
+        "type": "object",
+        "properties": {
+            "n": {"type": "number", "minimum": 1, "maximum": chain.HIGHEST_N},
+            "variant": {"type": "integer", "minimum": 0, "maximum": chain.HIGHEST_VARIANT},
+            "box": {
+                "type": "array",
+                "items": {"type": "number", "minimum": 0, "maximum": 1},
+                "minItems": 4,
+                "maxItems": 4,
+            },
+        },
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    links = {"type": "array", "maxItems": chain.MOST, "items": link}
+    assert schema["properties"]["chain"]["anyOf"] == [{"type": "string"}, links]
 
 
 def test_schema_and_settings_agree_on_what_is_allowed(client):

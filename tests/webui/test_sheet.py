@@ -322,6 +322,9 @@ def test_tickets():
     assert sheets.claim(sheet.ticket(request)) is None, "good once"
     of_one = sheet.Sheet("v", 3, image=1)
     assert sheets.claim(sheet.ticket(of_one)).image == 1
+    assert sheets.claim(sheet.ticket(sheet.Sheet("w", 3, image=0))).image == 0
+    plain = sheets.claim(json.dumps({"id": "p", "candidates": 3, "depth": 1}))
+    assert (plain.scored, plain.settings) == (False, {})
     wrong = [json.dumps({"id": "y", "candidates": 3, "depth": 1, "image": image}) for image in (-1, "1", 0.5, True)]
     for text in ("{", "[]", "{}", json.dumps({"id": "y"}), *wrong):
         with pytest.raises(SettingError, match="cannot be read"):
