@@ -337,7 +337,7 @@ def test_inner_pass_of_adetailer_is_not_ours(host):
 def test_inner_pass_of_adetailer_is_ours_if_asked_for(host):
     host.opts.data["noiseorder_adetailer"] = True
     host.script.is_img2img = True
-    p = fakes.Bare(_ad_inner=True, seeds=[1], all_seeds=[1], extra_generation_params={})
+    p = fakes.Bare(_ad_inner=True, seeds=[1], iteration=0, all_seeds=[1], extra_generation_params={})
     host.begin(p, ON)
     host.script.process_batch(p)
     assert p.extra_generation_params["Noise Order"] == "1"
