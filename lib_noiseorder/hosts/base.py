@@ -118,7 +118,7 @@ class WebUIDenoiser:
             image = planned_with(job.steps)
             plan = plan_of(image)
             coarse = sketch_steps(job.strength)
-            if not sketches or image.trace.draws or coarse >= job.steps or plan.preview == 1:
+            if not sketches or image.trace.draws or coarse >= job.steps:
                 return plan
             sketch = plan_of(planned_with(coarse), coarse)
         except Exception:  # of a sampler without such a schedule, or while a model is being loaded

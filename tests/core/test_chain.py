@@ -197,6 +197,8 @@ def test_the_last_variant_is_replaced():
         [{"n": 2}, {"variant": 2}],
         [{"n": 2}, {"n": True}],
         [{"n": 2}, {"n": 2, "variant": 0.5}],
+        [{"n": 2}, {"n": 2, "variant": -1}],
+        [{"n": 2}, {"n": 2, "variant": 10000}],
         [{"n": 2}, {"n": 2, "box": [0, 0, 1]}],
         [{"n": 2}, {"n": 2, "box": 3}],
         [{"n": 2}, {"n": 2, "part": 3}],

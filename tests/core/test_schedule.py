@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_noiseorder.core import key_levels
+from lib_noiseorder.core.schedule import sketch_depth
 
 
 def test_one_level_is_the_first_with_weight_one():
@@ -57,3 +58,8 @@ def test_levels_run_evenly_from_first_to_last(count, first, last, weights):
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         key_levels(*arguments)
+
+
+@pytest.mark.parametrize(("depth", "sketch"), [(0.75, 0.65), (0.2, 0.1), (0.15, 0.05), (0.1, 0.05)])
+def test_a_sketch_goes_deeper_but_not_to_the_end(depth, sketch):
+    assert sketch_depth(depth) == pytest.approx(sketch)

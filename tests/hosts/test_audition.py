@@ -1255,3 +1255,14 @@ def test_the_shift_and_distilled_cfg_of_neo_s_hires_pass_are_named(neo, engine, 
 def test_a_refiner_that_takes_over_at_the_end_is_none(a1111, checkpoint, at, switch):
     p = processing(a1111, refiner_checkpoint_info=checkpoint, refiner_switch_at=at)
     assert audition_of(a1111).refiner_switch(p) == switch
+
+
+def test_the_sampler_that_img2img_keeps_has_nothing_of_ours_afterwards(a1111):
+    a1111.fresh_sampler, a1111.script.is_img2img = False, True
+    samplers = []
+    a1111.monkeypatch.setattr(a1111, "sampled", lambda p: samplers.append(p.sampler))
+    for settings in ({**SETTINGS, "audition": 3}, SETTINGS):
+        generate(a1111, settings)
+    first, second = samplers[0], samplers[-1]
+    assert [each is first for each in samplers] == [True] * 4 + [False], "one for all that is made of a request"
+    assert set(vars(first)) == set(vars(second))

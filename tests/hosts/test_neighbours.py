@@ -330,3 +330,19 @@ def test_what_was_reached_lives_while_others_are_told_apart_by_their_ids():
             return [object()] if self.reached < 50 else []
 
     assert Long([object()]).reached == 50
+
+
+def test_what_was_written_into_the_network_is_put_back(a1111):
+    """TeaCache counts there."""
+    from lib_noiseorder.hosts.isolation import Memory
+
+    class Cached(torch.nn.Module):
+        calls = 1
+
+    network, memory = Cached(), Memory([])
+    network.count, network.previous = 5, None
+    memory.add_numbers(network)
+    network.count, network.previous, network.more, Cached.calls = 9, torch.ones(1), 1, 2
+    memory.restore()
+    assert (network.count, network.previous, Cached.calls) == (5, None, 1)
+    assert not hasattr(network, "more")
