@@ -45,7 +45,7 @@ class ForgeDenoiser(PatcherDenoiser):
         return self.unet.model.predictor
 
     def check_model(self) -> None:
-        if getattr(self.p.sd_model, "is_inpaint", False):
+        if self.p.sd_model.is_inpaint:
             raise Unsupported("inpainting models are not supported: set Inject to 0")
         kind = self.predictor.prediction_type
         if kind not in ("epsilon", "v_prediction", "const"):

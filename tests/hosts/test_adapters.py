@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import types
 
 import fakes
@@ -253,3 +254,18 @@ def test_the_multiplier_of_img2img_has_no_say_in_txt2img_and_its_hires_pass(host
     one, other = (job(host, settings, hires=True, seeds=[1], initial_noise_multiplier=m) for m in (None, 0.5))
     for a, b in zip(one.noises, other.noises, strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_denoiser_of_sd3_is_the_model_s_own(monkeypatch):
+    """k-diffusion's is of another schedule."""
+    from fakes import A1111SD3
+
+    host = A1111SD3(monkeypatch)
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("not for a flow")
+
+    monkeypatch.setattr(sys.modules["k_diffusion.external"], "CompVisDenoiser", refuse)
+    result = host.txt2img({"inject": 0.05})
+    assert "Noise Order error" not in result.infotext
+    assert not torch.equal(result.noise, result.untouched)

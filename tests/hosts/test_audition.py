@@ -1266,3 +1266,22 @@ def test_the_sampler_that_img2img_keeps_has_nothing_of_ours_afterwards(a1111):
     first, second = samplers[0], samplers[-1]
     assert [each is first for each in samplers] == [True] * 4 + [False], "one for all that is made of a request"
     assert set(vars(first)) == set(vars(second))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_critic_that_gives_too_few_or_too_many_scores_has_failed(a1111, count):
+    audition_of(a1111).critic = lambda denoised, batch: [1.0] * count
+    result = generate(a1111, {**SETTINGS, "audition": 3}, batch_size=2)
+    reason = f"ValueError: the critic gave {count} scores for 2 images"
+    assert f"The critic failed. {reason}" in result.comments
+    generate(a1111, *ticket(a1111), batch_size=2)
+    assert sheets(a1111)["a"].notes == [f"the critic failed: {reason}"]
+
+
+@pytest.mark.parametrize("sheet", [True, False])
+def test_the_progress_bar_moves_on_with_each_candidate(a1111, sheet):
+    seen = []
+    a1111.monkeypatch.setattr(a1111, "sampled", lambda p: seen.append(a1111.state.job_no))
+    generate(a1111, *(ticket(a1111) if sheet else [{**SETTINGS, "audition": 3}]))
+    assert seen == list(range(3 if sheet else 4))
+    assert a1111.state.job_no == a1111.state.job_count == len(seen)
