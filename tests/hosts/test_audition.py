@@ -1285,3 +1285,19 @@ def test_the_progress_bar_moves_on_with_each_candidate(a1111, sheet):
     generate(a1111, *(ticket(a1111) if sheet else [{**SETTINGS, "audition": 3}]))
     assert seen == list(range(3 if sheet else 4))
     assert a1111.state.job_no == a1111.state.job_count == len(seen)
+
+
+@pytest.mark.parametrize(("strength", "told"), [(None, False), (0.5, True)])
+def test_a_sampler_is_told_whether_it_starts_from_an_image(a1111, strength, told):
+    """A1111's UniPC asks; `p.denoising_strength` is how the host tells."""
+    seen = []
+
+    def unipc(model, x, timesteps, extra_args, callback, disable, is_img2img=None):
+        seen.append(is_img2img)
+        callback({"i": 0, "denoised": model(x, timesteps[0])})
+        return x
+
+    p = a1111.processing(["a"], [""], [1], denoising_strength=strength)
+    sampler = type("Tried", (), {"func": staticmethod(unipc)})()
+    a1111.schedules.trace(sampler, p, torch.tensor([3, 2]), a1111.sigmas)
+    assert set(seen) == {told}
