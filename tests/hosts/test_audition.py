@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 
 import pytest
@@ -267,7 +268,7 @@ def test_skipping_every_candidate_ends_the_audition_alone(host):
     assert len(result.images) == 1
     assert "auditioned:" not in result.infotexts[0]
     assert host.steps_run[-1] == 10
-    assert "Nothing was auditioned: every candidate was skipped" in result.comments
+    assert re.search("Nothing was auditioned: every candidate was skipped$", result.comments.strip(), re.MULTILINE)
 
 
 def test_a_skipped_candidate_is_told(host):
@@ -1301,3 +1302,40 @@ def test_a_sampler_is_told_whether_it_starts_from_an_image(a1111, strength, told
     sampler = type("Tried", (), {"func": staticmethod(unipc)})()
     a1111.schedules.trace(sampler, p, torch.tensor([3, 2]), a1111.sigmas)
     assert set(seen) == {told}
+
+
+def test_skipped_while_the_critic_is_asked(a1111):
+    def critic(denoised, batch):
+        a1111.state.skipped = not seen
+        seen.append(1)
+        return [1.0] * len(denoised)
+
+    seen = []
+    audition_of(a1111).critic = critic
+    result = generate(a1111, {**SETTINGS, "audition": 3})
+    assert variant_of(result.infotexts[0]) == 1, "the first one is left out, the others are alike"
+
+
+def test_why_the_vae_failed_is_told_in_so_many_characters(a1111):
+    a1111.vae_error = RuntimeError("x" * 300)
+    generate(a1111, *ticket(a1111))
+    assert sheets(a1111)["a"].notes == [f"the previews are approximate: {'x' * 200}"]
+
+
+def test_after_a_refused_audition_the_host_makes_no_grid(a1111):
+    p = processing(a1111, *ticket(a1111, candidates=99))
+    a1111.process_images(p)
+    assert p.do_not_save_grid is True
+    assert (p.n_iter, p.batch_size, p.steps) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("checkpoint", "preview"), [("fast-turbo.safetensors", 1), ("plain.safetensors", None)])
+def test_of_few_steps_a_distilled_model_shows_its_first(a1111, checkpoint, preview):
+    from lib_noiseorder.job import Job
+
+    a1111.checkpoint = checkpoint
+    a1111.model_data.sd_model = a1111.model(a1111.processing([], [], []))
+    plan = a1111.loaded.session.estimate(Job(6), 0.75)
+    generate(a1111, *ticket(a1111), steps=6)
+    assert a1111.steps_run == [plan.preview] * 3
+    assert (plan.preview == 1) is (preview == 1)

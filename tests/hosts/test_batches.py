@@ -145,10 +145,10 @@ def test_a_cell_that_is_off_knows_nothing_of_the_one_before(host, args, copied):
 @pytest.mark.parametrize("is_img2img", [False, True])
 @torch.no_grad()
 def test_a_processing_object_without_what_only_txt2img_has(host, is_img2img):
-    """Neither `is_hr_pass` nor `enable_hr`: img2img has them in no host."""
+    """Of a hires pass: img2img has it in no host."""
     host.script.is_img2img = is_img2img
     processing = host.processing(["a cat"], [""], [1])
-    names = set(vars(processing)) - {"is_hr_pass", "enable_hr"}
+    names = set(vars(processing)) - {"is_hr_pass", "enable_hr", "hr_second_pass_steps"}
     p = Bare(**{name: getattr(processing, name) for name in names}, modified_noise=None)
     p.sd_model, p.sampler = host.model(processing), Sampler(host.network)
     host.begin(p, {"inject": 0.05, "passes": "hires"})

@@ -257,3 +257,12 @@ def test_what_is_handed_around_by_value_cannot_be_changed(a1111):
         *(inspector.Inspection, inspector.Record),
     ]
     assert [kind.__name__ for kind in kinds if not kind.__dataclass_params__.frozen] == []
+
+
+def test_a_function_without_a_signature_is_passed_over_and_the_next_is_looked_at(a1111, monkeypatch):
+    from lib_noiseorder.hosts import detect
+
+    monkeypatch.setattr(detect, "look_up", {"a.dict": dict, "a.gone": None}.get)
+    detect.check_symbols({"a.dict": 7})
+    with pytest.raises(LookupError, match=r"it has no a\.gone"):
+        detect.check_symbols({"a.dict": 7, "a.gone": 0})

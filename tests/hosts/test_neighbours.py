@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 
 import pytest
@@ -205,10 +206,13 @@ def test_a_window_is_as_in_the_first_step(patcher_host, left_open):
 
 def test_a_window_is_given_the_samplers_own_denoiser(patcher_host):
     module = extension("window")
-    calls, window = [], module.Window()
-    denoiser = type(
-        "Denoiser", (), {"look": lambda self, params: calls.append((params.denoiser, params.sampling_step))}
-    )()
+    calls, conds, window = [], [], module.Window()
+
+    def look(self, params):
+        calls.append((params.denoiser, params.sampling_step))
+        conds.append((params.text_cond, params.text_uncond))
+
+    denoiser = type("Denoiser", (), {"look": look})()
     entry = type("Entry", (), {"callback": staticmethod(window.on_step)})
     patcher_host.denoiser_callbacks.append(entry)
     patcher_host.options["transformer_options"] = {"patches": {"output_block_patch": [module.patch]}}
@@ -218,6 +222,8 @@ def test_a_window_is_given_the_samplers_own_denoiser(patcher_host):
 
     patcher_host.txt2img(DENOISED, before_hook=give)
     assert set(calls) == {(denoiser, 0)}
+    assert {tuple(type(cond) for cond in both) for both in conds} == {(torch.Tensor, torch.Tensor)}
+    assert all(cond.shape == uncond.shape for cond, uncond in conds), "of one prompt and its negative one"
 
 
 def test_callbacks_that_have_nothing_on_the_model_are_not_called(patcher_host):
@@ -346,3 +352,12 @@ def test_what_was_written_into_the_network_is_put_back(a1111):
     memory.restore()
     assert (network.count, network.previous, Cached.calls) == (5, None, 1)
     assert not hasattr(network, "more")
+
+
+def test_a_module_leads_on_where_it_is_an_extension_s(step_cache):
+    from lib_noiseorder.hosts.isolation import Memory
+
+    memory = Memory([])
+    assert memory.remember(step_cache) == [vars(step_cache)]
+    assert memory.remember(math) == []
+    assert memory.remember(torch) == []
