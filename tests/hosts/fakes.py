@@ -677,7 +677,8 @@ class FakeHost:
             p.all_prompts = [" ".join([text, *p.styles]) for text in listed(p.prompt, count)]
         count = len(p.all_prompts)
         p.all_negative_prompts = listed(p.negative_prompt, count)
-        p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + k for k in range(count)]
+        step = 0 if p.subseed_strength else 1
+        p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + step * k for k in range(count)]
         p.all_subseeds = p.subseed if isinstance(p.subseed, list) else [p.subseed + k for k in range(count)]
         for other in getattr(p.scripts, "alwayson_scripts", []):
             self.swallow(errors, lambda other=other: other.process(p))

@@ -385,3 +385,20 @@ def test_a_script_after_us_that_makes_other_images_is_named_as_the_reason(host, 
     result = generate(host, ALL)
     assert "original: 3 instead of 1 images, by another script" in result.comments
     assert "the noise was left" not in result.comments
+
+
+@pytest.mark.parametrize("strength", [0, 0.5])
+def test_a_comparison_has_one_seed_where_the_host_counts_up_from_it(a1111, monkeypatch, strength):
+    """Dynamic Prompts fails at a list. With a variation seed the host gives all images the same one."""
+    from lib_noiseorder.generation import children
+
+    seen, adopt = [], children.Comparisons.child
+
+    def child(self, p, name):
+        q = adopt(self, p, name)
+        seen.append((q.seed, q.all_seeds))
+        return q
+
+    monkeypatch.setattr(children.Comparisons, "child", child)
+    generate(a1111, ALL, batch_size=2, seed=5, subseed_strength=strength)
+    assert [seed for seed, _ in seen] == [5] * 3
