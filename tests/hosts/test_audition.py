@@ -1339,3 +1339,28 @@ def test_of_few_steps_a_distilled_model_shows_its_first(a1111, checkpoint, previ
     generate(a1111, *ticket(a1111), steps=6)
     assert a1111.steps_run == [plan.preview] * 3
     assert (plan.preview == 1) is (preview == 1)
+
+
+def test_what_stands_in_a_prompt_is_no_setting(a1111):
+    prompt = "a cat, Noise Order variant: 9"
+    text = f"{prompt}\nSteps: 4, Noise Order variant: 0, Seed: 1"
+    told = audition_of(a1111).with_settings(text, {"variant": 3})
+    assert told == f"{prompt}\nSteps: 4, Noise Order variant: 3, Seed: 1"
+
+
+def test_the_critic_is_at_the_previews_own_step(a1111):
+    steps = []
+
+    def critic(denoised, batch):
+        steps.append(batch.step)
+        return [1.0] * len(denoised)
+
+    audition_of(a1111).critic = critic
+    generate(a1111, {**SETTINGS, "audition": 3})
+    assert steps == [a1111.steps_run[0] - 1] * 3
+
+
+def test_what_was_done_is_told_in_its_own_tab(a1111):
+    a1111.script.is_img2img = True
+    generate(a1111, SETTINGS)
+    assert list(a1111.loaded.session.outcomes) == [("img2img", None)]

@@ -198,8 +198,8 @@ def test_styles_and_wildcards_are_resolved_once(host):
 
 
 def test_params_txt_holds_what_was_asked_for(host):
-    result = generate(host, ALL)
-    assert host.params_txt == result.infotexts[1]
+    result = generate(host, ALL, batch_size=2)
+    assert host.params_txt == result.infotexts[1], "of the first image"
     assert host.cmd_opts.no_prompt_history is False
 
 

@@ -384,3 +384,28 @@ def test_the_panel_adds_one_argument_that_is_not_stored():
 def test_a_sheet_before_its_plan_tells_no_steps():
     told = sheet.summary(sheet.Sheet("x", 2))
     assert (told["steps"], told["of"], told["sketch"]) == (0, 0, False)
+
+
+BOUNDS = {
+    "steps": (1, 1000),
+    "width": (1, 16384),
+    "height": (1, 16384),
+    "strength": (0, 1),
+    "parts": (1, 1000),
+    "candidates": (1, 16),
+    "depth": (0.05, 1),
+    "evaluations": (0, 64),
+    "images": (1, 10_000),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_price_has_bounds(client, name):
+    """Nothing that would keep the server busy."""
+    low, high = BOUNDS[name]
+    step = 1 if isinstance(low, int) else 0.01
+    answers = [
+        client.get(f"/noiseorder/v1/audition/cost?sampler=Euler&{name}={value}").status_code
+        for value in (low, high, low - step, high + 1)
+    ]
+    assert answers == [200, 200, 422, 422]
