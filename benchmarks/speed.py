@@ -51,8 +51,8 @@ def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str
             f"/noiseorder/v1/audition/cost?sampler={quote(sampler)}&scheduler={scheduler}&steps={request['steps']}"
             f"&candidates={count}"
         )["told"]
-        steps, of = map(int, re.search(r"at (\d+) of (\d+) steps", price_text).groups())
-        cost = count * steps / of
+        steps = int(re.search(r"at (?:step )?(\d+) of", price_text)[1])
+        cost = count * steps / int(str(request["steps"]))
         pairs = []
         for run in range(-1, runs):
             ticket = json.dumps({"id": f"{sampler} {run}", "candidates": count, "depth": DEPTH})

@@ -116,12 +116,13 @@ def make_part(part: str, name: str, cfg: float, steps: int, seed: int, count: in
 
 def tell_far(results: dict[str, Rows]) -> None:
     print("\n### How far a link goes: correlation with the chosen image, mean ± 95 %\n")
-    print(f"| n | {' | '.join(heads(results))} |")
+    print(f"| link | {' | '.join(heads(results))} |")
     print("|---" * (len(results) + 1) + "|")
     for key in (*(f"{n:g}" for n in FARTHER), "another seed"):
-        print(f"| {key} | {' | '.join(mean(rows[key]) for rows in results.values())} |")
+        what = key if key == "another seed" else f"n = {key}"
+        print(f"| {what} | {' | '.join(mean(rows[key]) for rows in results.values())} |")
     print("\n### What a box keeps: correlation outside / inside\n")
-    print(f"| box, n | {' | '.join(results)} |\n{'|---' * (len(results) + 1)}|")
+    print(f"| box, n | {' | '.join(heads(results))} |\n{'|---' * (len(results) + 1)}|")
     for key in (f"{name}, {n}" for name in BOXES for n in (*(f"{each:g}" for each in INSIDE), "another seed")):
         cells = [f"{rows[key][:, 0].mean():.2f} / {rows[key][:, 1].mean():.2f}" for rows in results.values()]
         print(f"| {key} | {' | '.join(cells)} |")
