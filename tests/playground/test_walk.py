@@ -42,5 +42,5 @@ def test_tables(monkeypatch, tmp_path, capsys):
     walk.tell_far({"unet": far})
     walk.tell_sheets({"unet": sheets}, 3.0)
     told = capsys.readouterr().out
-    assert "| n | unet, N = 2 |" in told
+    assert "| link | unet, N = 2 |" in told
     assert "one sheet of 3, against the first candidate" in told
