@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ ROWS: dict[str, dict[str, object]] = {
 SAMPLERS = (("Euler", "Automatic"), ("DPM++ 2M", "Karras"))
 
 
-def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str, object]) -> None:
+def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str, Any]) -> None:
     """An audition, as its button asks for it, beside a picture of the same settings."""
     print("| sampler | counted | picture, s | audition, s | ratio to the counted, of pairs: median (min to max) |")
     print("|---|---|---|---|---|")
@@ -52,7 +53,7 @@ def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str
             f"&candidates={count}"
         )["told"]
         steps = int(re.search(r"at (?:step )?(\d+) of", price_text)[1])
-        cost = count * steps / int(str(request["steps"]))
+        cost = count * steps / request["steps"]
         pairs = []
         for run in range(-1, runs):
             ticket = json.dumps({"id": f"{sampler} {run}", "candidates": count, "depth": DEPTH})
