@@ -157,6 +157,7 @@
 
     const chosen = (id) => document.querySelector(`#${id} input`)?.value || "Automatic";
     const asked = {}; // what each tab's line was asked for
+    const waits = {}; // seconds until it is asked again, where the server did not know
 
     // "9 candidates at 6 of 20 steps: 2.7 images per image": the server knows the sampler's schedule, on Forge not
     // before a model is loaded.
@@ -178,7 +179,17 @@
         if (query.includes("NaN") || asked[ours] === query || generates(tab)) return;
         asked[ours] = query;
         fetch(`noiseorder/v1/audition/cost?${query}`).then((answer) => answer.ok ? answer.json() : {told: ""})
-            .then(({told}) => { if (asked[ours] === query && line.textContent !== told) line.textContent = told; })
+            .then(({told, known}) => {
+                if (asked[ours] !== query) return;
+                if (line.textContent !== told) line.textContent = told;
+                waits[ours] = known ? 0 : Math.min(2 * waits[ours] || 1, 60);
+                if (known) return;
+                // A model is being loaded, or another tab generates; of a few samplers it is never known.
+                setTimeout(() => {
+                    if (asked[ours] === query) asked[ours] = "";
+                    soon();
+                }, 1000 * waits[ours]);
+            })
             .catch(() => { asked[ours] = ""; });
     }
 

@@ -206,9 +206,9 @@ def register(
         """
         plan = rates.plan(Job(steps, cfg, strength, parts, sampler, scheduler, width, height, strength < 1), depth)
         if plan is None:
-            return {"told": f"{candidates} candidates down to {depth:g} of the schedule"}
+            return {"told": f"{candidates} candidates down to {depth:g} of the schedule", "known": False}
         price = cost_in_images(candidates, plan, rows(parts, cfg, rates.negative[0]), evaluations)
-        return {"told": sheet.words(candidates, plan, price, images)}
+        return {"told": sheet.words(candidates, plan, price, images), "known": True}
 
     login, user_of = page_login(app)
     name: Any = Depends(user_of)

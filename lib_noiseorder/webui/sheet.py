@@ -84,9 +84,12 @@ class Sheet:
 
 
 def words(candidates: int, plan: Plan, cost: float, images: int) -> str:
-    """The cost of the candidates of one image, in whole images, and of all images where there are several."""
+    """The cost of the candidates of one image, in whole images, and of all images where there are several.
+
+    A decoding beside that: how many steps it takes depends on the checkpoint and on the machine.
+    """
     total = f" for each image, {images * cost:.1f} for all {images}" if images > 1 else ""
-    return f"{candidates} candidates at {plan.words}: {cost:.1f} images{total}"
+    return f"{candidates} candidates at {plan.words}: {cost:.1f} images{total}, and decoding the previews"
 
 
 def ticket(sheet: Sheet) -> str:

@@ -409,7 +409,7 @@ def test_a_page_that_is_loaded_again_finds_the_sheet_that_is_being_made(page, ho
         page.reload(wait_until="domcontentloaded")
     begin(page)
     cell(page, 1).wait_for()
-    made(page, "9 candidates at 6 of 20 steps: 2.7 images")
+    made(page, "9 candidates at 6 of 20 steps: 2.7 images, and decoding the previews")
     wait_for_end(page, host)
     assert len(host.presses) == 1
     # What this page has seen made is gone with it.
@@ -844,6 +844,21 @@ def test_a_long_sheet_scrolls_inside_image_by_image(page, host):
 
 
 @pytest.mark.once
+def test_the_price_is_asked_for_again_until_the_server_knows_it(page, host):
+    """A checkpoint is being loaded, or another tab generates: nobody touches this page meanwhile."""
+    page.evaluate(TAB, {f"txt2img_{name}": value for name, value in FIELDS.items()})
+    price = page.locator(f"{PANEL}sheet .noiseorder-price")
+    price.get_by_text("9 candidates down to 0.75 of the schedule").wait_for()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/audition/cost" in request.url else None)
+    host.plan = Plan(6, 20)
+    price.get_by_text("9 candidates at 6 of 20 steps").wait_for()
+    page.wait_for_timeout(2500)
+    assert len(asked) <= 3, "and no longer once it does"
+    host.plan = None
+
+
+@pytest.mark.once
 def test_a_sheet_s_name_cannot_be_guessed(page, host):
     page.evaluate("() => { Math.random = () => 0.5; Date.now = () => 0; }")
     for _ in range(2):
@@ -878,7 +893,8 @@ def test_the_price_is_asked_for_again_when_a_generation_has_loaded_a_model(page,
     price.get_by_text("9 candidates down to 0.75 of the schedule").wait_for()
     host.plan = Plan(6, 20)
     page.evaluate("document.dispatchEvent(new CustomEvent('noiseorder-generated', {detail: 'txt2img'}))")
-    price.get_by_text("9 candidates at 6 of 20 steps: 2.7 images for each image, 10.8 for all 4").wait_for()
+    told = "9 candidates at 6 of 20 steps: 2.7 images for each image, 10.8 for all 4, and decoding the previews"
+    price.get_by_text(told).wait_for()
     host.plan = None
     assert page.errors == []
 

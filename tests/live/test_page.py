@@ -433,7 +433,7 @@ def test_audition(page):
         re.compile(r"^3 candidates at \d of 4 steps: ")
     ).wait_for()
     price = page.locator(f"{OURS}sheet .noiseorder-price").inner_text()
-    assert price.endswith(" images")
+    assert price.endswith(" images, and decoding the previews")
     page.locator(f"{OURS}audition_button").click()
     cells = page.locator(f"{OURS}sheet .noiseorder-cell")
     cells.nth(2).wait_for()

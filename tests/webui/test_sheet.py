@@ -19,6 +19,8 @@ from lib_noiseorder.job import Job, Plan
 from lib_noiseorder.webui import api, sheet
 from lib_noiseorder.webui.cost import Rates, cost_in_images
 
+DECODED = ", and decoding the previews"
+
 
 class Txt2Img(BaseModel):
     prompt: str = ""
@@ -103,7 +105,7 @@ def test_the_route_takes_what_txt2img_takes(client, host):
     assert parse(request.alwayson_scripts["noise order"]["args"]).enabled
     assert json.loads(request.alwayson_scripts["noise order"]["args"][-1])["scored"] is True
     assert (result["variants"], result["steps"], result["of"], result["depth"]) == ([0, 1], 6, 20, 0.75)
-    assert result["told"] == "2 candidates at 6 of 20 steps: 0.6 images"
+    assert result["told"] == f"2 candidates at 6 of 20 steps: 0.6 images{DECODED}"
     assert [(each["variant"], each["seed"], each["score"], each["infotext"]) for each in result["previews"]] == [
         (0, 7, 0.0, "one"),
         (1, 7, -0.5, "two"),
@@ -228,9 +230,9 @@ def test_a_sheet_tells_the_cost_of_each_image_and_of_all():
     made = sheet.Sheet("a", 9)
     assert made.told == "9 candidates"
     made.plan, made.cost, made.images = Plan(6, 20), 2.66, 1
-    assert made.told == "9 candidates at 6 of 20 steps: 2.7 images"
+    assert made.told == f"9 candidates at 6 of 20 steps: 2.7 images{DECODED}"
     made.images = 4
-    assert made.told == "9 candidates at 6 of 20 steps: 2.7 images for each image, 10.6 for all 4"
+    assert made.told == f"9 candidates at 6 of 20 steps: 2.7 images for each image, 10.6 for all 4{DECODED}"
 
 
 def test_the_hosts_password_guards_it(client, host):
@@ -249,17 +251,24 @@ def test_without_the_hosts_api_it_says_so():
 
 def test_the_price_beforehand(client):
     url = "/noiseorder/v1/audition/cost?candidates=9&evaluations=2&sampler="
-    assert client.get(f"{url}Euler").json() == {"told": "9 candidates at 6 of 20 steps: 3.0 images"}
-    assert client.get(f"{url}Euler&evaluations=0").json()["told"].endswith("2.7 images")
-    assert client.get(f"{url}Euler&cfg=1").json()["told"].endswith("3.3 images"), "one evaluation a step"
-    assert client.get(f"{url}Euler&images=4").json()["told"].endswith(": 3.0 images for each image, 12.0 for all 4")
-    assert client.get(f"{url}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule"}
+    assert client.get(f"{url}Euler").json() == {
+        "told": f"9 candidates at 6 of 20 steps: 3.0 images{DECODED}",
+        "known": True,
+    }
+    assert client.get(f"{url}Euler&evaluations=0").json()["told"].endswith(f"2.7 images{DECODED}")
+    assert client.get(f"{url}Euler&cfg=1").json()["told"].endswith(f"3.3 images{DECODED}"), "one evaluation a step"
+    assert (
+        client.get(f"{url}Euler&images=4")
+        .json()["told"]
+        .endswith(f": 3.0 images for each image, 12.0 for all 4{DECODED}")
+    )
+    assert client.get(f"{url}unknown").json() == {"told": "9 candidates down to 0.75 of the schedule", "known": False}
 
 
 def test_what_is_not_said_of_the_price_is_the_hosts_default(client, host):
     url = "/noiseorder/v1/audition/cost?sampler=Euler"
     # Four candidates, two evaluations a step, none for the noise.
-    assert client.get(url).json() == {"told": "4 candidates at 6 of 20 steps: 1.2 images"}
+    assert client.get(url).json() == {"told": f"4 candidates at 6 of 20 steps: 1.2 images{DECODED}", "known": True}
     assert host.arguments == (Job(), 0.75)
     client.get(f"{url}&scheduler=Karras&steps=9&width=64&height=32&strength=0.5&depth=0.6&parts=2&cfg=3")
     assert host.arguments == (Job(9, 3, 0.5, 2, "Euler", "Karras", 64, 32, True), 0.6)
@@ -346,9 +355,9 @@ def test_the_price_counts_prompts_joined_by_and_and_samplers_of_second_order(cli
         return client.get(f"/noiseorder/v1/audition/cost?candidates=9&{query}").json()["told"].rpartition(": ")[2]
 
     # Nine times 6 of 20 calls of three rows, and two key levels of three evaluations in either.
-    assert read_price("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images"
+    assert read_price("sampler=Euler&parts=2&evaluations=6") == f"{9 * (18 + 6) / (60 + 6):.1f} images{DECODED}"
     # Eleven of 39 calls: the last step asks once.
-    assert read_price("sampler=Heun") == f"{9 * 11 / 39:.1f} images"
+    assert read_price("sampler=Heun") == f"{9 * 11 / 39:.1f} images{DECODED}"
 
 
 def test_best():
