@@ -3,7 +3,7 @@
     python benchmarks/latent/auditions.py --out FOLDER [--url http://127.0.0.1:7860] [--count 256]
         [--request '{"sampler_name": "Euler", "cfg_scale": 7}'] [--looks sketch "first steps"]
 
-Start the WebUI with --api and latent-world.safetensors loaded (checkpoint.py; quick/ makes it quicker). Every prompt has
+Start the WebUI with --api and latent-world.safetensors loaded (checkpoint.py; quick/ makes it quicker). Each prompt has
 four candidates (Erase n = 4, nothing injected, variants 0 to 3), all of them finished, so that any choice can be told:
 what an audition goes on with is the image of that variant alone, to the last bit (tests/live/test_audition.py). They
 are looked at as the extension does by default ("sketch", which it only is where the sampler draws no noise), as the
