@@ -42,9 +42,12 @@ SAMPLERS = (("Euler", "Automatic"), ("DPM++ 2M", "Karras"))
 
 
 def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str, Any]) -> None:
-    """An audition, as its button asks for it, beside a picture of the same settings."""
-    print("| sampler | counted | picture, s | audition, s | ratio to the counted, of pairs: median (min to max) |")
-    print("|---|---|---|---|---|")
+    """An audition, as its button asks for it, beside pictures of the same settings.
+
+    Pictures of all and of half the steps tell what a step takes, and what a picture takes beside: mostly its decoding.
+    """
+    print("| sampler | told | picture, s | of it steps | audition, s | ratio to the steps told | and decodings |")
+    print("|---|---|---|---|---|---|---|")
     values = [getattr(NoiseOrderConfig(True, inject=0.0), field.name) for field in FIELDS]
     for sampler, scheduler in SAMPLERS:
         body = {**request, "sampler_name": sampler, "scheduler": scheduler}
@@ -53,19 +56,29 @@ def auditions(server: WebUI, kind: str, count: int, runs: int, request: dict[str
             f"&candidates={count}"
         )["told"]
         steps = int(re.search(r"at (?:step )?(\d+) of", price_text)[1])
-        cost = count * steps / request["steps"]
-        pairs = []
+        half = request["steps"] // 2
+        table = []
         for run in range(-1, runs):
             ticket = json.dumps({"id": f"{sampler} {run}", "candidates": count, "depth": DEPTH})
-            order = [[], [*values, ticket]] if run % 2 == 0 else [[*values, ticket], []]
-            times = [seconds(server, kind, settings or [{"inject": 0.0}], **body) for settings in order]
+            order = [([], {}), ([], {"steps": half}), ([*values, ticket], {})]
+            turn = run % 3
+            order = order[turn:] + order[:turn]
+            times = [
+                seconds(server, kind, settings or [{"inject": 0.0}], **{**body, **changes})
+                for settings, changes in order
+            ]
             if run >= 0:  # the first is to warm up
-                pairs.append(tuple(times if run % 2 == 0 else reversed(times)))
-        ratios = sorted(b / a / cost for a, b in pairs)
-        alone, all_of_them = (statistics.median(column) for column in zip(*pairs, strict=True))
+                table.append(times[3 - turn :] + times[: 3 - turn])
+        whole, part, all_of_them = (statistics.median(column) for column in zip(*table, strict=True))
+        step = (whole - part) / (request["steps"] - half)
+        beside = whole - request["steps"] * step
+        counts = {"steps": count * steps / request["steps"] * whole, "all": count * (steps * step + beside)}
+        ratios = {name: sorted(times[2] / counted for times in table) for name, counted in counts.items()}
+        cells = [f"{statistics.median(each):.3f} ({each[0]:.3f} to {each[-1]:.3f})" for each in ratios.values()]
+        share = request["steps"] * step / whole
         print(
-            f"| {sampler}, {scheduler} | {price_text} | {alone:.3f} | {all_of_them:.3f} "
-            f"| {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) |",
+            f"| {sampler}, {scheduler} | {price_text} | {whole:.3f} | {share:.0%} | {all_of_them:.3f} "
+            f"| {' | '.join(cells)} |",
             flush=True,
         )
 
