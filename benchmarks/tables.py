@@ -138,8 +138,8 @@ def load(study: str) -> list[Row]:
     return read(RESULTS / f"{study}.csv")
 
 
-def keep(study: str, rows: Iterable[Row]) -> None:
-    with (RESULTS / f"{study}.csv").open("w", encoding="utf-8", newline="") as file:
+def write(path: Path, rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -324,7 +324,7 @@ def main() -> None:
         rows = read_printed(Path(words[2]).read_text(encoding="utf-8"))
         if not rows:
             parser.error(f"{words[2]} holds no table")
-        keep(words[1], rows)
+        write(RESULTS / f"{words[1]}.csv", rows)
         return
     for page in TABLES:
         (DOCS / page).write_text(filled(page), encoding="utf-8")

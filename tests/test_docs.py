@@ -139,7 +139,7 @@ Plain: objects 0.817, both 0.806, score 0.973, N = 1024
 
 def test_what_a_benchmark_prints_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    tables.keep("new", tables.read_printed(PRINTED))
+    tables.write(tables.RESULTS / "new.csv", tables.read_printed(PRINTED))
     rows = tables.load("new")
     names = ("model", "what", "metric", "against", "n", "evaluations", "value", "low", "high", "bold")
     assert [tuple(each[name] for name in names) for each in rows] == [

@@ -20,7 +20,7 @@ import io
 import json
 import sys
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from quality import holm, interval, p_value
+from tables import Row, measured, row, write
 
 from latent import world
 
@@ -81,7 +82,8 @@ def make(url: str, body: dict[str, Any], looks: Sequence[str], folder: Path) -> 
             raise SystemExit(f"{folder}: the audition of {look} says {answer['notes']}")
         for preview in previews:
             save(preview["picture"], folder / f"{look.replace(' ', '-')}-{preview['variant']}.png")
-        told[look] = {"told": answer["told"], "scores": [preview["score"] for preview in previews]}
+        scores = [preview["score"] for preview in previews]
+        told[look] = {"told": answer["told"], "cost": answer["cost"], "scores": scores}
     (folder / "told.json").write_text(json.dumps({"request": body, **told}), encoding="utf-8")
 
 
@@ -122,45 +124,60 @@ def auc(scores: np.ndarray, failed: np.ndarray, right: np.ndarray) -> np.ndarray
     return np.array(values)
 
 
-def tell(folders: Sequence[Path], scenes: Sequence[world.Scene], cfg_scale: float) -> None:
-    """Print what the choices bring, how like the previews are, and what the critic sees."""
+def looks_of(record: dict[str, Any]) -> dict[str, str]:
+    """The looks there are, and what the sheet says they are: "step 4 of a sketch of 7 steps", or "7 of 20 steps"."""
+    return {look: record[look]["told"].split(" at ")[1].split(":")[0] for look in LOOKS if look in record}
+
+
+def tell(folders: Sequence[Path], scenes: Sequence[world.Scene], about: Row) -> list[Row]:
+    """Print what the choices bring, how like the previews are, what the critic sees; return it as rows of results."""
     records = [json.loads((folder / "told.json").read_text(encoding="utf-8")) for folder in folders]
-    each = 1 if cfg_scale == 1 else 2
+    request = records[0]["request"]
+    whole = request["steps"] * (1 if request["cfg_scale"] == 1 else 2)
     finished = read(folders, scenes, "finished", COUNT)
-    looks = [look for look in LOOKS if look in records[0]]
+    looks = looks_of(records[0])
     seen = {look: read(folders, scenes, look.replace(" ", "-"), LOOKS[look][0]) for look in looks}
     scores = {look: np.array([record[look]["scores"] for record in records], float) for look in looks}
-    whole = records[0]["request"]["steps"] * each
-    rows: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {}
+    rows: dict[str, tuple[float, np.ndarray]] = {}
 
-    def eye(reading: dict[str, np.ndarray], count: int = COUNT) -> np.ndarray:
-        return (reading["right"] + reading["score"])[:, :count]
+    def eye(reading: dict[str, np.ndarray]) -> np.ndarray:
+        return reading["right"] + reading["score"]
 
-    def row(name: str, evaluations: float, by: np.ndarray) -> None:
-        rows[name] = evaluations, lambda values: pick(values[:, : by.shape[1]], by)
-
-    for look in looks[:2]:
-        calls = price(records, look)
-        row(f"audition of {COUNT}, {look}, the model chooses", COUNT * (calls * each + 1), scores[look])
-        row(f"audition of {COUNT}, {look}, the checker chooses", COUNT * calls * each, eye(seen[look]))
+    for look in list(looks)[:2]:
+        cost = records[0][look]["cost"] * whole
+        rows[f"audition of {COUNT}, {looks[look]}, the model chooses"] = cost, scores[look]
+        rows[f"audition of {COUNT}, {looks[look]}, the checker chooses"] = cost - COUNT, eye(seen[look])
     if "last steps" in looks:
-        row("two finished, the model chooses", whole + 2, scores["last steps"])
+        rows["2 finished, the model chooses"] = whole + 2, scores["last steps"]
     for count in range(2, COUNT + 1):
-        row(f"{count} finished, the checker chooses", (count - 1) * whole, eye(finished, count))
-    values = {name: choose(finished["right"]) - finished["right"].mean(1) for name, (_, choose) in rows.items()}
-    by_score = {name: choose(finished["score"]) - finished["score"].mean(1) for name, (_, choose) in rows.items()}
-    p_values = dict(zip(rows, holm([p_value(values[name]) for name in rows]), strict=True))
-    right, score = finished["right"].mean(), finished["score"].mean()
-    print(f"N = {len(folders)}; {records[0]['sketch']['told']}; plain: right {right:.3f}, score {score:.3f}.\n")
+        rows[f"{count} finished, the checker chooses"] = (count - 1) * whole, eye(finished)[:, :count]
+
+    def gain(name: str, metric: str) -> np.ndarray:
+        scores_of, values = rows[name][1], finished[metric]
+        return pick(values[:, : scores_of.shape[1]], scores_of) - values.mean(axis=1)
+
+    p_values = dict(zip(rows, holm([p_value(gain(name, "right")) for name in rows]), strict=True))
+    kept = []
+
+    def keep(what: str, metric: str, cell: str, against: str = "", cost: float = 0, count: int = len(folders)) -> str:
+        found = measured(cell, what=what, metric=metric, against=against, n=str(count), evaluations=f"{cost:.0f}")
+        kept.append((found or row(what=what, metric=metric, n=str(count), evaluations="0", value=cell)) | about)
+        return cell
+
+    right, score = (keep("plain", metric, f"{finished[metric].mean():.3f}") for metric in ("right", "score"))
+    print(f"N = {len(folders)}; plain, the mean of {COUNT} candidates: right {right}, score {score}.\n")
     print("| row | evaluations | right | score |\n|---|---|---|---|")
-    for name, (evaluations, _) in rows.items():
-        bold = p_values[name] < 0.05
-        cells = [interval(values[name], bold), interval(by_score[name], bold=False)]
-        print(f"| {name} | {evaluations:.0f} | {' | '.join(cells)} |")
-    difference = values[f"audition of {COUNT}, sketch, the model chooses"]
-    print("\n| sketch, the model chooses, against | right |\n|---|---|")
-    for name in [name for name in list(rows)[1:] if name.endswith("the model chooses")]:
-        print(f"| {name} | {interval(difference - values[name], bold=False)} |")
+    for name, (cost, _) in rows.items():
+        cells = [
+            keep(name, metric, interval(gain(name, metric), bold), "plain", cost)
+            for metric, bold in (("right", p_values[name] < 0.05), ("score", False))
+        ]
+        print(f"| {name} | {cost:.0f} | {' | '.join(cells)} |")
+    first, *others = [name for name in rows if name.endswith("the model chooses")]
+    print(f"\n| {first}, against | right |\n|---|---|")
+    for name in others:
+        difference = interval(gain(first, "right") - gain(name, "right"), bold=False)
+        print(f"| {name} | {keep(first, 'right', difference, name, rows[first][0])} |")
     print("\n| look | correlation with the image: median, lowest tenth |\n|---|---|")
     for look, reading in seen.items():
         x, y = (
@@ -168,26 +185,27 @@ def tell(folders: Sequence[Path], scenes: Sequence[world.Scene], cfg_scale: floa
             for values in (reading["pixels"], finished["pixels"][:, : reading["pixels"].shape[1]])
         )
         likes = (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-        print(f"| {look} | {np.median(likes):.3f}, {np.quantile(likes, 0.1):.3f} |")
-    print("\n| what the critic sees in a | failed at | prompts with both | AUC |\n|---|---|---|---|")
+        cells = [f"{np.quantile(likes, at):.3f}" for at in (0.5, 0.1)]
+        for name, cell in zip(("median", "lowest tenth"), cells, strict=True):
+            keep(looks[look], f"correlation with the image, {name}", cell)
+        print(f"| {looks[look]} | {', '.join(cells)} |")
+    print("\n| what the critic sees at | failed | prompts with both | AUC |\n|---|---|---|---|")
     won = finished["right"] > 0
     kinds = {
         "anything": ~won,
         "the objects": finished["objects"] == 0,
         "only their relation or ground": (finished["objects"] > 0) & ~won,
     }
-    for look in looks:
+    for look, where in looks.items():
         count = LOOKS[look][0]
         for kind, failed in kinds.items():
-            values_of = auc(scores[look], failed[:, :count], won[:, :count])
-            if len(values_of) > 1:
-                print(f"| {look} | {kind} | {len(values_of)} | {interval(values_of, bold=False)} |")
-
-
-def price(records: Sequence[dict[str, Any]], look: str) -> int:
-    """Evaluations of a preview for each prompt, from what the sheet tells: "step 4 of …" or "7 of 20 steps"."""
-    words = records[0][look]["told"].split(" at ")[1].split()
-    return int(words[1] if words[0] == "step" else words[0])
+            values = auc(scores[look], failed[:, :count], won[:, :count])
+            if len(values) > 1:
+                cell = keep(
+                    f"the critic at {where}", f"AUC, failed: {kind}", interval(values, bold=False), count=len(values)
+                )
+                print(f"| {where} | {kind} | {len(values)} | {cell} |")
+    return kept
 
 
 def main() -> None:
@@ -198,6 +216,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=256, help="prompts")
     parser.add_argument("--request", default="{}", help="what else txt2img is asked for, a JSON object")
     parser.add_argument("--looks", nargs="+", choices=list(LOOKS), default=list(LOOKS), help="how they are looked at")
+    parser.add_argument("--name", default="", help="how the rows are called: of the WebUI and the sampler")
+    parser.add_argument("--csv", type=Path, help="a file for the rows, with the columns of benchmarks/results")
     parser.add_argument("--tell-only", action="store_true", help="make nothing, tell what is there")
     options = parser.parse_args()
     request = {**REQUEST, "cfg_scale": 7.0, **json.loads(options.request)}
@@ -214,7 +234,11 @@ def main() -> None:
     there = [k for k, folder in enumerate(folders) if (folder / "told.json").exists()]
     if not there:
         raise SystemExit(f"{options.out}: nothing is there yet")
-    tell([folders[k] for k in there], [scenes[k][0] for k in there], request["cfg_scale"])
+    about = row(model=options.name, setting=f"{request['steps']} steps, CFG {request['cfg_scale']:g}")
+    about = {name: value for name, value in about.items() if value}
+    rows = tell([folders[k] for k in there], [scenes[k][0] for k in there], about)
+    if options.csv:
+        write(options.csv, rows)
 
 
 if __name__ == "__main__":

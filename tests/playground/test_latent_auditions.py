@@ -17,6 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import tables
 from latent import auditions, world
 
 
@@ -50,7 +51,8 @@ def answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
         {"variant": v, "picture": picture(prompt, seed, v), "score": sign * float(is_right(seed, v))}
         for v in range(body["candidates"])
     ]
-    return {"previews": previews, "notes": [], "told": f"4 candidates at {where}: 1.8 images"}
+    cost = {"sketch": 0.9, "first steps": 1.5}["first steps" if own else "sketch"]
+    return {"previews": previews, "notes": [], "told": f"4 candidates at {where}: 1.8 images", "cost": cost}
 
 
 @pytest.fixture
@@ -78,25 +80,31 @@ def webui() -> Iterator[tuple[str, list[str]]]:
 
 def test_choices_are_told_beside_what_was_finished(webui, tmp_path, monkeypatch, capsys) -> None:
     url, asked = webui
-    command = ["auditions.py", "--url", url, "--out", str(tmp_path), "--count", "3"]
+    command = ["auditions.py", "--url", url, "--out", str(tmp_path / "out"), "--count", "3", "--name", "A1111, Euler"]
+    command += ["--csv", str(tmp_path / "rows.csv")]
     monkeypatch.setattr(sys, "argv", command)
     auditions.main()
     table = capsys.readouterr().out
     assert len(asked) == 3 * (4 + 3)
     rows = table.partition("\n\n")[2].partition("\n\n")[0].splitlines()
     lines = {line.split(" | ")[0].strip("| "): line for line in rows}
-    assert "N = 3; 4 candidates at step 4 of a sketch of 7 steps: 1.8 images; plain: right 0.500" in table
-    assert "| 36 | +0.500" in lines["audition of 4, sketch, the model chooses"]
-    assert "| 32 | +0.500" in lines["audition of 4, sketch, the checker chooses"]
-    assert "| 60 | -0.500" in lines["audition of 4, first steps, the model chooses"]
-    assert "| 56 | +0.500" in lines["audition of 4, first steps, the checker chooses"]
+    assert "N = 3; plain, the mean of 4 candidates: right 0.500" in table
+    assert "| 36 | +0.500" in lines["audition of 4, step 4 of a sketch of 7 steps, the model chooses"]
+    assert "| 32 | +0.500" in lines["audition of 4, step 4 of a sketch of 7 steps, the checker chooses"]
+    assert "| 60 | -0.500" in lines["audition of 4, 7 of 20 steps, the model chooses"]
+    assert "| 56 | +0.500" in lines["audition of 4, 7 of 20 steps, the checker chooses"]
     # Of the first two candidates one is right: there the critic sees the opposite.
-    assert "| 42 | -0.500" in lines["two finished, the model chooses"]
+    assert "| 42 | -0.500" in lines["2 finished, the model chooses"]
     assert "| 40 | +0.500" in lines["2 finished, the checker chooses"]
-    assert "| first steps, the model chooses | +1.000" in table.replace("audition of 4, ", "")
-    assert "| sketch | 1.000, 1.000 |" in table
-    assert "| sketch | anything | 3 | +1.000 [+1.000, +1.000] |" in table
-    assert "| first steps | anything | 3 | +0.000 [+0.000, +0.000] |" in table
+    assert "| audition of 4, 7 of 20 steps, the model chooses | +1.000" in table
+    assert "| step 4 of a sketch of 7 steps | 1.000, 1.000 |" in table
+    assert "| step 4 of a sketch of 7 steps | anything | 3 | +1.000 [+1.000, +1.000] |" in table
+    assert "| 7 of 20 steps | anything | 3 | +0.000 [+0.000, +0.000] |" in table
+    kept = tables.read(tmp_path / "rows.csv")
+    assert {(each["model"], each["setting"]) for each in kept} == {("A1111, Euler", "20 steps, CFG 7")}
+    found = next(each for each in kept if each["what"] == "audition of 4, 7 of 20 steps, the model chooses")
+    told = [found[name] for name in ("metric", "against", "n", "evaluations", "value", "low", "high", "bold")]
+    assert told == ["right", "plain", "3", "60", "-0.500", "-0.500", "-0.500", ""]
     auditions.main()
     assert capsys.readouterr().out == table
     assert len(asked) == 21, "what is there is not made again"
