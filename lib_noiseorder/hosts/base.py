@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from ..presets import DISTILLED
 from . import isolation
 from .schedule import Planned, Schedule, planned, schedule
 
+WAITS, WAIT = 20, 0.01
+"""How often an estimate looks again whether the host is idle, and after how many seconds."""
 FEW_STEPS = re.compile(r"turbo|lightning|schnell|(?<![a-z])(?:lcm|hyper)(?![a-z])", re.IGNORECASE)
 """In the name of a checkpoint that is made for few steps at CFG 1: nothing in the model itself says so."""
 
@@ -85,13 +88,16 @@ class WebUIDenoiser:
     @classmethod
     def estimate(cls, job: Job, depth: float, sketches: bool = True) -> Plan | None:
         """The plan of the page's settings; None if unknown, or while something is generated."""
-        # Held a few milliseconds: what finds out about a sampler must not meet one that is running.
-        if not call_queue.queue_lock.acquire(blocking=False):
-            return None
-        try:
-            return cls.plan(job, depth, sketches)
-        finally:
-            call_queue.queue_lock.release()
+        # Held a few milliseconds: what finds out about a sampler must not meet one that is running. Both tabs ask at
+        # once when a page is opened, so each waits a little; AUTOMATIC1111's lock knows no timeout.
+        for _ in range(WAITS):
+            if call_queue.queue_lock.acquire(blocking=False):
+                try:
+                    return cls.plan(job, depth, sketches)
+                finally:
+                    call_queue.queue_lock.release()
+            time.sleep(WAIT)
+        return None
 
     @classmethod
     def plan(cls, job: Job, depth: float, sketches: bool = True) -> Plan | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import types
 
 import pytest
@@ -754,6 +755,9 @@ def test_nothing_is_estimated_while_the_host_samples(host):
     with lock:
         assert session.estimate(Job(10), 0.75) is None
     assert session.estimate(Job(20), 0.75).sketch == 7
+    lock.acquire()
+    threading.Timer(0.05, lock.release).start()
+    assert session.estimate(Job(20), 0.75).sketch == 7, "the other tab of a page asks at the same time"
     host.opts.data["noiseorder_sketches"] = False
     assert session.estimate(Job(20), 0.75).sketch == 0
 
