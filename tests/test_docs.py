@@ -21,6 +21,7 @@ PAGES = [ROOT / name for name in LISTED.split()] or sorted(
     page for page in ROOT.rglob("*.md") if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
+IMAGES = sorted(path for path in (ROOT / "docs").rglob("*") if path.suffix in (".png", ".webp"))
 STUDIES = sorted(path.stem for path in tables.RESULTS.glob("*.csv") if path.stem != "studies")
 
 
@@ -64,7 +65,7 @@ def test_files_that_are_named_exist(page):
     assert not {name for name in named if not (ROOT / name).exists() and not (page.parent / name).exists()}
 
 
-@pytest.mark.parametrize("image", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: path.name)
+@pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.name)
 def test_images_are_small(image):
     assert image.stat().st_size <= 300 * 1024
 
