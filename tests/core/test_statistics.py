@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib_noiseorder.core.statistics import kurtosis, mean, spectrum
+from lib_noiseorder.core.statistics import angle, kurtosis, mean, spectrum
 
 
 def randn(*shape, seed=1):
@@ -19,6 +19,11 @@ def test_mean_and_kurtosis():
     centred = flat - flat.mean(1, keepdims=True)
     np.testing.assert_allclose(mean(x), flat.mean(1), rtol=1e-12)
     np.testing.assert_allclose(kurtosis(x), (centred**4).mean(1) / (centred**2).mean(1) ** 2 - 3, rtol=1e-12)
+
+
+def test_angles_from_none_to_opposite():
+    x, y = torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]]]])
+    assert [angle(x, other)[0] for other in (x, y, -x, x - y)] == pytest.approx([0, 90, 180, 33.690], abs=1e-3)
 
 
 def test_kurtosis_of_known_distributions():

@@ -79,6 +79,11 @@ def test_settings_not_known():
     )
 
 
+@pytest.mark.parametrize(("count", "told"), [(5, "'a', 'b', 'c', 'd', 'e'"), (6, "'a', 'b', 'c', 'd', 'e' and 1 more")])
+def test_of_many_settings_not_known_five_are_named(count, told):
+    assert catch(lambda: parse((dict.fromkeys("abcdefg"[:count]),))).startswith(f"Unknown setting {told}: the settings")
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_arguments_by_position_by_name_and_from_the_plot(enabled):
     assert parse((enabled, 2.0)).enabled is enabled

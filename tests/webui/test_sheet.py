@@ -166,6 +166,11 @@ def test_images_make_it_img2img(client, host):
     assert paths == ["/sdapi/v1/img2img", "/sdapi/v1/txt2img"]
 
 
+@pytest.mark.parametrize("depth", [0.05, 0.07, 1])
+def test_how_deep_previews_can_be(client, depth):
+    assert client.post("/noiseorder/v1/audition", json={"depth": depth}).json()["depth"] == depth
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -110,3 +110,11 @@ def test_bad_values_are_named_before_anything_is_generated(options, label, good,
     with pytest.raises(RuntimeError) as error:
         options[label].confirm(None, bad)
     assert all(text in str(error.value) for text in (f"{xyz.PREFIX}{label}", *texts))
+
+
+def test_each_bad_value_has_its_sentence(options):
+    with pytest.raises(RuntimeError) as error:
+        options["Erase"].confirm(None, [0.5, 99.0])
+    first, second = str(error.value).split("; ")
+    assert "= 0.5: must" in first
+    assert second.startswith("Erase (erase) = 99.0: must")
