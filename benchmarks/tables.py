@@ -215,6 +215,35 @@ def evidence() -> str:
     return table(["", "cost", *(f"`{model}`" for model in MODELS)], lines)
 
 
+WEBUI = {
+    "Erase, n = 4": "Erase only",
+    "Erase and inject": "Erase and inject",
+    "the paper's formula as printed": "Paper, as printed",
+    "Vary": "Vary",
+    "Self-correction": "Self-correction",
+    "audition of 4, the model chooses": "audition of 4, .*, the model chooses",
+    "audition of 4, the checker chooses": "audition of 4, .*, the checker chooses",
+    "two finished, the checker chooses": "2 finished, the checker chooses",
+    "38 steps": "38 steps",
+}
+"""Lines of the table of what was measured in WebUIs, each with a pattern of its rows; of several the first."""
+
+
+def in_webuis() -> str:
+    """What each setting brings to the latent world's images in each WebUI."""
+    rows = [each for each in load("webui") if each["metric"] == "right"]
+    models = dict.fromkeys((each["model"], each["setting"]) for each in rows)
+    lines = []
+    for words, pattern in WEBUI.items():
+        own = [each for each in rows if each["against"] == "plain" and re.fullmatch(pattern, each["what"])]
+        first = {(each["model"], each["setting"]): each for each in reversed(own)}
+        found = [first.get(model) for model in models]
+        cost = next(each["evaluations"] for each in found if each is not None)
+        lines.append([words, cost, *map(cell, found)])
+    heads = [f"{model}, CFG {setting.rpartition(' ')[2]}" for model, setting in models]
+    return table(["", "cost", *heads], lines)
+
+
 # ---- docs/compatibility.md
 
 HOSTS = ("AUTOMATIC1111", "Forge", "reForge", "Forge Neo", "ersatzForge")
@@ -248,14 +277,16 @@ def run(record: Row) -> str:
 
 # ---- The pages
 
-TABLES = {"evidence.md": evidence, "compatibility.md": compatibility}
-MARK = re.compile(r"(<!-- made by benchmarks/tables.py -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+PAGES = ("evidence.md", "compatibility.md")
+TABLES = {"evidence.md": evidence, "webui": in_webuis, "compatibility.md": compatibility}
+MARK = re.compile(r"(<!-- made by benchmarks/tables.py(?:: (\w+))? -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+"""Around a table, with its name where a page has two."""
 
 
 def filled(page: str) -> str:
     """The text of a page of docs/ with its table as the data say."""
     text = (DOCS / page).read_text(encoding="utf-8")
-    return MARK.sub(lambda found: found[1] + TABLES[page]() + found[2], text)
+    return MARK.sub(lambda found: found[1] + TABLES[found[2] or page]() + found[3], text)
 
 
 KINDS = {
@@ -326,7 +357,7 @@ def main() -> None:
             parser.error(f"{words[2]} holds no table")
         write(RESULTS / f"{words[1]}.csv", rows)
         return
-    for page in TABLES:
+    for page in PAGES:
         (DOCS / page).write_text(filled(page), encoding="utf-8")
     draw(load("headline"), DOCS / "gain.png")
 

@@ -1,5 +1,6 @@
 """What choosing noises brings in a real WebUI, with the latent world's checkpoint: by the critic, and by the checker.
 
+    python benchmarks/latent/auditions.py > prompts.txt          the prompts, for benchmarks/webui_quality.py
     python benchmarks/latent/auditions.py --out FOLDER [--url http://127.0.0.1:7860] [--count 256]
         [--request '{"sampler_name": "Euler", "cfg_scale": 7}'] [--looks sketch "first steps"]
 
@@ -212,7 +213,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:7860")
-    parser.add_argument("--out", type=Path, required=True, help="where what is made is kept")
+    parser.add_argument("--out", type=Path, help="where what is made is kept; without it the prompts are printed")
     parser.add_argument("--count", type=int, default=256, help="prompts")
     parser.add_argument("--request", default="{}", help="what else txt2img is asked for, a JSON object")
     parser.add_argument("--looks", nargs="+", choices=list(LOOKS), default=list(LOOKS), help="how they are looked at")
@@ -222,6 +223,9 @@ def main() -> None:
     options = parser.parse_args()
     request = {**REQUEST, "cfg_scale": 7.0, **json.loads(options.request)}
     scenes = scenes_of(options.count)
+    if options.out is None:
+        print("\n".join(prompt for _, prompt in scenes))
+        return
     folders = [options.out / f"{k:04d}" for k in range(options.count)]
     for k, (folder, (_, prompt)) in enumerate(zip(folders, scenes, strict=True)):
         body = {**request, "prompt": prompt, "seed": SEED + k}

@@ -123,7 +123,10 @@ def test_an_image_whose_noise_was_left_as_it_is_ends_the_run(webui, tmp_path, mo
     assert not list(tmp_path.rglob("told.json"))
 
 
-def test_the_prompts_are_in_all_their_wordings() -> None:
+def test_the_prompts_are_in_all_their_wordings(monkeypatch, capsys) -> None:
     pairs = auditions.scenes_of(40)
     assert all(world.parse_caption(prompt) == scene for scene, prompt in pairs)
+    monkeypatch.setattr(sys, "argv", ["auditions.py", "--count", "40"])
+    auditions.main()
+    assert capsys.readouterr().out.splitlines() == [prompt for _, prompt in pairs]
     assert any(prompt != world.captions(scene)[0] for scene, prompt in pairs)
