@@ -79,8 +79,9 @@ def schedule(sigmas: Tensor, p: Any, from_image: bool, extra_steps: int = 1) -> 
         # On the CPU: MPS, DirectML and Arc have no float64.
         table = sigmas.cpu().double()
         return Schedule(sigmas, tuple(int((table - sigma).abs().argmin()) for sigma in run_sigmas), from_image)
-    # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table.
-    timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[:run]]
+    # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There is one more of them than there
+    # are steps where these do not divide 1000, and txt2img runs them all.
+    timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[: run if from_image else None]]
     return Schedule(sigmas, tuple(min(t, len(sigmas) - 1) for t in reversed(timesteps)), from_image)
 
 
@@ -238,7 +239,7 @@ def planned(
         if hasattr(sampler, "get_sigmas"):
             values = sampler.get_sigmas(p, p.steps)[-run - 1 :]
         else:
-            values = sampler.get_timesteps(p, p.steps)[: run if strength is None else run - extra_steps]
+            values = sampler.get_timesteps(p, p.steps)[: None if strength is None else run - extra_steps]
         found = trace(sampler, p, values, sigmas)
     except Exception:  # DPM fast and adaptive take other arguments; a sampler may want more of a model
         found = None

@@ -139,6 +139,21 @@ def test_timesteps_are_positions_in_the_table_and_end_with_it(host, begins, inde
     assert batch.schedule.start == index
 
 
+@pytest.mark.parametrize(("steps", "run"), [(20, 20), (30, 31), (7, 8)])
+def test_txt2img_runs_every_timestep_there_is(host, steps, run):
+    """As A1111, the Forges and reForge space DDIM's: one more where the steps do not divide 1000."""
+    batch = adapter(host, steps=steps)
+
+    def get_timesteps(p, count):
+        return torch.clip(torch.arange(0, 1000, 1000 // count) + 1, 0, 999)
+
+    batch.p.sampler = types.SimpleNamespace(get_timesteps=get_timesteps)
+    found = batch.schedule.indices
+    assert len(found) == run
+    assert found == tuple(get_timesteps(batch.p, steps).flip(0).tolist())
+    assert batch.schedule.preview_steps(0.75, sketch=True) == next(k + 1 for k, t in enumerate(found) if t < 0.65 * 999)
+
+
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_writing_keeps_what_another_extension_added(host, noise):
     batch = adapter(host)
