@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from auditions import decode, get_variant
-from webui import ROOT
+from webui import ROOT, WebUI
 
 from lib_noiseorder.chain import read_chain
 from lib_noiseorder.core.erasure import box_mask, erase
@@ -29,6 +29,18 @@ STEPS, CFG_SCALE = 20, 5.0
 CHAIN = "1.5 v3; 4 v2 @ 0.5 0 1 1"
 REQUEST = {"steps": STEPS, "cfg_scale": CFG_SCALE, "width": world.SIZE, "height": world.SIZE, "negative_prompt": ""}
 DETERMINISTIC = ("Euler", "DPM++ 2M", "Heun", "DDIM", "UniPC")
+
+
+@pytest.fixture(scope="module")
+def server(request, tmp_path_factory):
+    """A WebUI with this extension that loads models of real sizes; the wide networks have them."""
+    option = request.config.getoption
+    python = option("webui_python") or option("webui") / "venv" / "bin" / "python"
+    webui = WebUI(option("webui"), python, tmp_path_factory.mktemp("trained"))
+    webui.neighbours, webui.small = option("extensions"), False
+    webui.make_checkpoints(["sd15"])
+    with webui.running(extension=True):
+        yield webui
 
 
 @pytest.fixture(scope="module")

@@ -227,6 +227,8 @@ class WebUI:
     baselines: dict[str, str]
     neighbours: Sequence[Path] = ()
     """Folders of other extensions, linked in beside ours."""
+    small: bool = True
+    """Whether it has to load the small models of these tests, not those of real sizes."""
     flags: Sequence[str] = ()
     """Further ones of the WebUI's own."""
     precision = "fp32"
@@ -305,7 +307,7 @@ class WebUI:
         extensions.mkdir(exist_ok=True)
         links = {"sd-webui-noiseorder": ROOT, "zz-noiseorder-probe": HERE / "probe"} if extension else {}
         links |= {path.name: path.resolve() for path in self.neighbours}
-        if self.facts.helper:  # in both runs: it is the host's part
+        if self.facts.helper and self.small:  # in both runs: it is the host's part
             links["small-models"] = HERE / self.facts.helper
         if self.precision in HALF and self.host != "a1111":
             links["half"] = HERE / "half"
