@@ -18,6 +18,8 @@ from ..core import Level, Unsupported
 from ..core.schedule import DEPTH, first_below, sketch_depth
 from ..core.streams import keep_generators
 
+K_DIFFUSION = ("k_diffusion.sampling", "k_diff.k_diffusion.sampling", "ldm_patched.k_diffusion.sampling")
+"""Where the hosts have it; the last two are reForge's, which takes one of them by a setting."""
 MANY = 8
 """With up to so many steps, one step of a distilled model is a preview."""
 
@@ -79,8 +81,8 @@ def schedule(sigmas: Tensor, p: Any, from_image: bool, extra_steps: int = 1) -> 
         # On the CPU: MPS, DirectML and Arc have no float64.
         table = sigmas.cpu().double()
         return Schedule(sigmas, tuple(int((table - sigma).abs().argmin()) for sigma in run_sigmas), from_image)
-    # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There is one more of them than there
-    # are steps where these do not divide 1000, and txt2img runs them all.
+    # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There is one more of them than of
+    # steps where these do not divide 1000, and txt2img runs them all.
     timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[: run if from_image else None]]
     return Schedule(sigmas, tuple(min(t, len(sigmas) - 1) for t in reversed(timesteps)), from_image)
 
@@ -118,17 +120,17 @@ class Toy:
 
 @contextmanager
 def real_torch() -> Iterator[None]:
-    """AUTOMATIC1111 and Forge put something in the place of k-diffusion's torch, which draws from the numbers of the
-    last generation. The caller holds the host's queue lock: nobody samples meanwhile."""
-    module: Any = sys.modules.get("k_diffusion.sampling")
-    before = getattr(module, "torch", None)
+    """The hosts put something in the place of k-diffusion's torch, which draws from the numbers of the last generation.
+    The caller holds the host's queue lock: nobody samples meanwhile."""
+    modules: list[Any] = [sys.modules[name] for name in K_DIFFUSION if hasattr(sys.modules.get(name), "torch")]
+    before = [module.torch for module in modules]
     try:
-        if before is not None:
+        for module in modules:
             module.torch = torch
         yield
     finally:
-        if before is not None:
-            module.torch = before
+        for module, its_own in zip(modules, before, strict=True):
+            module.torch = its_own
 
 
 def trace(sampler: Any, p: Any, run: Tensor, table: Tensor) -> Trace | None:

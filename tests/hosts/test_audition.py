@@ -720,7 +720,10 @@ def test_a_sketch_of_a_distilled_model_goes_as_deep_as_others(host):
     assert host.steps_run == [ordinary.preview] * 3
 
 
-def test_the_hosts_own_torch_is_put_back(host, monkeypatch):
+@pytest.mark.parametrize(
+    "name", ["k_diffusion.sampling", "k_diff.k_diffusion.sampling", "ldm_patched.k_diffusion.sampling"]
+)
+def test_the_hosts_own_torch_is_put_back(host, monkeypatch, name):
     """A1111's draws from the numbers of the last generation, which may be the one that goes on."""
     import sys
     import types
@@ -730,7 +733,7 @@ def test_the_hosts_own_torch_is_put_back(host, monkeypatch):
             raise AssertionError("its numbers are the image's")
 
     module = types.SimpleNamespace(torch=Hijack())
-    monkeypatch.setitem(sys.modules, "k_diffusion.sampling", module)
+    monkeypatch.setitem(sys.modules, name, module)
     hijack = module.torch
 
     def euler(model, x, sigmas, extra_args, callback, disable):
