@@ -238,7 +238,7 @@ def in_webuis() -> str:
         own = [each for each in rows if each["against"] == "plain" and re.fullmatch(pattern, each["what"])]
         first = {(each["model"], each["setting"]): each for each in reversed(own)}
         found = [first.get(model) for model in models]
-        cost = next(each["evaluations"] for each in found if each is not None)
+        cost = " / ".join(dict.fromkeys(each["evaluations"] for each in found if each is not None))
         lines.append([words, cost, *map(cell, found)])
     heads = [f"{model}, CFG {setting.rpartition(' ')[2]}" for model, setting in models]
     return table(["", "cost", *heads], lines)
@@ -277,7 +277,8 @@ def run(record: Row) -> str:
 
 # ---- The pages
 
-PAGES = ("evidence.md", "compatibility.md")
+PAGES = {"evidence.md": 2, "compatibility.md": 1}
+"""Pages of docs/ with tables, and how many."""
 TABLES = {"evidence.md": evidence, "webui": in_webuis, "compatibility.md": compatibility}
 MARK = re.compile(r"(<!-- made by benchmarks/tables.py(?:: (\w+))? -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
 """Around a table, with its name where a page has two."""

@@ -49,7 +49,7 @@ PRESETS: dict[str, NoiseOrderConfig] = {
 
 GUIDED = (
     "At CFG 3 its Inject brought nothing on the small models it was measured on, and harmed on one of them. Audition "
-    "brought more than more steps do for the same cost, and on most of them so did Self-correction."
+    "brought more than more steps do for the same cost; Self-correction did on most that draw pixels, not in latents."
 )
 
 CAVEATS: dict[str, str] = {
@@ -58,10 +58,10 @@ CAVEATS: dict[str, str] = {
     "Look-ahead": "Look-ahead is for few-step models: on the one measured it brought more than more steps did. "
     "At CFG 3 it brought nothing, and harmed on one model.",
     "Self-correction": "Self-correction is for ordinary models: at CFG 3 it brought more right images on most of the "
-    "small ones it was measured on, and more steps for the same cost did not. On the one few-step model measured it "
-    "brought nothing.",
+    "small pixel models it was measured on, where more steps did not. On the one in latents, and on the one few-step "
+    "model, it brought nothing clear.",
     "Few steps": "On the one few-step model measured this brought hardly more than a step more does; Look-ahead did.",
-    "Paper, as printed": "As the paper prints it this brought nothing on five small models, and on four it harmed.",
+    "Paper, as printed": "As the paper prints it this harmed on five of six small models; on the sixth it did nothing.",
 }
 """What a preset brought where its name does not tell for which models it is; the figures are in docs/evidence.md."""
 
