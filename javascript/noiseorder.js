@@ -177,8 +177,9 @@
         }).toString();
         // While the host samples, nothing is found out about a sampler.
         if (query.includes("NaN") || asked[ours] === query || generates(tab)) return;
+        if (asked[ours]) waits[ours] = 0; // other settings: the server may know these at once
         asked[ours] = query;
-        fetch(`noiseorder/v1/audition/cost?${query}`).then((answer) => answer.ok ? answer.json() : {told: ""})
+        fetch(`noiseorder/v1/audition/cost?${query}`).then((answer) => answer.ok ? answer.json() : {told: "", known: true})
             .then(({told, known}) => {
                 if (asked[ours] !== query) return;
                 if (line.textContent !== told) line.textContent = told;

@@ -77,7 +77,9 @@ def make(url: str, body: dict[str, Any], looks: Sequence[str], folder: Path) -> 
     told = {}
     for look in looks:
         count, changes = LOOKS[look]
-        answer = post(url, "/noiseorder/v1/audition", with_settings({**body, **changes, "candidates": count}))
+        overrides = body.get("override_settings", {}) | changes.get("override_settings", {})
+        request = {**body, **changes, "override_settings": overrides, "candidates": count}
+        answer = post(url, "/noiseorder/v1/audition", with_settings(request))
         previews = answer["previews"]
         if [preview["variant"] for preview in previews] != list(range(count)) or answer["notes"]:
             raise SystemExit(f"{folder}: the audition of {look} says {answer['notes']}")
@@ -100,7 +102,7 @@ def pick(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def read(folders: Sequence[Path], scenes: Sequence[world.Scene], name: str, count: int) -> dict[str, np.ndarray]:
     """What the checker reads in these pictures, and their pixels, each (n, candidates, ...)."""
-    found: dict[str, list[Any]] = {key: [] for key in ("right", "objects", "said", "score", "pixels")}
+    found: dict[str, list[Any]] = {key: [] for key in ("right", "objects", "score", "pixels")}
     for variant in range(count):
         pictures = []
         for folder in folders:
@@ -109,7 +111,6 @@ def read(folders: Sequence[Path], scenes: Sequence[world.Scene], name: str, coun
         readings = world.check(world.tensor_of(pictures), scenes)
         found["right"].append([float(reading.right) for reading in readings])
         found["objects"].append([float(reading.objects) for reading in readings])
-        found["said"].append([float(reading.relation) for reading in readings])
         found["score"].append([reading.score for reading in readings])
         found["pixels"].append([np.asarray(p.resize((world.SIZE, world.SIZE)), np.float32).ravel() for p in pictures])
     return {key: np.stack(values, axis=1) for key, values in found.items()}
@@ -144,7 +145,7 @@ def tell(folders: Sequence[Path], scenes: Sequence[world.Scene], about: Row) -> 
     def eye(reading: dict[str, np.ndarray]) -> np.ndarray:
         return reading["right"] + reading["score"]
 
-    for look in list(looks)[:2]:
+    for look in [look for look in looks if look != "last steps"]:
         cost = records[0][look]["cost"] * whole
         rows[f"audition of {COUNT}, {looks[look]}, the model chooses"] = cost, scores[look]
         rows[f"audition of {COUNT}, {looks[look]}, the checker chooses"] = cost - COUNT, eye(seen[look])

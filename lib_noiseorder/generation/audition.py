@@ -63,7 +63,7 @@ class Candidate:
         """The noise is written: plan where the preview is."""
         try:
             schedule, planned = denoiser.schedule, self.audition.plan
-            steps = len(schedule.indices)
+            steps = min(len(schedule.indices), p.steps)  # there can be more timesteps
             distilled = denoiser.family() == DISTILLED
             preview = schedule.preview_steps(self.audition.depth, distilled, bool(planned.sketch))
             switch = refiner_switch(p)

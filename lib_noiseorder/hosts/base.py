@@ -119,7 +119,8 @@ class WebUIDenoiser:
 
             def plan_of(run: Planned, sketch: int = 0) -> Plan:
                 preview = run.schedule.preview_steps(depth, distilled, bool(sketch))
-                return Plan(preview, len(image.schedule.indices), run.trace.calls, image.trace.total, sketch)
+                steps = min(len(image.schedule.indices), job.steps)  # there can be more timesteps
+                return Plan(preview, steps, run.trace.calls, image.trace.total, sketch)
 
             image = planned_with(job.steps)
             plan = plan_of(image)

@@ -81,8 +81,8 @@ def schedule(sigmas: Tensor, p: Any, from_image: bool, extra_steps: int = 1) -> 
         # On the CPU: MPS, DirectML and Arc have no float64.
         table = sigmas.cpu().double()
         return Schedule(sigmas, tuple(int((table - sigma).abs().argmin()) for sigma in run_sigmas), from_image)
-    # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There is one more of them than of
-    # steps where these do not divide 1000, and txt2img runs them all.
+    # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There are more of them than steps
+    # where these do not divide 1000, and txt2img gives the sampler all.
     timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[: run if from_image else None]]
     return Schedule(sigmas, tuple(min(t, len(sigmas) - 1) for t in reversed(timesteps)), from_image)
 

@@ -140,8 +140,8 @@ def test_timesteps_are_positions_in_the_table_and_end_with_it(host, begins, inde
 
 
 @pytest.mark.parametrize(("steps", "run"), [(20, 20), (30, 31), (7, 8)])
-def test_txt2img_runs_every_timestep_there_is(host, steps, run):
-    """As A1111, the Forges and reForge space DDIM's: one more where the steps do not divide 1000."""
+def test_txt2img_counts_every_timestep_there_is(host, steps, run):
+    """As A1111, the Forges and reForge space DDIM's: more where the steps do not divide 1000."""
     batch = adapter(host, steps=steps)
 
     def get_timesteps(p, count):

@@ -2,7 +2,7 @@
 
 The WebUIs insist on wide networks, which compute what the thin ones that were trained compute (see checkpoint.py): here
 the thin ones answer in their place. Images are the same within rounding; AUTOMATIC1111 is twice as quick so, the Forges
-more than ten times. Only where the checkpoint of that name is loaded.
+more than ten times. Only where the checkpoint of that name is loaded, and on a CPU alone.
 """
 
 from __future__ import annotations
