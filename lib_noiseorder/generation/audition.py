@@ -63,11 +63,10 @@ class Candidate:
         """The noise is written: plan where the preview is."""
         try:
             schedule, planned = denoiser.schedule, self.audition.plan
-            steps = min(len(schedule.indices), p.steps)  # there can be more timesteps
             distilled = denoiser.family() == DISTILLED
             preview = schedule.preview_steps(self.audition.depth, distilled, bool(planned.sketch))
             switch = refiner_switch(p)
-            if switch is not None and preview > switch * steps:
+            if switch is not None and preview > switch * schedule.told:
                 raise Unsupported(
                     "the refiner takes over before the preview: switch it later, or set Preview at higher"
                 )
@@ -77,7 +76,7 @@ class Candidate:
             self.audition.hopeless = True
             return
         self.denoiser = denoiser
-        self.plan = planned._replace(preview=preview, steps=planned.steps if planned.sketch else steps)
+        self.plan = planned._replace(preview=preview, steps=planned.steps if planned.sketch else schedule.told)
         self.audition.planned(self)
 
     def refuse(self, reason: str) -> None:

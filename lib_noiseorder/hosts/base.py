@@ -119,8 +119,7 @@ class WebUIDenoiser:
 
             def plan_of(run: Planned, sketch: int = 0) -> Plan:
                 preview = run.schedule.preview_steps(depth, distilled, bool(sketch))
-                steps = min(len(image.schedule.indices), job.steps)  # there can be more timesteps
-                return Plan(preview, steps, run.trace.calls, image.trace.total, sketch)
+                return Plan(preview, image.schedule.told, run.trace.calls, image.trace.total, sketch)
 
             image = planned_with(job.steps)
             plan = plan_of(image)
@@ -218,7 +217,7 @@ class WebUIDenoiser:
     def total_steps(self) -> int:
         """The steps of this pass, as the hosts tell them to whoever reckons a window by them."""
         if self.latent is not None and not self.is_hires:
-            return len(self.schedule.indices)
+            return self.schedule.told
         return int((self.p.hr_second_pass_steps if self.is_hires else 0) or self.p.steps)
 
     @cached_property

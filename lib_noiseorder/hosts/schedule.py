@@ -28,18 +28,15 @@ MANY = 8
 class Schedule:
     """The steps that a sampler will run.
 
-    sigmas: (N,), the model's table, ascending; indices: in it, of where each step begins; from_image: whether sampling
-    starts from an image (img2img, hires pass) and not from pure noise.
+    sigmas: (N,), the model's table, ascending; indices: in it, of where each step begins; start: index of the noise it
+    starts from, in txt2img the last one; told: how many steps the host says there are, which of samplers with timesteps
+    can be one more or less.
     """
 
     sigmas: Tensor
     indices: tuple[int, ...]
-    from_image: bool = False
-
-    @property
-    def start(self) -> int:
-        """Index at which the sampler begins; the last one, pure noise, in txt2img."""
-        return self.indices[0] if self.from_image else len(self.sigmas) - 1
+    start: int
+    told: int
 
     @property
     def positions(self) -> list[float]:
@@ -69,22 +66,26 @@ def schedule(sigmas: Tensor, p: Any, from_image: bool, extra_steps: int = 1) -> 
 
     extra_steps: of img2img, beyond what the host's `setup_img2img_steps` says. Raises Unsupported where no step runs.
     """
-    steps = run = p.steps
+    steps = run = t_enc = p.steps
     if from_image:
         hires_steps = (p.hr_second_pass_steps or p.steps) if getattr(p, "is_hr_pass", False) else None
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, hires_steps)
         if steps < 1:
             raise Unsupported("denoising strength 0 runs no step")
         run = t_enc + extra_steps
+    last = len(sigmas) - 1
     if hasattr(p.sampler, "get_sigmas"):
         run_sigmas = p.sampler.get_sigmas(p, steps)[steps - run : steps].tolist()
         # On the CPU: MPS, DirectML and Arc have no float64.
         table = sigmas.cpu().double()
-        return Schedule(sigmas, tuple(int((table - sigma).abs().argmin()) for sigma in run_sigmas), from_image)
+        indices = tuple(int((table - sigma).abs().argmin()) for sigma in run_sigmas)
+        return Schedule(sigmas, indices, indices[0] if from_image else last, run)
     # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There are more of them than steps
-    # where these do not divide 1000, and txt2img gives the sampler all.
-    timesteps = [int(timestep) for timestep in p.sampler.get_timesteps(p, steps)[: run if from_image else None]]
-    return Schedule(sigmas, tuple(min(t, len(sigmas) - 1) for t in reversed(timesteps)), from_image)
+    # where these do not divide 1000, and txt2img gives the sampler all. Around an image the noise is that of a timestep
+    # more than is run, but on ersatzForge.
+    timesteps = [min(int(timestep), last) for timestep in p.sampler.get_timesteps(p, steps)]
+    indices = tuple(reversed(timesteps[:t_enc] if from_image else timesteps))
+    return Schedule(sigmas, indices, timesteps[run - 1] if from_image else last, run)
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def planned(
         if hasattr(sampler, "get_sigmas"):
             values = sampler.get_sigmas(p, p.steps)[-run - 1 :]
         else:
-            values = sampler.get_timesteps(p, p.steps)[: None if strength is None else run - extra_steps]
+            values = sampler.get_timesteps(p, p.steps)[: None if strength is None else run]
         found = trace(sampler, p, values, sigmas)
     except Exception:  # DPM fast and adaptive take other arguments; a sampler may want more of a model
         found = None

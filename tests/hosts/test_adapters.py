@@ -139,19 +139,33 @@ def test_timesteps_are_positions_in_the_table_and_end_with_it(host, begins, inde
     assert batch.schedule.start == index
 
 
-@pytest.mark.parametrize(("steps", "run"), [(20, 20), (30, 31), (7, 8)])
-def test_txt2img_counts_every_timestep_there_is(host, steps, run):
+def timesteps(p, steps):
     """As A1111, the Forges and reForge space DDIM's: more where the steps do not divide 1000."""
+    return torch.clip(torch.arange(0, 1000, 1000 // steps) + 1, 0, 999)
+
+
+@pytest.mark.parametrize(("steps", "run"), [(20, 20), (30, 31), (7, 8)])
+def test_txt2img_runs_every_timestep_there_is(host, steps, run):
     batch = adapter(host, steps=steps)
-
-    def get_timesteps(p, count):
-        return torch.clip(torch.arange(0, 1000, 1000 // count) + 1, 0, 999)
-
-    batch.p.sampler = types.SimpleNamespace(get_timesteps=get_timesteps)
+    batch.p.sampler = types.SimpleNamespace(get_timesteps=timesteps)
     found = batch.schedule.indices
     assert len(found) == run
-    assert found == tuple(get_timesteps(batch.p, steps).flip(0).tolist())
+    assert batch.schedule.told == steps
+    assert found == tuple(timesteps(batch.p, steps).flip(0).tolist())
     assert batch.schedule.preview_steps(0.75, sketch=True) == next(k + 1 for k, t in enumerate(found) if t < 0.65 * 999)
+
+
+def test_around_an_image_the_noise_is_that_of_a_timestep_more_than_is_run(host):
+    """As the hosts' `sample_img2img` goes; ersatzForge's noise is that of its first step."""
+    batch = adapter(host, latent=0.3, steps=20, denoising_strength=0.75)
+    batch.p.sampler = types.SimpleNamespace(get_timesteps=timesteps)
+    all_steps, t_enc = host.setup_img2img_steps(batch.p)
+    every = timesteps(batch.p, all_steps).tolist()
+    assert batch.schedule.indices == tuple(reversed(every[:t_enc]))
+    assert batch.schedule.start == every[t_enc - 1 + batch.extra_steps]
+    assert batch.schedule.told == t_enc + batch.extra_steps
+    below = [t < 0.75 * batch.schedule.start for t in reversed(every[:t_enc])]
+    assert batch.schedule.preview_steps(0.75) == below.index(True) + 1
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])

@@ -99,7 +99,7 @@ def test_evaluations_are_as_told(host, capsys):
 def test_depth_is_a_position_on_the_samplers_own_schedule(host):
     def preview_steps(positions, depth, distilled=False):
         indices = tuple(round(1000 * position) for position in positions)
-        return host.schedules.Schedule(torch.zeros(1001), indices).preview_steps(depth, distilled)
+        return host.schedules.Schedule(torch.zeros(1001), indices, 1000, len(indices)).preview_steps(depth, distilled)
 
     assert preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 0.75) == 4
     assert preview_steps([1.0, 0.9, 0.8, 0.7, 0.6], 1.0) == 2
