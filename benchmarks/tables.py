@@ -280,14 +280,14 @@ def run(record: Row) -> str:
 PAGES = {"evidence.md": 2, "compatibility.md": 1}
 """Pages of docs/ with tables, and how many."""
 TABLES = {"evidence.md": evidence, "webui": in_webuis, "compatibility.md": compatibility}
-MARK = re.compile(r"(<!-- made by benchmarks/tables.py(?:: (\w+))? -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- made by benchmarks/tables.py(?:: (\w+))? -->\n\n)(?:.*?\n\n)?(<!-- end -->)", re.DOTALL)
 """Around a table, with its name where a page has two."""
 
 
 def filled(page: str) -> str:
     """The text of a page of docs/ with its table as the data say."""
     text = (DOCS / page).read_text(encoding="utf-8")
-    return MARK.sub(lambda found: found[1] + TABLES[found[2] or page]() + found[3], text)
+    return MARK.sub(lambda found: found[1] + TABLES[found[2] or page]() + "\n\n" + found[3], text)
 
 
 KINDS = {

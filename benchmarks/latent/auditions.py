@@ -95,6 +95,13 @@ def save(picture: str, path: Path) -> None:
         image.convert("RGB").save(path)
 
 
+def evaluations(request: dict[str, Any]) -> tuple[float, float]:
+    """The evaluations of an image without its hires pass, and with it, whose evaluations count by their pixels."""
+    each = 1 if request["cfg_scale"] == 1 else 2
+    second = request["hr_second_pass_steps"] * request["hr_scale"] ** 2 if request.get("enable_hr") else 0.0
+    return request["steps"] * each, (request["steps"] + second) * each
+
+
 def pick(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The values of the candidates that have the highest scores, (n,)."""
     return values[np.arange(len(values)), scores.argmax(axis=1)]
@@ -135,7 +142,7 @@ def tell(folders: Sequence[Path], scenes: Sequence[world.Scene], about: Row) -> 
     """Print what the choices bring, how like the previews are, what the critic sees; return it as rows of results."""
     records = [json.loads((folder / "told.json").read_text(encoding="utf-8")) for folder in folders]
     request = records[0]["request"]
-    whole = request["steps"] * (1 if request["cfg_scale"] == 1 else 2)
+    first_pass, whole = evaluations(request)
     finished = read(folders, scenes, "finished", COUNT)
     looks = looks_of(records[0])
     seen = {look: read(folders, scenes, look.replace(" ", "-"), LOOKS[look][0]) for look in looks}
@@ -146,7 +153,7 @@ def tell(folders: Sequence[Path], scenes: Sequence[world.Scene], about: Row) -> 
         return reading["right"] + reading["score"]
 
     for look in [look for look in looks if look != "last steps"]:
-        cost = records[0][look]["cost"] * whole
+        cost = records[0][look]["cost"] * first_pass
         rows[f"audition of {COUNT}, {looks[look]}, the model chooses"] = cost, scores[look]
         rows[f"audition of {COUNT}, {looks[look]}, the checker chooses"] = cost - COUNT, eye(seen[look])
     if "last steps" in looks:
@@ -231,8 +238,10 @@ def main() -> None:
     for k, (folder, (_, prompt)) in enumerate(zip(folders, scenes, strict=True)):
         body = {**request, "prompt": prompt, "seed": SEED + k}
         path = folder / "told.json"
-        if path.exists() and json.loads(path.read_text(encoding="utf-8"))["request"] != body:
-            raise SystemExit(f"{folder} was made with another request: choose an --out for each")
+        if path.exists() and not options.tell_only:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["request"] != body or not set(options.looks) <= set(record):
+                raise SystemExit(f"{folder} was made with another request or other looks: choose an --out for each")
         if not path.exists() and not options.tell_only:
             make(options.url, body, options.looks, folder)
             print(f"{k + 1} of {options.count}", file=sys.stderr)

@@ -859,6 +859,35 @@ def test_the_price_is_asked_for_again_until_the_server_knows_it(page, host):
 
 
 @pytest.mark.once
+def test_a_price_that_is_refused_is_not_asked_for_again(page, host):
+    asked = []
+    page.route("**/audition/cost?*", lambda route: (asked.append(1), route.fulfill(status=422, body="{}")))
+    page.evaluate(TAB, {f"txt2img_{name}": value for name, value in FIELDS.items()})
+    price = page.locator(f"{PANEL}sheet .noiseorder-price")
+    page.wait_for_timeout(2500)
+    assert len(asked) == 1
+    assert price.inner_text() == ""
+
+
+@pytest.mark.once
+def test_the_wait_for_a_price_begins_anew_with_other_settings(page, host):
+    """At the third question it has grown to 4 seconds."""
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/audition/cost" in request.url else None)
+    page.evaluate(TAB, {f"txt2img_{name}": value for name, value in FIELDS.items()})
+    for _ in range(200):
+        page.wait_for_timeout(50)
+        if len(asked) == 3:
+            break
+    page.evaluate(
+        "document.querySelector('#txt2img_steps input').value = 30; document.dispatchEvent(new Event('input'))"
+    )
+    page.wait_for_timeout(3000)
+    assert sum("steps=20" in url for url in asked) == 3
+    assert sum("steps=30" in url for url in asked) == 2, "at once, and after 1 second"
+
+
+@pytest.mark.once
 def test_a_sheet_s_name_cannot_be_guessed(page, host):
     page.evaluate("() => { Math.random = () => 0.5; Date.now = () => 0; }")
     for _ in range(2):

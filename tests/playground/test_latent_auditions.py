@@ -113,6 +113,21 @@ def test_choices_are_told_beside_what_was_finished(webui, tmp_path, monkeypatch,
         auditions.main()
 
 
+def test_finishing_costs_the_hires_pass_too_and_looking_does_not(webui, tmp_path, monkeypatch, capsys) -> None:
+    url, _ = webui
+    hires = '{"enable_hr": true, "hr_scale": 1.5, "hr_second_pass_steps": 10}'
+    command = ["auditions.py", "--url", url, "--out", str(tmp_path), "--count", "2", "--request", hires]
+    monkeypatch.setattr(sys, "argv", [*command, "--looks", "sketch"])
+    auditions.main()
+    table = capsys.readouterr().out
+    assert "| audition of 4, step 4 of a sketch of 7 steps, the checker chooses | 32 |" in table
+    assert "| 2 finished, the checker chooses | 85 |" in table
+    assert "7 of 20" not in table
+    monkeypatch.setattr(sys, "argv", [*command, "--looks", "first steps"])
+    with pytest.raises(SystemExit, match="other looks"):
+        auditions.main()
+
+
 def test_an_image_whose_noise_was_left_as_it_is_ends_the_run(webui, tmp_path, monkeypatch) -> None:
     url, _ = webui
     plain = {"images": [], "info": json.dumps({"infotexts": ["Noise Order error: no"]})}
