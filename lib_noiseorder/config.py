@@ -126,7 +126,7 @@ FIELDS: tuple[Field, ...] = (
         "inject",
         0.0,
         "Inject",
-        "The model's own idea of the prompt; try preset Self-correction; 0 = off",
+        "Turns the noise toward the model's own idea of the prompt; 0 = off",
         "Noise Order inject",
         -1.0,
         1.0,
