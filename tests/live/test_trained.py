@@ -29,8 +29,9 @@ STEPS, CFG_SCALE = 20, 5.0
 CHAIN = "1.5 v3; 4 v2 @ 0.5 0 1 1"
 REQUEST = {"steps": STEPS, "cfg_scale": CFG_SCALE, "width": world.SIZE, "height": world.SIZE, "negative_prompt": ""}
 DETERMINISTIC = ("Euler", "DPM++ 2M", "Heun", "DDIM", "UniPC")
-LIKE = {"DDIM": 0.87}
-"""DDIM's own first seven steps of 20 are no more like their image: 0.86. Looked at a step early it was 0.859."""
+LIKE = {"DDIM": 0.87, "UniPC in neo": 0.78}
+"""DDIM's own first seven steps of 20 are no more like their image: 0.86. Looked at a step early it was 0.859. UniPC in
+Neo goes by sigmas, at an order that so few steps do not bear; its own first seven steps have 0.81."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_the_variant_that_is_chosen_is_the_image_of_the_formula(trained, model, 
 @pytest.mark.parametrize("scheduler", ["Automatic", "Karras"])
 @pytest.mark.parametrize("sampler", DETERMINISTIC)
 def test_a_sketch_is_like_the_finished_image(server, trained, prompts, say, sampler, scheduler):
-    """Medians of 0.90 to 0.95 were seen."""
+    """Medians of 0.90 to 0.95 were seen but for those in LIKE; of 8 prompts they are uncertain by 0.05."""
     changes = {"sampler_name": sampler, "scheduler": scheduler}
     likeness, sketched = [], set()
     for seed, prompt in enumerate(prompts, 1):
@@ -158,4 +159,4 @@ def test_a_sketch_is_like_the_finished_image(server, trained, prompts, say, samp
         likeness.append(np.corrcoef(decode(preview).ravel(), whole.pixels[0].ravel())[0, 1])
     say(json.dumps({"sampler": sampler, "scheduler": scheduler, "median": round(float(np.median(likeness)), 3)}))
     assert sketched == {True}
-    assert np.median(likeness) >= LIKE.get(sampler, 0.9)
+    assert np.median(likeness) >= LIKE.get(f"{sampler} in {server.host}", LIKE.get(sampler, 0.9))
