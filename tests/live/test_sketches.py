@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from auditions import AUTOMATIC, SETTINGS, assert_winner_is_the_variant_alone, audition, decode, get_variant
+from test_passes import img2img, make_image
 from webui import FLOW
 
 DETERMINISTIC = ["Euler", "DPM++ 2M", "Heun", "LMS", "DPM2", "DDIM", "PLMS", "UniPC", "DEIS", "IPNDM", "Res Multistep"]
@@ -82,3 +83,19 @@ def test_the_next_image_is_as_if_nothing_had_been_sketched(server, kind):
     plain = server.txt2img(kind, steps=STEPS)
     server.txt2img(kind, AUTOMATIC, steps=STEPS)
     assert server.txt2img(kind, steps=STEPS).digest == plain.digest
+
+
+@pytest.mark.parametrize("sampler", ["DDIM", "PLMS"])
+def test_around_an_image_by_a_sampler_with_timesteps(server, kind, samplers, options, sampler):
+    """Of 20 steps at a strength of 0.75 the hosts begin with the noise of timestep 751 and run 701, 651, 601, 551 and
+    so on; the fourth is the first below 0.75 of that. ersatzForge begins with the noise of 701."""
+    if kind in FLOW:
+        pytest.skip("these samplers are not for flow models")
+    options(noiseorder_sketches=False)
+    changes = changes_for(server, samplers, kind, sampler)
+    around = {"init_images": [make_image("grey")], "denoising_strength": 0.75}
+    sheet = audition(server, kind, **changes, **around).json()
+    rows = server.get("/noiseorder-probe")["rows"]
+    whole = img2img(server, kind, SETTINGS, **changes, denoising_strength=0.75).record["rows"]
+    assert sheet["cost"] == pytest.approx(rows / whole), "told and counted"
+    assert sheet["steps"] == (5 if server.host == "ersatz" else 4)
