@@ -219,7 +219,7 @@ WEBUI = {
     "Erase, n = 4": "Erase only",
     "Erase and inject": "Erase and inject",
     "the paper's formula as printed": "Paper, as printed",
-    "Vary": "Vary",
+    "a link of n = 1.5": "Vary",
     "Self-correction": "Self-correction",
     "audition of 4, the model chooses": "audition of 4, .*, the model chooses",
     "audition of 4, the checker chooses": "audition of 4, .*, the checker chooses",

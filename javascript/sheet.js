@@ -435,7 +435,7 @@
             const label = make(part, "label", {}, capital(side));
             make(label, "input", {type: "number", min: 0, max: 100, step: 1, "data-side": side});
         }
-        action(part, "audition", "Audition this part", "Preview other noises inside the box; the rest stays nearly as it is");
+        action(part, "audition", "Audition this part", "Preview other noises inside the box; the rest changes less");
     }
 
     function draw(panel) {
