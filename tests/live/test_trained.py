@@ -29,9 +29,10 @@ STEPS, CFG_SCALE = 20, 5.0
 CHAIN = "1.5 v3; 4 v2 @ 0.5 0 1 1"
 REQUEST = {"steps": STEPS, "cfg_scale": CFG_SCALE, "width": world.SIZE, "height": world.SIZE, "negative_prompt": ""}
 DETERMINISTIC = ("Euler", "DPM++ 2M", "Heun", "DDIM", "UniPC")
-LIKE = {"DDIM": 0.87, "UniPC in neo": 0.78}
+LIKE = {"DDIM": 0.87, "UniPC in neo": 0.7}
 """DDIM's own first seven steps of 20 are no more like their image: 0.86. Looked at a step early it was 0.859. UniPC in
-Neo goes by sigmas, at an order that so few steps do not bear; its own first seven steps have 0.81."""
+Neo goes by sigmas, at an order that so few steps do not bear: 0.74 with Karras on 16 prompts, 0.81 on 32, and 0.81 for
+its own first seven steps. Images of two variants: 0.09."""
 
 
 @pytest.fixture(scope="module")
