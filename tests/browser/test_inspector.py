@@ -71,6 +71,8 @@ def visit(page, url, pytestconfig):
 @pytest.fixture
 def page(tab, url, pytestconfig):
     visit(tab, url, pytestconfig)
+    # Unfolded, the panel asks by itself; an answer under way would put back a box that is ticked meanwhile.
+    tab.locator(f"{OURS}inspected").get_by_text("The inspector is off").wait_for()
     return tab
 
 
