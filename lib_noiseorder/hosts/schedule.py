@@ -82,9 +82,9 @@ def schedule(sigmas: Tensor, p: Any, from_image: bool, extra_steps: int = 1) -> 
         return Schedule(sigmas, indices, indices[0] if from_image else last, run)
     # DDIM, PLMS and A1111's UniPC have timesteps, which are positions in the table. There are more of them than steps
     # where these do not divide 1000, and txt2img gives the sampler all. Around an image the noise is that of a timestep
-    # more than is run, but on ersatzForge.
+    # more than is run, but on ersatzForge; at a very low strength nothing is run.
     timesteps = [min(int(timestep), last) for timestep in p.sampler.get_timesteps(p, steps)]
-    indices = tuple(reversed(timesteps[:t_enc] if from_image else timesteps))
+    indices = tuple(reversed(timesteps[: max(t_enc, 1)] if from_image else timesteps))
     return Schedule(sigmas, indices, timesteps[run - 1] if from_image else last, run)
 
 

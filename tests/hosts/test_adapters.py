@@ -168,6 +168,16 @@ def test_around_an_image_the_noise_is_that_of_a_timestep_more_than_is_run(host):
     assert batch.schedule.preview_steps(0.75) == below.index(True) + 1
 
 
+def test_where_the_hosts_run_no_timestep_there_is_one_to_preview(host):
+    """DDIM, 20 steps, strength 0.04: the image is decoded with its noise."""
+    batch = adapter(host, latent=0.3, steps=20, denoising_strength=0.04)
+    batch.p.sampler = types.SimpleNamespace(get_timesteps=timesteps)
+    if host.setup_img2img_steps(batch.p)[1] > 0:
+        return  # ersatzForge runs the steps that were asked for
+    assert batch.schedule.indices == (1,)
+    assert batch.schedule.preview_steps(0.75) == 1
+
+
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_writing_keeps_what_another_extension_added(host, noise):
     batch = adapter(host)
